@@ -1,0 +1,228 @@
+#include "core/net/acceptor.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "core/net/inherited.hpp"
+#include "core/net/net.hpp"
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop::detail {
+namespace {
+
+constexpr int kAcceptsPerTurn = 64;
+constexpr std::uint64_t kRetryAfter = 100'000'000;  // ns, when accepting fails for want of resources
+constexpr int kPortAttempts = 32;                   // for one port that is free on both loopback addresses
+
+}  // namespace
+
+// ---- one socket ----
+
+ListeningSocket::ListeningSocket(Net& net, Acceptor& acceptor) noexcept
+    : Source(net.runtime()), net_(net), acceptor_(acceptor) {}
+
+void ListeningSocket::start(int fd, const std::string& what) {
+  runtime()->watch(*this, fd, ONLOOP_READ, what);
+}
+
+void ListeningSocket::set_paused(bool paused) noexcept {
+  runtime()->cancel(*this);
+  if (const std::error_code error = runtime()->want(*this, paused ? ONLOOP_NONE : ONLOOP_READ)) {
+    runtime()->report(error, "listen on " + acceptor_.address().to_string());
+  }
+}
+
+void ListeningSocket::sever() noexcept {
+  if (!runtime()) return;
+  UniqueFd socket(fd());
+  runtime()->cancel(*this);
+  runtime()->unwatch(*this);
+  cut_off();
+  unpin();
+}
+
+void ListeningSocket::on_ready(std::uint32_t) {
+  acceptor_.hold();
+  struct Release {
+    Acceptor& acceptor;
+    ~Release() { acceptor.release(); }
+  } const release_at_end{acceptor_};
+  for (int left = kAcceptsPerTurn; left > 0 && (wanted() & ONLOOP_READ); --left) {
+    if (!accept_one()) return;
+  }
+}
+
+bool ListeningSocket::accept_one() {
+  SocketAddress peer;
+  UniqueFd client(accept4(fd(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!client) return accept_failed(errno);
+  if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) return true;
+  if (acceptor_.severed()) return false;  // by on_accept
+  auto* stream = new Stream(net_, *acceptor_.protocol(), acceptor_.limits(), &acceptor_);
+  try {
+    stream->accepted(client.get());
+  } catch (const std::system_error& error) {
+    net_.runtime().report(error.code(), "accept on " + acceptor_.address().to_string());
+    stream->sever();
+    return true;
+  }
+  client.release();
+  const Source::Busy busy(*stream);
+  try {
+    stream->opened();
+  } catch (...) {
+    net_.runtime().blame(*stream);
+    throw;
+  }
+  return true;
+}
+
+bool ListeningSocket::accept_failed(int error) noexcept {
+  switch (error) {
+    case EAGAIN:
+      return false;
+    case EMFILE:
+    case ENFILE:
+      net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string() +
+                                               ": clients are turned away until a descriptor is free");
+      if (net_.turn_away(fd())) return true;
+      break;
+    case ENOMEM:
+    case ENOBUFS:
+      net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string());
+      break;
+    default:
+      // ECONNABORTED and, on Linux, an error that is pending on the new connection: that client is gone, others wait.
+      return true;
+  }
+  (void)runtime()->want(*this, ONLOOP_NONE);
+  try {
+    runtime()->schedule(*this, now_ns() + kRetryAfter);
+  } catch (const std::exception&) {
+    (void)runtime()->want(*this, ONLOOP_READ);  // without a timer, the next turn has to try
+  }
+  return false;
+}
+
+void ListeningSocket::on_due() {
+  net_.keep_reserve();
+  set_paused(false);
+}
+
+// ---- the listener ----
+
+Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
+    : net_(net), options_(std::move(options)), limits_(std::make_shared<const Limits>(options_.limits)) {
+  net_.add(*this);
+  set_protocol(&protocol);
+}
+
+void Acceptor::start(int fd, const std::string& what) {
+  auto* socket = new ListeningSocket(net_, *this);
+  try {
+    sockets_.push_back(socket);
+    socket->start(fd, what);
+  } catch (...) {
+    std::erase(sockets_, socket);
+    socket->sever();
+    throw;
+  }
+  addresses_.push_back(local_address(fd));
+}
+
+void Acceptor::listen(const Address& address) {
+  net_.keep_reserve();
+  if (address.family() == Address::Family::inherited) {
+    for (const int fd : inherited_sockets(address.name())) take_inherited(fd, "listen on " + address.to_string());
+    return;
+  }
+  for (int attempts = kPortAttempts;; --attempts) {
+    Address failed;
+    const int error = bind_all(address, failed);
+    if (error == 0) return;
+    if (error != EADDRINUSE || address.port() != 0 || attempts == 0) {
+      throw_error(error, "listen on " + failed.to_string());
+    }
+    sever_sockets();  // the port that the kernel gave on one loopback address is taken on the other: another one
+  }
+}
+
+void Acceptor::take_inherited(int fd, const std::string& what) {
+  // accept4 must not block when a client has gone again. The flag is the open socket's, as with systemd's NonBlocking=.
+  if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) throw_error(errno, what);
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  start(fd, what);
+}
+
+/// Returns 0 if at least one of the sockets that `address` stands for listens, else an errno value.
+int Acceptor::bind_all(const Address& address, Address& failed) {
+  std::uint16_t port = address.port();
+  int error = 0;
+  for (Address each : expand(address)) {
+    if (port != each.port()) each = Address::from_ip(each.family(), each.ip(), port, each.scope());
+    error = bind_one(each);
+    if (error == 0) {
+      port = addresses_.back().port();
+      continue;
+    }
+    failed = each;
+    const bool missing = error == EAFNOSUPPORT || error == EADDRNOTAVAIL;  // a machine without IPv6, or without IPv4
+    if (address.family() != Address::Family::localhost || !missing) return error;
+  }
+  return sockets_.empty() ? error : 0;
+}
+
+int Acceptor::bind_one(const Address& address) {
+  UniqueFd fd = make_socket(address);
+  if (!fd) return errno;
+  if (address.family() == Address::Family::unix_path) {
+    if (const int error = file_.bind(fd.get(), address.name(), options_.unix_mode, options_.replace_stale))
+      return error;
+  } else {
+    if (address.family() != Address::Family::unix_abstract) {
+      set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+      if (options_.reuse_port) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+      set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);  // Linux hands it down to what is accepted
+      if (address.family() == Address::Family::ipv6) {
+        set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options_.ipv6_only ? 1 : 0);
+      }
+    }
+    SocketAddress to(address);
+    if (::bind(fd.get(), to.data(), to.length) < 0) return errno;
+  }
+  if (::listen(fd.get(), options_.backlog) < 0) return errno;
+  start(fd.get(), "listen on " + address.to_string());
+  fd.release();
+  return 0;
+}
+
+void Acceptor::set_paused(bool paused) noexcept {
+  for (ListeningSocket* socket : sockets_) socket->set_paused(paused);
+}
+
+void Acceptor::sever_sockets() noexcept {
+  for (ListeningSocket* socket : sockets_) socket->sever();
+  sockets_.clear();
+  addresses_.clear();
+}
+
+void Acceptor::sever() noexcept {
+  if (std::exchange(severed_, true)) return;
+  file_.remove();  // first, so that no client finds a file on which nobody listens
+  for (ListeningSocket* socket : sockets_) socket->sever();
+  sockets_.clear();
+  set_protocol(nullptr);
+  net_.remove(*this);
+  release();
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,98 @@
+#pragma once
+#include <onloop/listener.hpp>
+#include <onloop/options.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/net/client.hpp"
+#include "core/net/unix_file.hpp"
+#include "core/runtime/source.hpp"
+#include "core/runtime/timer_heap.hpp"
+
+namespace onloop::detail {
+
+class Acceptor;
+class Net;
+
+/// One listening socket.
+class ListeningSocket final : public Source, public TimerNode {
+ public:
+  ListeningSocket(Net& net, Acceptor& acceptor) noexcept;
+  /// Takes the descriptor on success. Throws std::system_error.
+  void start(int fd, const std::string& what);
+  void set_paused(bool paused) noexcept;
+  void sever() noexcept override;
+
+ private:
+  ~ListeningSocket() override = default;
+  void on_ready(std::uint32_t readiness) override;
+  void on_due() override;
+  /// False: there is nobody to accept, or nothing to accept with.
+  bool accept_one();
+  bool accept_failed(int error) noexcept;
+  void serve(int fd);
+
+  Net& net_;
+  Acceptor& acceptor_;
+};
+
+/// The Listener: one address, one or several listening sockets. Counted: by its Net, its sockets and its connections.
+class Acceptor final : public Listener, public Client {
+ public:
+  Acceptor(Net& net, Protocol& protocol, ListenOptions options);
+
+  /// Throws std::system_error; then nothing listens, and the caller severs.
+  void listen(const Address& address);
+  void set_paused(bool paused) noexcept;
+  void sever() noexcept override;
+
+  [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }
+  [[nodiscard]] std::size_t connections() const noexcept { return connections_; }
+  [[nodiscard]] bool full() const noexcept { return connections_ >= options_.max_connections; }
+  [[nodiscard]] const std::shared_ptr<const Limits>& limits() const noexcept { return limits_; }
+  [[nodiscard]] Net& net() noexcept { return net_; }
+  [[nodiscard]] bool severed() const noexcept { return severed_; }
+
+  void connection_came() noexcept {
+    ++connections_;
+    hold();
+  }
+  void connection_left() noexcept {
+    --connections_;
+    release();
+  }
+  void hold() noexcept { ++references_; }
+  void release() noexcept {
+    if (--references_ == 0) delete this;
+  }
+
+ private:
+  ~Acceptor() = default;
+  void start(int fd, const std::string& what);
+  void take_inherited(int fd, const std::string& what);
+  int bind_all(const Address& address, Address& failed);
+  int bind_one(const Address& address);
+  void sever_sockets() noexcept;
+
+  Net& net_;
+  ListenOptions options_;
+  std::shared_ptr<const Limits> limits_;
+  std::vector<ListeningSocket*> sockets_;
+  std::vector<Address> addresses_;
+  UnixFile file_;
+  std::size_t connections_ = 0;
+  unsigned references_ = 1;
+  bool severed_ = false;
+};
+
+/// Every Listener is one.
+inline Acceptor& acceptor_of(Listener& listener) noexcept {
+  return static_cast<Acceptor&>(listener);
+}
+inline const Acceptor& acceptor_of(const Listener& listener) noexcept {
+  return static_cast<const Acceptor&>(listener);
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,33 @@
+#pragma once
+#include <onloop/protocol.hpp>
+
+namespace onloop::detail {
+
+class Net;
+
+/// A listener or a connection as its protocol and its context know it: an entry in the list of either, so that each
+/// can sever all of its own when it goes.
+class Client {
+ public:
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  /// Closes and forgets: no callback comes any more.
+  virtual void sever() noexcept = 0;
+
+  /// Null once it was severed.
+  [[nodiscard]] Protocol* protocol() const noexcept { return protocol_; }
+  void set_protocol(Protocol* protocol) noexcept;
+  static void sever_all(Protocol& protocol) noexcept;
+
+ protected:
+  Client() noexcept = default;
+  ~Client() = default;
+
+ private:
+  Protocol* protocol_ = nullptr;
+  Client* before_ = nullptr;
+  Client* after_ = nullptr;
+};
+
+}  // namespace onloop::detail

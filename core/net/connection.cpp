@@ -1,0 +1,123 @@
+// Connection, Cork, Ref and Listener: what users call, on top of Stream and Acceptor.
+
+#include <onloop/connection.hpp>
+
+#include <onloop/listener.hpp>
+
+#include "core/net/acceptor.hpp"
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop {
+
+using detail::acceptor_of;
+using detail::Stream;
+using detail::stream_of;
+
+namespace {
+
+/// The stream, on its thread. One that is over has no context any more, and every call is without effect.
+Stream& checked(Connection& connection) {
+  Stream& stream = stream_of(connection);
+  if (const detail::Runtime* runtime = stream.runtime()) runtime->check_thread();
+  return stream;
+}
+
+}  // namespace
+
+Flow Connection::write(std::span<const std::byte> data) {
+  return checked(*this).send(data);
+}
+std::size_t Connection::queued_bytes() const noexcept {
+  return stream_of(*this).queued();
+}
+
+Cork Connection::cork() {
+  checked(*this).cork();
+  return Cork(ref());
+}
+
+void Connection::pause_reading() {
+  checked(*this).pause(true);
+}
+void Connection::resume_reading() {
+  checked(*this).pause(false);
+}
+void Connection::set_idle_timeout(std::chrono::nanoseconds timeout) {
+  checked(*this).set_idle(timeout);
+}
+void Connection::set_protocol(Protocol& protocol) {
+  checked(*this).set_protocol(&protocol);
+}
+void Connection::shutdown_write() {
+  checked(*this).end_writing();
+}
+void Connection::close() {
+  checked(*this).end();
+}
+void Connection::abort(std::error_code error) {
+  checked(*this).reset(error);
+}
+
+Address Connection::peer() const {
+  return detail::peer_address(fd());
+}
+Address Connection::local() const {
+  return detail::local_address(fd());
+}
+Context& Connection::context() const {
+  return stream_of(*this).runtime()->facade();
+}
+int Connection::fd() const noexcept {
+  return stream_of(*this).fd();
+}
+Ref Connection::ref() noexcept {
+  stream_of(*this).pin();
+  return Ref(this);
+}
+
+void Connection::set_state(void* state, const StateType& type) {
+  checked(*this).set_state(state, type);
+}
+void* Connection::get_state(const std::type_info& type) {
+  return stream_of(*this).get_state(type);
+}
+
+Cork::~Cork() {
+  if (Connection* connection = connection_.get()) stream_of(*connection).uncork();
+}
+
+Ref::Ref(const Ref& other) noexcept : held_(other.held_) {
+  if (held_) stream_of(*held_).pin();
+}
+
+Ref::~Ref() {
+  if (held_) stream_of(*held_).unpin();
+}
+
+Connection* Ref::get() const noexcept {
+  return held_ && !stream_of(*held_).over() ? held_ : nullptr;
+}
+
+const Address& Listener::address() const noexcept {
+  return addresses().front();
+}
+std::span<const Address> Listener::addresses() const noexcept {
+  return acceptor_of(*this).addresses();
+}
+std::size_t Listener::connection_count() const noexcept {
+  return acceptor_of(*this).connections();
+}
+
+void Listener::pause() {
+  acceptor_of(*this).set_paused(true);
+}
+void Listener::resume() {
+  acceptor_of(*this).set_paused(false);
+}
+void Listener::close() {
+  acceptor_of(*this).sever();
+}
+
+}  // namespace onloop

@@ -1,0 +1,93 @@
+#include "core/net/net.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "core/net/acceptor.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop::detail {
+
+Net& Net::of(Runtime& runtime) {
+  if (!runtime.tenant) runtime.tenant = std::make_unique<Net>(runtime);
+  return static_cast<Net&>(*runtime.tenant);  // there is no other kind of tenant
+}
+
+void Net::sever() noexcept {
+  while (!acceptors_.empty()) acceptors_.back()->sever();
+  draining_ = false;  // nobody is told any more
+  while (streams_) streams_->sever();
+  drain_limit_ = {};
+  drained_ = {};
+  reserve_.reset();
+}
+
+void Net::add(Stream& stream) noexcept {
+  stream.after_ = std::exchange(streams_, &stream);
+  if (stream.after_) stream.after_->before_ = &stream;
+}
+
+void Net::remove(Stream& stream) noexcept {
+  (stream.before_ ? stream.before_->after_ : streams_) = stream.after_;
+  if (stream.after_) stream.after_->before_ = stream.before_;
+  stream.before_ = stream.after_ = nullptr;
+  if (draining_ && !streams_) {
+    drain_limit_.cancel();
+    runtime_.post(std::move(drained_));
+  }
+}
+
+Net::ReadBuffer::ReadBuffer(Net& net) : net_(net) {
+  if (net_.buffers_in_use_ == net_.buffers_.size()) {
+    net_.buffers_.push_back(std::make_unique_for_overwrite<std::byte[]>(size()));
+  }
+  data_ = net_.buffers_[net_.buffers_in_use_++].get();
+}
+
+void Net::keep_reserve() noexcept {
+  if (!reserve_) reserve_.reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+bool Net::turn_away(int listening) noexcept {
+  if (!reserve_) return false;
+  reserve_.reset();
+  UniqueFd client(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
+  const bool done = client || errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
+  client.reset();
+  keep_reserve();
+  return done;
+}
+
+void Net::report_starved(std::error_code error, const std::string& what) noexcept {
+  constexpr std::uint64_t kQuiet = 10'000'000'000;  // ns
+  const std::uint64_t now = now_ns();
+  if (now < quiet_until_) return;
+  quiet_until_ = now + kQuiet;
+  runtime_.report(error, what);
+}
+
+void Net::drain(std::chrono::nanoseconds limit, Task done) {
+  if (draining_) throw_error(EALREADY, "drain a context that is draining");
+  while (!acceptors_.empty()) acceptors_.back()->sever();
+  if (streams_) {
+    drain_limit_ = runtime_.facade().timer(limit, [this] {
+      for (Stream* stream = streams_; stream;) {
+        Stream* next = stream->after_;
+        stream->reset(error_of(ETIMEDOUT));
+        stream = next;
+      }
+    });
+    drained_ = std::move(done);
+  } else {
+    runtime_.post(std::move(done));
+  }
+  draining_ = true;
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,72 @@
+#pragma once
+#include <onloop/task.hpp>
+#include <onloop/timer.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "core/runtime/runtime.hpp"
+#include "core/runtime/unique_fd.hpp"
+
+namespace onloop::detail {
+
+class Acceptor;
+class Stream;
+
+/// The listeners and connections of one context, and what they share.
+class Net final : public Tenant {
+ public:
+  /// The context's, made when first asked for.
+  static Net& of(Runtime& runtime);
+  explicit Net(Runtime& runtime) noexcept : runtime_(runtime) {}
+  void sever() noexcept override;
+  [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }
+
+  // ---- who is there: kept by Acceptor and Stream themselves ----
+  void add(Acceptor& acceptor) { acceptors_.push_back(&acceptor); }
+  void remove(Acceptor& acceptor) noexcept { std::erase(acceptors_, &acceptor); }
+  void add(Stream& stream) noexcept;
+  void remove(Stream& stream) noexcept;
+
+  /// The context's read buffer for one frame; a nested frame gets another, which is kept for the next time.
+  class ReadBuffer {
+   public:
+    explicit ReadBuffer(Net& net);
+    ReadBuffer(const ReadBuffer&) = delete;
+    ReadBuffer& operator=(const ReadBuffer&) = delete;
+    ~ReadBuffer() { --net_.buffers_in_use_; }
+    [[nodiscard]] std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return net_.runtime_.options().read_buffer; }
+
+   private:
+    Net& net_;
+    std::byte* data_;
+  };
+
+  /// Opens the reserve descriptor, if it can.
+  void keep_reserve() noexcept;
+  /// Out of descriptors: accepts one client of `listening` in place of the reserve, and closes it. False: no reserve.
+  [[nodiscard]] bool turn_away(int listening) noexcept;
+  /// Reports that accepting fails, at most once in ten seconds.
+  void report_starved(std::error_code error, const std::string& what) noexcept;
+
+  void drain(std::chrono::nanoseconds limit, Task done);
+
+ private:
+  Runtime& runtime_;
+  std::vector<Acceptor*> acceptors_;
+  Stream* streams_ = nullptr;
+  std::vector<std::unique_ptr<std::byte[]>> buffers_;
+  std::size_t buffers_in_use_ = 0;
+  UniqueFd reserve_;
+  std::uint64_t quiet_until_ = 0;
+  bool draining_ = false;
+  Task drained_;
+  Timer drain_limit_;
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,23 @@
+#include <onloop/protocol.hpp>
+
+#include <onloop/connection.hpp>
+
+#include "core/net/client.hpp"
+
+namespace onloop {
+
+Protocol::~Protocol() {
+  detail::Client::sever_all(*this);
+}
+
+bool Protocol::on_accept(const Address&) {
+  return true;
+}
+void Protocol::on_open(Connection&) {}
+void Protocol::on_drain(Connection&) {}
+void Protocol::on_end(Connection& connection) {
+  connection.close();
+}
+void Protocol::on_close(Connection&, std::error_code) {}
+
+}  // namespace onloop

@@ -1,0 +1,36 @@
+#pragma once
+#include <sys/socket.h>
+#include <onloop/address.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/runtime/unique_fd.hpp"
+
+namespace onloop::detail {
+
+/// An Address as the kernel wants it.
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof(sockaddr_storage);
+
+  SocketAddress() noexcept = default;
+  explicit SocketAddress(const Address& address) noexcept;  // not for localhost and inherited
+  [[nodiscard]] sockaddr* data() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+  [[nodiscard]] Address to_address() const;
+};
+
+/// The addresses that one stands for: both loopback addresses for `localhost`, else itself.
+[[nodiscard]] std::vector<Address> expand(const Address& address);
+
+/// A new non-blocking stream socket for `address`; empty with errno set if there can be none.
+[[nodiscard]] UniqueFd make_socket(const Address& address) noexcept;
+
+[[nodiscard]] Address local_address(int fd);
+[[nodiscard]] Address peer_address(int fd);
+void set_option(int fd, int level, int option, int value) noexcept;
+/// -1 if the descriptor has no such option.
+[[nodiscard]] int get_option(int fd, int level, int option) noexcept;
+
+}  // namespace onloop::detail

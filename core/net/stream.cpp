@@ -1,0 +1,403 @@
+#include "core/net/stream.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "core/net/acceptor.hpp"
+#include "core/net/net.hpp"
+#include "core/net/socket.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop::detail {
+namespace {
+
+constexpr int kReadsPerTurn = 16;  // of one connection, so that a fast sender does not starve the others
+constexpr std::size_t kPieces = 16;
+
+bool would_block(int error) noexcept {
+  return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+/// close(2) then sends a reset instead of a FIN.
+void reset_on_close(int fd) noexcept {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+}  // namespace
+
+Stream::Stream(Net& net, Protocol& protocol, std::shared_ptr<const Limits> limits, Acceptor* acceptor) noexcept
+    : Source(net.runtime()), net_(net), acceptor_(acceptor), limits_(std::move(limits)) {
+  net_.add(*this);
+  set_protocol(&protocol);
+  if (acceptor_) acceptor_->connection_came();
+}
+
+Stream::~Stream() = default;
+
+// ---- ways in ----
+
+void Stream::accepted(int fd) {
+  runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
+  phase_ = Phase::open;
+}
+
+void Stream::opened() {
+  start_idle_clock();
+  protocol()->on_open(*this);
+}
+
+void Stream::adopted(int fd) {
+  runtime()->watch(*this, fd, ONLOOP_NONE, "adopt descriptor " + std::to_string(fd));
+  runtime()->defer(*this);
+}
+
+void Stream::connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout,
+                        const std::string& what) {
+  phase_ = Phase::connecting;
+  extra_ = std::make_unique<Extra>(*this);
+  extra_->candidates.assign(candidates.rbegin(), candidates.rend());
+  if (timeout.count() > 0) start_clock(static_cast<std::uint64_t>(timeout.count()));
+  const int error = try_next(ECONNREFUSED);
+  if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) throw_error(error, what);
+}
+
+/// Returns 0 once the attempt is under way, else why it can't be.
+int Stream::attempt(const Address& address) {
+  UniqueFd fd = make_socket(address);
+  if (!fd) return errno;
+  if (address.family() != Address::Family::unix_path && address.family() != Address::Family::unix_abstract) {
+    set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  }
+  SocketAddress to(address);
+  if (::connect(fd.get(), to.data(), to.length) < 0 && errno != EINPROGRESS && errno != EINTR) return errno;
+  runtime()->watch(*this, fd.get(), ONLOOP_WRITE, "watch a connection");
+  fd.release();
+  return 0;
+}
+
+/// Tries one address after the other, until an attempt is under way; 0, or after the last one the error to close with.
+int Stream::try_next(int error) noexcept {
+  release_socket();
+  while (!extra_->candidates.empty()) {
+    const Address next = std::move(extra_->candidates.back());
+    extra_->candidates.pop_back();
+    try {
+      error = attempt(next);
+    } catch (const std::system_error& refused) {
+      error = refused.code().value();
+    } catch (const std::bad_alloc&) {
+      error = ENOMEM;
+    }
+    if (error == 0) return 0;
+  }
+  shut(error_of(error));
+  return error;
+}
+
+void Stream::finish_connect() {
+  if (const int error = get_option(fd(), SOL_SOCKET, SO_ERROR); error != 0) {
+    try_next(error);
+    return;
+  }
+  SocketAddress peer;
+  if (getpeername(fd(), peer.data(), &peer.length) < 0) return;  // a spurious call: not connected yet
+  stop_clock();
+  phase_ = Phase::open;
+  apply();
+  if (phase_ == Phase::open) opened();
+}
+
+// ---- readiness ----
+
+void Stream::on_ready(std::uint32_t readiness) {
+  if (phase_ == Phase::connecting) {
+    finish_connect();
+    return;
+  }
+  if (readiness & ONLOOP_WRITE) flush();
+  if (readiness & wanted() & ONLOOP_READ) read();
+}
+
+void Stream::read() {
+  const Net::ReadBuffer buffer(net_);
+  for (int left = kReadsPerTurn; left > 0; --left) {
+    const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      if (!would_block(errno)) shut(error_of(errno));
+      return;
+    }
+    if (got == 0) {
+      read_ended_ = true;
+      apply();
+      if (phase_ == Phase::open) protocol()->on_end(*this);
+      if (runtime()) close_if_both_ended();
+      return;
+    }
+    if (phase_ == Phase::open) {
+      note_activity();
+      protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
+    }
+    // A short read means that there was no more; the callback may have paused, closed or severed this connection.
+    if (static_cast<std::size_t>(got) < buffer.size() || !(wanted() & ONLOOP_READ)) return;
+  }
+}
+
+void Stream::on_deferred() {
+  if (phase_ == Phase::closed) {
+    phase_ = Phase::over;
+    struct Leave {
+      Stream& stream;
+      ~Leave() {
+        if (stream.runtime()) stream.leave();
+      }
+    } const leave_at_end{*this};
+    protocol()->on_close(*this, error_);
+    return;
+  }
+  if (phase_ == Phase::opening) {
+    phase_ = Phase::open;
+    apply();
+    if (drain_due_) runtime()->defer(*this);
+    opened();
+    return;
+  }
+  if (phase_ == Phase::open && std::exchange(drain_due_, false)) protocol()->on_drain(*this);
+}
+
+// ---- writing ----
+
+Flow Stream::send(std::span<const std::byte> data) {
+  if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
+  if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
+  const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent == static_cast<ssize_t>(data.size())) {
+    note_activity();
+    return Flow::go;
+  }
+  if (sent < 0 && !would_block(errno) && errno != EINTR) {
+    shut(error_of(errno));
+    return Flow::closed;
+  }
+  return queue(data.subspan(sent > 0 ? static_cast<std::size_t>(sent) : 0));
+}
+
+Flow Stream::queue(std::span<const std::byte> data) {
+  if (!data.empty()) {
+    if (!queue_) queue_ = std::make_unique<WriteQueue>();
+    queue_->append(data);
+  }
+  if (corks_ && queued() >= limits_->high_water) flush();
+  if (queued() > limits_->max_queued) reset(error_of(ENOBUFS));
+  if (phase_ >= Phase::closing) return Flow::closed;
+  if (queued() > limits_->high_water) full_ = waiting_ = true;
+  apply();
+  return waiting_ ? Flow::wait : Flow::go;
+}
+
+void Stream::flush() noexcept {
+  while (queue_) {
+    std::array<iovec, kPieces> pieces;
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = queue_->front(pieces);
+    const ssize_t sent = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && would_block(errno)) break;
+    if (sent < 0) {
+      shut(error_of(errno));
+      return;
+    }
+    note_activity();
+    queue_->consume(static_cast<std::size_t>(sent));
+    if (queue_->empty()) queue_.reset();
+  }
+  if (queued() <= limits_->low_water) {
+    full_ = false;
+    if (std::exchange(waiting_, false)) {
+      drain_due_ = true;
+      runtime()->defer(*this);
+    }
+  }
+  if (!queue_ && write_ended_) send_fin();
+  apply();
+}
+
+void Stream::uncork() noexcept {
+  if (--corks_ == 0 && (phase_ == Phase::open || phase_ == Phase::opening)) flush();
+}
+
+void Stream::send_fin() noexcept {
+  if (std::exchange(fin_sent_, true)) return;
+  ::shutdown(fd(), SHUT_WR);
+  if (phase_ == Phase::closing && extra_) extra_->last_activity = now_ns();  // the linger time starts here
+  close_if_both_ended();
+}
+
+// ---- closing ----
+
+void Stream::end_writing() {
+  if (write_ended_ || phase_ >= Phase::closing) return;
+  write_ended_ = true;
+  if (phase_ != Phase::connecting) flush();
+}
+
+void Stream::end() {
+  if (phase_ >= Phase::closing) return;
+  if (phase_ == Phase::connecting) {
+    shut(error_of(ECANCELED));
+    return;
+  }
+  if (limits_->linger.count() <= 0) {
+    reset({});
+    return;
+  }
+  phase_ = Phase::closing;
+  write_ended_ = true;
+  start_clock(static_cast<std::uint64_t>(limits_->linger.count()));
+  flush();
+}
+
+void Stream::reset(std::error_code error) noexcept {
+  if (phase_ >= Phase::closed) return;
+  if (fd() >= 0) reset_on_close(fd());
+  shut(error);
+}
+
+void Stream::close_if_both_ended() noexcept {
+  if (read_ended_ && fin_sent_) shut({});
+}
+
+void Stream::shut(std::error_code error) noexcept {
+  if (phase_ >= Phase::closed) return;
+  if (queue_ && fd() >= 0) reset_on_close(fd());  // bytes are lost: the peer must not take that for an orderly end
+  stop_clock();
+  release_socket();
+  queue_.reset();
+  phase_ = Phase::closed;
+  error_ = error;
+  runtime()->defer(*this);
+}
+
+void Stream::release_socket() noexcept {
+  UniqueFd socket(fd());
+  runtime()->unwatch(*this);
+}
+
+void Stream::sever() noexcept {
+  if (!runtime()) return;
+  stop_clock();
+  release_socket();
+  queue_.reset();
+  phase_ = Phase::over;
+  leave();
+}
+
+/// The connection is no longer its context's; it is deleted here, or when the last frame or Ref lets go.
+void Stream::leave() noexcept {
+  set_protocol(nullptr);
+  if (acceptor_) std::exchange(acceptor_, nullptr)->connection_left();
+  net_.remove(*this);
+  cut_off();
+  if (!busy()) destroy_state();
+  unpin();
+}
+
+void Stream::destroy_state() noexcept {
+  if (void* state = std::exchange(state_, nullptr)) state_type_->destroy(state);
+}
+
+// ---- settings ----
+
+void Stream::pause(bool paused) {
+  if (paused_ == paused) return;
+  paused_ = paused;
+  apply();
+}
+
+std::uint32_t Stream::interest() const noexcept {
+  const bool stalled = full_ && limits_->pause_reading_when_full;
+  const std::uint32_t write = queue_ && corks_ == 0 ? ONLOOP_WRITE : ONLOOP_NONE;
+  switch (phase_) {
+    case Phase::connecting:
+      return ONLOOP_WRITE;
+    case Phase::opening:
+      return write;
+    case Phase::open:
+      return write | (read_ended_ || paused_ || stalled ? ONLOOP_NONE : ONLOOP_READ);
+    case Phase::closing:
+      return (queue_ ? ONLOOP_WRITE : ONLOOP_NONE) | (read_ended_ ? ONLOOP_NONE : ONLOOP_READ);
+    default:
+      return ONLOOP_NONE;
+  }
+}
+
+void Stream::apply() noexcept {
+  if (fd() < 0) return;
+  if (const std::error_code error = runtime()->want(*this, interest())) shut(error);
+}
+
+void Stream::set_state(void* state, const StateType& type) noexcept {
+  destroy_state();
+  state_ = state;
+  state_type_ = &type;
+}
+
+void* Stream::get_state(const std::type_info& type) {
+  if (!state_ || state_type_->type != type) throw std::bad_cast();
+  return state_;
+}
+
+// ---- the clock: connecting, idle, linger ----
+
+void Stream::start_clock(std::uint64_t limit_ns) {
+  if (!extra_) extra_ = std::make_unique<Extra>(*this);
+  extra_->last_activity = now_ns();
+  runtime()->schedule(*extra_, extra_->last_activity + limit_ns);
+}
+
+void Stream::stop_clock() noexcept {
+  if (!extra_) return;
+  runtime()->cancel(*extra_);
+  extra_.reset();
+}
+
+void Stream::start_idle_clock() {
+  if (limits_->idle_timeout.count() > 0) set_idle(limits_->idle_timeout);
+}
+
+void Stream::set_idle(std::chrono::nanoseconds timeout) {
+  if (phase_ == Phase::connecting || phase_ >= Phase::closing) return;
+  stop_clock();
+  if (timeout.count() <= 0) return;
+  start_clock(static_cast<std::uint64_t>(timeout.count()));
+  extra_->idle_ns = static_cast<std::uint64_t>(timeout.count());
+}
+
+void Stream::note_activity() noexcept {
+  if (extra_ && !fin_sent_) [[unlikely]]
+    extra_->last_activity = now_ns();
+}
+
+/// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.
+void Stream::on_due() {
+  const std::uint64_t limit = phase_ == Phase::closing      ? static_cast<std::uint64_t>(limits_->linger.count())
+                              : phase_ == Phase::connecting ? 0
+                                                            : extra_->idle_ns;
+  const std::uint64_t end = extra_->last_activity + limit;
+  if (limit > 0 && end > now_ns()) {
+    runtime()->schedule(*extra_, end);
+  } else {
+    shut(phase_ == Phase::closing && fin_sent_ ? std::error_code{} : error_of(ETIMEDOUT));
+  }
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,129 @@
+#pragma once
+#include <sys/types.h>
+#include <onloop/connection.hpp>
+
+#include <memory>
+#include <vector>
+
+#include "core/net/client.hpp"
+#include "core/net/write_queue.hpp"
+#include "core/runtime/source.hpp"
+#include "core/runtime/timer_heap.hpp"
+
+namespace onloop::detail {
+
+class Acceptor;
+class Net;
+
+/// The Connection: one stream socket, its queue and its life.
+///
+/// What is written goes to the kernel at once; what that refuses waits in the queue, and only then is WRITE wanted.
+/// Errors and the end never call back from inside a call: the descriptor closes at once, on_close is deferred.
+class Stream final : public Connection, public Source, public Client {
+ public:
+  /// Belongs to `net` from now on. `acceptor`: where it came from, or null.
+  Stream(Net& net, Protocol& protocol, std::shared_ptr<const Limits> limits, Acceptor* acceptor) noexcept;
+
+  using Client::set_protocol;  // Connection has one too, which comes here
+  using Source::fd;
+
+  // ---- the three ways in; each takes the descriptor on success ----
+  void accepted(int fd);  // then the caller calls opened()
+  void adopted(int fd);
+  void connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout, const std::string& what);
+  void opened();
+
+  // ---- Connection ----
+  Flow send(std::span<const std::byte> data);
+  [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
+  void cork() noexcept { ++corks_; }
+  void uncork() noexcept;
+  void pause(bool paused);
+  void set_idle(std::chrono::nanoseconds timeout);
+  void end_writing();
+  void end();
+  void reset(std::error_code error) noexcept;
+  void set_state(void* state, const StateType& type) noexcept;
+  [[nodiscard]] void* get_state(const std::type_info& type);
+  [[nodiscard]] bool over() const noexcept { return phase_ == Phase::over; }
+
+  void sever() noexcept override;
+
+ private:
+  friend class Net;
+  enum class Phase : std::uint8_t {
+    connecting,
+    opening,  // on_open is owed, by adopt
+    open,
+    closing,  // close(): flushing, then waiting for the peer's end
+    closed,   // on_close is owed
+    over,
+  };
+  /// What only some connections need: a clock, and the addresses to try.
+  struct Extra final : TimerNode {
+    explicit Extra(Stream& owner) noexcept : stream(owner) {}
+    void on_due() override { stream.on_due(); }
+    Stream& stream;
+    std::uint64_t idle_ns = 0;
+    std::uint64_t last_activity = 0;
+    std::vector<Address> candidates;  // the next to try is the last
+  };
+
+  ~Stream() override;
+  void on_ready(std::uint32_t readiness) override;
+  void on_deferred() override;
+  void on_exception(std::error_code error) noexcept override { reset(error); }
+  void on_watch_error(std::error_code error) noexcept override { shut(error); }
+  void on_released() noexcept override { destroy_state(); }
+  void on_due();
+
+  void start_clock(std::uint64_t limit_ns);
+  void stop_clock() noexcept;
+  void start_idle_clock();
+  void note_activity() noexcept;
+
+  int attempt(const Address& address);
+  int try_next(int error) noexcept;
+  void finish_connect();
+  void read();
+  void flush() noexcept;
+  Flow queue(std::span<const std::byte> data);
+  void send_fin() noexcept;
+  void apply() noexcept;
+  [[nodiscard]] std::uint32_t interest() const noexcept;
+  void close_if_both_ended() noexcept;
+  void shut(std::error_code error) noexcept;
+  void release_socket() noexcept;
+  void leave() noexcept;
+  void destroy_state() noexcept;
+
+  Net& net_;
+  Acceptor* acceptor_;
+  Stream* before_ = nullptr;  // in Net's list
+  Stream* after_ = nullptr;
+  std::shared_ptr<const Limits> limits_;
+  std::unique_ptr<WriteQueue> queue_;  // null when empty, so that an idle connection holds none
+  std::unique_ptr<Extra> extra_;
+  void* state_ = nullptr;
+  const StateType* state_type_ = nullptr;
+  std::error_code error_;
+  Phase phase_ = Phase::opening;
+  std::uint8_t corks_ = 0;
+  bool paused_ = false;       // by the user
+  bool full_ = false;         // above the high-water mark, until the low-water mark
+  bool waiting_ = false;      // Flow::wait was returned: on_drain is owed at the low-water mark
+  bool drain_due_ = false;    // on_drain is owed now
+  bool read_ended_ = false;   // the peer's FIN was read
+  bool write_ended_ = false;  // ours comes after the queue
+  bool fin_sent_ = false;
+};
+
+/// Every Connection is one.
+inline Stream& stream_of(Connection& connection) noexcept {
+  return static_cast<Stream&>(connection);
+}
+inline const Stream& stream_of(const Connection& connection) noexcept {
+  return static_cast<const Stream&>(connection);
+}
+
+}  // namespace onloop::detail

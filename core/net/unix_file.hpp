@@ -1,0 +1,29 @@
+#pragma once
+#include <sys/types.h>
+
+#include <string>
+
+namespace onloop::detail {
+
+/// The file of a listening UNIX socket, unlinked with it: by the process that bound it, and only while the path still
+/// names that very socket.
+class UnixFile {
+ public:
+  UnixFile() noexcept = default;
+  UnixFile(const UnixFile&) = delete;
+  UnixFile& operator=(const UnixFile&) = delete;
+  ~UnixFile() { remove(); }
+
+  /// Binds `socket` to `path` with exactly the permissions `mode`, at no moment with wider ones. With `replace_stale`,
+  /// a socket there on which nobody listens is unlinked first. Returns 0 or an errno value.
+  int bind(int socket, const std::string& path, unsigned mode, bool replace_stale);
+  void remove() noexcept;
+
+ private:
+  std::string path_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+  pid_t process_ = 0;
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,60 @@
+#include "core/net/write_queue.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace onloop::detail {
+
+WriteQueue::~WriteQueue() {
+  while (first_) first_ = std::move(first_->next);  // one by one: a long list must not recurse
+}
+
+void WriteQueue::append(std::span<const std::byte> data) {
+  const std::size_t room = last_ ? last_->capacity - last_->end : 0;
+  const std::size_t fits = std::min(room, data.size());
+  const std::span<const std::byte> rest = data.subspan(fits);
+  std::unique_ptr<Chunk> added;
+  if (!rest.empty()) {
+    const std::size_t capacity = std::max(rest.size(), kSmallest);
+    added = std::make_unique<Chunk>(Chunk{.capacity = capacity, .next = nullptr, .bytes = nullptr});
+    added->bytes = std::make_unique_for_overwrite<std::byte[]>(capacity);
+    std::memcpy(added->bytes.get(), rest.data(), rest.size());
+    added->end = rest.size();
+  }
+  if (fits) {
+    std::memcpy(last_->bytes.get() + last_->end, data.data(), fits);
+    last_->end += fits;
+  }
+  if (added) {
+    Chunk* chunk = added.get();
+    (last_ ? last_->next : first_) = std::move(added);
+    last_ = chunk;
+  }
+  size_ += data.size();
+}
+
+std::size_t WriteQueue::front(std::span<iovec> pieces) const noexcept {
+  std::size_t filled = 0;
+  for (const Chunk* chunk = first_.get(); chunk && filled < pieces.size(); chunk = chunk->next.get()) {
+    pieces[filled++] = {.iov_base = chunk->bytes.get() + chunk->begin, .iov_len = chunk->end - chunk->begin};
+  }
+  return filled;
+}
+
+void WriteQueue::consume(std::size_t count) noexcept {
+  size_ -= count;
+  while (count > 0) {
+    Chunk& chunk = *first_;
+    const std::size_t held = chunk.end - chunk.begin;
+    if (count < held) {
+      chunk.begin += count;
+      return;
+    }
+    count -= held;
+    first_ = std::move(first_->next);
+    if (!first_) last_ = nullptr;
+  }
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,106 @@
+#include <sys/stat.h>
+#include <onloop/context.hpp>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+#include "core/runtime/raw_watch.hpp"
+#include "core/runtime/runtime.hpp"
+#include "core/runtime/timer_entry.hpp"
+
+namespace onloop {
+
+using detail::throw_error;
+
+Context::Context(Loop loop, ContextOptions options) {
+  if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
+  runtime_ = new detail::Runtime(*this, loop, std::move(options));
+}
+
+Context::~Context() {
+  runtime_->shutdown();
+}
+
+Watch Context::watch(int fd, Interest interest, std::function<void(Interest)> callback) {
+  runtime_->check_thread();
+  const std::string what = "watch descriptor " + std::to_string(fd);
+  if (!callback) throw_error(EINVAL, what + " without a callback");
+  struct stat status {};
+  if (fstat(fd, &status) < 0) throw_error(errno, what);
+  if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) {
+    throw_error(EPERM, what + ": regular files and directories are always ready and can't be waited for");
+  }
+  struct Unpin {
+    void operator()(detail::RawWatch* watch) const { watch->unpin(); }
+  };
+  std::unique_ptr<detail::RawWatch, Unpin> watch(new detail::RawWatch(*runtime_, std::move(callback)));
+  runtime_->watch(*watch, fd, static_cast<std::uint32_t>(interest), what);
+  return Watch(watch.release());
+}
+
+Timer Context::timer(std::chrono::nanoseconds delay, Task task) {
+  runtime_->check_thread();
+  if (!task) return {};
+  Timer timer(new detail::TimerEntry(*runtime_, std::move(task), 0));
+  timer.entry_->start(detail::later(detail::now_ns(), delay));
+  return timer;
+}
+
+Timer Context::every(std::chrono::nanoseconds period, std::function<void()> callback) {
+  runtime_->check_thread();
+  if (period.count() <= 0) throw_error(EINVAL, "set a timer with a period that is not above zero");
+  if (!callback) return {};
+  Timer timer(new detail::TimerEntry(*runtime_, std::move(callback), static_cast<std::uint64_t>(period.count())));
+  timer.entry_->start(detail::later(detail::now_ns(), period));
+  return timer;
+}
+
+void Context::post(Task task) {
+  runtime_->check_thread();
+  runtime_->post(std::move(task));
+}
+
+Remote Context::remote() const {
+  return Remote(runtime_->mailbox());
+}
+
+void Context::run() {
+  runtime_->run();
+}
+
+void Context::stop() {
+  runtime_->check_thread();
+  runtime_->stop();
+}
+
+void Context::set_keepalive(bool on) {
+  runtime_->check_thread();
+  runtime_->set_keepalive(on);
+}
+
+int Context::fd() {
+  runtime_->check_thread();
+  return runtime_->fd();
+}
+
+void Context::dispatch() {
+  runtime_->dispatch();
+}
+
+void Context::release_thread() {
+  runtime_->check_thread();
+  runtime_->release_thread();
+}
+
+void Context::after_fork(Loop loop) {
+  runtime_->after_fork(loop);
+}
+
+const Loop& Context::loop() const noexcept {
+  return runtime_->loop();
+}
+
+}  // namespace onloop

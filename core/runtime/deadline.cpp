@@ -1,0 +1,61 @@
+#include "core/runtime/deadline.hpp"
+
+#include <sys/timerfd.h>
+
+#include <algorithm>
+
+#include "core/runtime/error.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop::detail {
+
+int Deadline::set(Host& host, std::uint64_t at) noexcept {
+  if (at == set_) return 0;
+  if (!timer_) {
+    int result = host.deadline_set(at);
+    if (result >= 0) set_ = at;
+    if (result != -ENOSYS) return result;
+    try {
+      use_timerfd();
+    } catch (const std::system_error& error) {
+      return -error.code().value();
+    }
+  }
+  itimerspec when{};
+  if (at != ONLOOP_NO_DEADLINE) {
+    const std::uint64_t moment = std::max<std::uint64_t>(at, 1);  // zero would disarm it
+    when.it_value = {static_cast<time_t>(moment / 1'000'000'000u), static_cast<long>(moment % 1'000'000'000u)};
+  }
+  if (timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr) < 0) return -errno;
+  set_ = at;
+  return 0;
+}
+
+void Deadline::fired() noexcept {
+  set_ = ONLOOP_NO_DEADLINE;
+  if (!timer_) return;
+  std::uint64_t expirations = 0;
+  [[maybe_unused]] const ssize_t got = ::read(timer_.get(), &expirations, sizeof expirations);
+}
+
+void Deadline::use_timerfd() {
+  if (timer_) return;
+  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer) throw_error(errno, "make a timerfd");
+  runtime()->watch(*this, timer.get(), ONLOOP_READ, "watch a timerfd");
+  timer_ = std::move(timer);
+  set_ = ONLOOP_NO_DEADLINE;
+}
+
+void Deadline::close() noexcept {
+  if (timer_) runtime()->unwatch(*this);
+  timer_.reset();
+  set_ = ONLOOP_NO_DEADLINE;
+}
+
+void Deadline::sever() noexcept {
+  close();
+  cut_off();
+}
+
+}  // namespace onloop::detail

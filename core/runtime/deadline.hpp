@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+
+#include "core/runtime/host.hpp"
+#include "core/runtime/source.hpp"
+#include "core/runtime/unique_fd.hpp"
+
+namespace onloop::detail {
+
+/// The one moment at which the context wants to be called: by the loop's own slot or, where that is absent or the loop
+/// is driven through its descriptor, by a timerfd in the loop.
+class Deadline final : public Source {
+ public:
+  explicit Deadline(Runtime& runtime) noexcept : Source(runtime) {}
+
+  /// Sets it; ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno, and then tries again when next called.
+  int set(Host& host, std::uint64_t at) noexcept;
+  /// It has fired, or may have.
+  void fired() noexcept;
+  /// From now on by timerfd. Throws std::system_error.
+  void use_timerfd();
+  [[nodiscard]] bool uses_timerfd() const noexcept { return static_cast<bool>(timer_); }
+  /// Disarms and closes the timerfd, if there is one. When it is needed again, it is made again.
+  void close() noexcept;
+
+ private:
+  void sever() noexcept override;
+  void on_ready(std::uint32_t) override {}  // Runtime::collect notes it instead: timers come before I/O
+
+  UniqueFd timer_;
+  std::uint64_t set_ = ONLOOP_NO_DEADLINE;
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,284 @@
+#include "core/runtime/runtime.hpp"
+
+#include <string>
+#include <utility>
+
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop::detail {
+namespace {
+
+constexpr const char* kWrongThread =
+    "a context was used from another thread than the one that runs it; use a Remote, or release_thread() first";
+
+}  // namespace
+
+// ---- the context's life ----
+
+Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
+    : facade_(facade),
+      options_(std::move(options)),
+      host_(std::make_unique<Host>(loop, guest())),
+      process_(getpid()),
+      mailbox_(std::make_shared<Mailbox>()),
+      waker_(*this),
+      deadline_(*this) {
+  watch(waker_, mailbox_->fd(), ONLOOP_READ, "watch the eventfd that wakes the loop");
+}
+
+onloop_guest Runtime::guest() noexcept {
+  return {.version = ONLOOP_OPS_VERSION,
+          .struct_size = sizeof(onloop_guest),
+          .context = this,
+          .on_ready = &Runtime::on_ready,
+          .on_deadline = &Runtime::on_deadline};
+}
+
+void Runtime::shutdown() noexcept {
+  check_thread_or_die();
+  if (forked()) host_->abandon();
+
+  if (tenant) tenant->sever();
+  for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
+    if (sources_[fd]) sources_[fd]->sever();
+  }
+  while (Source* source = deferred_head_) {
+    deferred_head_ = source->next_deferred_;
+    source->unpin();
+  }
+  while (timers_.take_any()) {
+  }
+  clear_blame();
+  ready_.clear();
+  host_.reset();
+  mailbox_->close();
+  const std::deque<Task> dropped = std::move(tasks_);  // destroyed by this frame, when nothing can be posted any more
+  release();
+}
+
+bool Runtime::forked() const noexcept {
+  return getpid() != process_;
+}
+
+void Runtime::refuse_forked() const {
+  if (forked()) throw_error(EPERM, "use a context in a forked child: call after_fork() first");
+}
+
+void Runtime::after_fork(const Loop& loop) {
+  if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
+  host_->abandon();
+  deadline_.close();
+  for (Source* source : sources_) {
+    if (source && source->watch_) host_->watch_remove(std::exchange(source->watch_, nullptr));
+  }
+  sources_[static_cast<std::size_t>(waker_.fd_)] = nullptr;
+  mailbox_->renew();
+  waker_.fd_ = mailbox_->fd();
+
+  auto next = std::make_unique<Host>(loop, guest());
+  if (sources_.size() <= static_cast<std::size_t>(waker_.fd_))
+    sources_.resize(static_cast<std::size_t>(waker_.fd_) + 1);
+  sources_[static_cast<std::size_t>(waker_.fd_)] = &waker_;
+  for (Source* source : sources_) {
+    if (!source) continue;
+    const int error = next->watch_add(source->fd_, source->wanted_, source, &source->watch_);
+    if (error < 0) {
+      for (Source* added : sources_) {
+        if (added && added->watch_) next->watch_remove(std::exchange(added->watch_, nullptr));
+      }
+      throw_error(error, "watch descriptor " + std::to_string(source->fd_) + " on the loop of a forked child");
+    }
+    source->set_ = source->wanted_;
+  }
+  host_ = std::move(next);
+  process_ = getpid();
+  arm_or_report();
+}
+
+// ---- threads ----
+
+void Runtime::refuse_thread() const {
+  throw_error(EPERM, kWrongThread);
+}
+
+void Runtime::check_thread_or_die() const noexcept {
+  const auto owner = owner_.load(std::memory_order_relaxed);
+  if (owner != std::thread::id{} && owner != std::this_thread::get_id()) die(kWrongThread);
+}
+
+void Runtime::bind_thread() {
+  check_thread();
+  owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+}
+
+// ---- running ----
+
+void Runtime::run() {
+  check_thread();
+  refuse_forked();
+  if (running_) throw_error(EBUSY, "run a context that is running already");
+  if (!host_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
+  if (!host_->can_turn() && !host_->can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
+
+  const Pin pin(*this);
+  struct Running {
+    Runtime& runtime;
+    explicit Running(Runtime& running) : runtime(running) {
+      runtime.bind_thread();
+      runtime.running_ = true;
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() {
+      runtime.running_ = runtime.stop_ = runtime.arms_each_turn_ = false;
+      runtime.release_thread();
+    }
+  } const running(*this);
+
+  if (host_->can_turn()) {
+    arms_each_turn_ = !deadline_.uses_timerfd();
+    while (alive() && !stop_ && keepalive_) turn(-1);
+    return;
+  }
+  if (stop_ || !keepalive_) return;
+  arm_or_report();
+  const int error = host_->run();
+  if (escaped_) std::rethrow_exception(std::exchange(escaped_, nullptr));
+  if (error < 0) throw_error(error, "run the loop");
+}
+
+void Runtime::stop() noexcept {
+  stop_ = true;
+  if (running_ && !host_->can_turn()) host_->stop();
+}
+
+void Runtime::set_keepalive(bool on) noexcept {
+  keepalive_ = on;
+  host_->keepalive(on);
+  if (!on && running_ && !host_->can_turn()) host_->stop();
+}
+
+int Runtime::fd() {
+  const int set = host_->can_turn() ? host_->fd() : -ENOSYS;
+  if (set < 0) {
+    throw_error(ENOTSUP, "get a descriptor for the loop \"" + std::string(host_->loop().name()) + "\", which has none");
+  }
+  deadline_.use_timerfd();
+  arms_each_turn_ = false;
+  arm_or_report();
+  return set;
+}
+
+void Runtime::dispatch() {
+  refuse_forked();
+  if (!host_->can_turn()) throw_error(ENOTSUP, "dispatch a loop whose shim has no turn");
+  bind_thread();
+  const Pin pin(*this);
+  turn(0);
+  if (alive()) arm_or_report();
+}
+
+// ---- sources ----
+
+void Runtime::watch(Source& source, int fd, std::uint32_t interest, std::string_view what) {
+  const auto slot = static_cast<std::size_t>(fd);
+  if (sources_.size() <= slot) sources_.resize(slot + 1);
+  if (sources_[slot]) {
+    throw_error(EEXIST, std::string(what) + ": this context watches descriptor " + std::to_string(fd) + " already");
+  }
+  if (const int error = host_->watch_add(fd, interest, &source, &source.watch_); error < 0) {
+    throw_error(error, std::string(what));
+  }
+  sources_[slot] = &source;
+  source.fd_ = fd;
+  source.wanted_ = source.set_ = static_cast<std::uint8_t>(interest);
+}
+
+std::error_code Runtime::want(Source& source, std::uint32_t interest) noexcept {
+  source.wanted_ = static_cast<std::uint8_t>(interest);
+  if (interest == source.set_ || (interest | ONLOOP_READ) == source.set_) return {};
+  if (const int error = host_->watch_set(source.watch_, interest); error < 0) return error_of(error);
+  source.set_ = static_cast<std::uint8_t>(interest);
+  return {};
+}
+
+void Runtime::unwatch(Source& source) noexcept {
+  if (source.fd_ < 0) return;
+  if (source.ready_slot_) ready_[source.ready_slot_ - 1].source = nullptr;
+  source.ready_slot_ = 0;
+  if (source.watch_) host_->watch_remove(std::exchange(source.watch_, nullptr));
+  sources_[static_cast<std::size_t>(source.fd_)] = nullptr;
+  source.fd_ = -1;
+  source.wanted_ = source.set_ = 0;
+}
+
+void Runtime::defer(Source& source) noexcept {
+  if (source.deferred_) return;
+  source.deferred_ = true;
+  source.pin();
+  source.next_deferred_ = nullptr;
+  (deferred_head_ ? deferred_tail_->next_deferred_ : deferred_head_) = &source;
+  deferred_tail_ = &source;
+  ++deferred_count_;
+  arm_from_anywhere();
+}
+
+// ---- timers and tasks ----
+
+void Runtime::schedule(TimerNode& timer, std::uint64_t at) {
+  timers_.schedule(timer, at);
+  if (arms_each_turn_) return;
+  if (const int error = arm(); error < 0) {
+    timers_.cancel(timer);
+    throw_error(error, "set the loop's deadline");
+  }
+}
+
+void Runtime::post(Task task) {
+  if (!task) return;
+  tasks_.push_back(std::move(task));
+  arm_from_anywhere();
+}
+
+void Runtime::report(std::error_code error, std::string_view what) noexcept try {
+  if (options_.on_error) {
+    options_.on_error(error, what);
+  } else {
+    log_line(std::string(what) + ": " + error.message());
+  }
+} catch (const std::exception& thrown) {
+  log_line(std::string("on_error threw: ") + thrown.what());
+} catch (...) {
+  log_line("on_error threw");
+}
+
+std::uint64_t Runtime::next_deadline() const noexcept {
+  return deferred_head_ || !tasks_.empty() || wake_due_ ? 0 : timers_.earliest();
+}
+
+int Runtime::arm() noexcept {
+  return deadline_.set(*host_, next_deadline());
+}
+
+void Runtime::arm_or_report() noexcept {
+  if (const int error = arm(); error < 0) report(error_of(error), "set the loop's deadline");
+}
+
+void Runtime::arm_from_anywhere() noexcept {
+  if (!arms_each_turn_) arm_or_report();
+}
+
+void Runtime::Waker::on_ready(std::uint32_t) {
+  Runtime& own = *runtime();
+  own.mailbox_->clear();
+  if (own.mailbox_->take_wake()) own.wake_due_ = true;
+  own.mailbox_->take_tasks([&own](Task&& task) { own.tasks_.push_back(std::move(task)); });
+}
+
+void Runtime::Waker::sever() noexcept {
+  runtime()->unwatch(*this);
+  cut_off();
+}
+
+}  // namespace onloop::detail

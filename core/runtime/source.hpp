@@ -1,0 +1,84 @@
+#pragma once
+#include <onloop/loop_ops.h>
+
+#include <atomic>
+#include <cstdint>
+#include <system_error>
+
+namespace onloop::detail {
+
+class Runtime;
+
+/// Whoever watches one descriptor in a context: a connection, a listening socket, a raw watch.
+///
+/// Its memory is counted: by its owner (one reference from birth), by each frame that calls it, and by the handles
+/// that outlive it. The count alone is thread-safe, since such a handle may be dropped anywhere; by then a source is
+/// an empty husk.
+class Source {
+ public:
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
+
+  void pin() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void unpin() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  /// Null once it was cut off from its context.
+  [[nodiscard]] Runtime* runtime() const noexcept { return runtime_; }
+  /// -1 while it watches none.
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] std::uint32_t wanted() const noexcept { return wanted_; }
+
+  /// While one of these lives, user code is on the stack for this source: it is not called again from a nested
+  /// iteration of the loop, and its memory stays.
+  class Busy {
+   public:
+    explicit Busy(Source& source) noexcept : source_(source) {
+      source_.pin();
+      source_.busy_ = true;
+    }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+    ~Busy();
+
+   private:
+    Source& source_;
+  };
+
+ protected:
+  explicit Source(Runtime& runtime) noexcept : runtime_(&runtime) {}
+  virtual ~Source() = default;
+  [[nodiscard]] bool busy() const noexcept { return busy_; }
+  /// The source no longer belongs to a context.
+  void cut_off() noexcept { runtime_ = nullptr; }
+
+ private:
+  friend class Runtime;
+  /// Some of the directions that it wants are ready.
+  virtual void on_ready(std::uint32_t readiness) = 0;
+  /// What it had deferred by Runtime::defer.
+  virtual void on_deferred() {}
+  /// The context goes: end the watch and everything else that would call back, silently, and cut_off().
+  virtual void sever() noexcept = 0;
+  /// Its callback threw on a foreign loop, and the application does not handle exceptions itself.
+  virtual void on_exception(std::error_code) noexcept {}
+  /// The last Busy has gone, and it was cut off meanwhile.
+  virtual void on_released() noexcept {}
+  /// The loop can't watch what it wants.
+  virtual void on_watch_error(std::error_code) noexcept {}
+
+  Runtime* runtime_;
+  onloop_watch* watch_ = nullptr;
+  Source* next_deferred_ = nullptr;
+  int fd_ = -1;
+  std::atomic<std::uint32_t> references_{1};
+  std::uint32_t ready_slot_ = 0;  // its place in Runtime's list of ready sources, plus one; 0 for none
+  std::uint8_t wanted_ = 0;       // interest by our own books
+  std::uint8_t set_ = 0;          // interest that the loop knows: it may still have READ that is wanted no more
+  bool deferred_ = false;         // in Runtime's list of deferred work
+  bool held_ = false;             // deferred work came up while busy
+  bool busy_ = false;
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,62 @@
+#include "core/runtime/timer_entry.hpp"
+
+#include <onloop/timer.hpp>
+
+#include "core/runtime/clock.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop {
+namespace detail {
+
+void TimerEntry::start(std::uint64_t at) {
+  runtime_->schedule(*this, at);
+}
+
+void TimerEntry::cancel() noexcept {
+  if (scheduled()) {
+    runtime_->check_thread_or_die();
+    runtime_->cancel(*this);
+  }
+  period_ = 0;
+}
+
+void TimerEntry::on_due() {
+  ++references_;  // the callback may destroy the handle
+  struct Release {
+    TimerEntry& entry;
+    ~Release() { entry.release(); }
+  } const release_at_end{*this};
+  if (period_ == 0) {
+    Task task = std::move(task_);
+    task();
+    return;
+  }
+  const std::uint64_t late = now_ns() - due_at();
+  runtime_->schedule(*this, due_at() + (late / period_ + 1) * period_);
+  task_();
+}
+
+}  // namespace detail
+
+Timer& Timer::operator=(Timer&& other) noexcept {
+  if (this != &other) {
+    Timer old(std::exchange(entry_, std::exchange(other.entry_, nullptr)));
+  }
+  return *this;
+}
+
+Timer::~Timer() {
+  if (!entry_) return;
+  entry_->cancel();
+  entry_->release();
+}
+
+void Timer::cancel() noexcept {
+  if (entry_) entry_->cancel();
+}
+
+bool Timer::active() const noexcept {
+  return entry_ && entry_->scheduled();
+}
+
+}  // namespace onloop

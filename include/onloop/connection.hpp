@@ -1,0 +1,130 @@
+#pragma once
+#include <onloop/address.hpp>
+#include <onloop/options.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <typeinfo>
+#include <utility>
+
+namespace onloop {
+
+class Connection;
+class Context;
+class Protocol;
+
+/// What became of a write. go: taken. wait: taken, but more than the high-water mark is queued: stop until on_drain.
+/// closed: discarded, since the connection is closing or its write side is shut down.
+enum class Flow : std::uint8_t { go, wait, closed };
+
+/// A weak reference to a connection. May be copied, moved and destroyed on any thread; get() on the context's only.
+class Ref {
+ public:
+  Ref() noexcept = default;
+  Ref(const Ref& other) noexcept;
+  Ref(Ref&& other) noexcept : held_(std::exchange(other.held_, nullptr)) {}
+  Ref& operator=(Ref other) noexcept {
+    std::swap(held_, other.held_);
+    return *this;
+  }
+  ~Ref();
+  /// The connection, or null once on_close has come or the connection was severed.
+  [[nodiscard]] Connection* get() const noexcept;
+  explicit operator bool() const noexcept { return get() != nullptr; }
+  Connection* operator->() const noexcept { return get(); }
+
+ private:
+  friend class Connection;
+  explicit Ref(Connection* held) noexcept : held_(held) {}
+  Connection* held_ = nullptr;  // the memory of a connection outlives it for as long as a Ref holds it
+};
+
+/// While it lives, writes are gathered; when it goes, at the end of the callback as a rule, they are sent in one system
+/// call. Gathers at most up to the high-water mark.
+class [[nodiscard]] Cork {
+ public:
+  Cork(Cork&&) noexcept = default;
+  Cork& operator=(Cork&&) = delete;
+  ~Cork();
+
+ private:
+  friend class Connection;
+  explicit Cork(Ref connection) noexcept : connection_(std::move(connection)) {}
+  Ref connection_;
+};
+
+/// A stream socket in a context. The context owns it: from listen(), connect() or adopt() until on_close has returned,
+/// or until its context or protocol is destroyed; keep a Ref beyond that. Every call is for the context's thread; from
+/// another it throws std::system_error (EPERM) once the context is bound to its thread.
+class Connection {
+ public:
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /// Sends at once what the kernel takes and queues the rest; while connecting, queues all. No callback comes from
+  /// within; an error comes later, by on_close.
+  Flow write(std::span<const std::byte> data);
+  Flow write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
+  /// Bytes taken by write() and not yet by the kernel.
+  [[nodiscard]] std::size_t queued_bytes() const noexcept;
+  Cork cork();
+
+  /// Stops on_data and on_end until resume_reading(). Meanwhile a FIN or a reset from the peer is not noticed (a write
+  /// notices the latter), and the idle time-out runs. Does not count calls.
+  void pause_reading();
+  void resume_reading();
+  /// Replaces Limits::idle_timeout, and counts from now. Zero: none.
+  void set_idle_timeout(std::chrono::nanoseconds timeout);
+  /// From now on `protocol` gets the callbacks. It gets no on_open. The state stays.
+  void set_protocol(Protocol& protocol);
+
+  /// Flushes, then sends a FIN; reading goes on. When the peer ends too, the connection closes.
+  void shutdown_write();
+  /// Flushes, sends a FIN, reads and discards until the peer's end or Limits::linger, then closes: nothing that was
+  /// written is lost to a reset because of unread input. on_close is the only callback that still comes. While
+  /// connecting: gives up, on_close gets ECANCELED.
+  void close();
+  /// Closes now, discards what is queued, sends a reset. on_close gets `error`.
+  void abort(std::error_code error = {});
+
+  /// Asked of the kernel at each call; no address once the descriptor is closed.
+  [[nodiscard]] Address peer() const;
+  [[nodiscard]] Address local() const;
+  [[nodiscard]] Context& context() const;
+  /// The socket, -1 once it is closed. The connection's: for getsockopt and the like.
+  [[nodiscard]] int fd() const noexcept;
+  [[nodiscard]] Ref ref() noexcept;
+
+  /// Makes the S that belongs to this connection, in place of any former state; destroyed after on_close.
+  template <class S, class... A>
+  S& emplace_state(A&&... arguments) {
+    auto state = std::make_unique<S>(std::forward<A>(arguments)...);
+    set_state(state.get(), kStateType<S>);
+    return *state.release();
+  }
+  /// The state. Throws std::bad_cast if there is none or it is no S.
+  template <class S>
+  S& state() {
+    return *static_cast<S*>(get_state(typeid(S)));
+  }
+
+ protected:
+  Connection() noexcept = default;
+  ~Connection() = default;
+  struct StateType {
+    const std::type_info& type;
+    void (*destroy)(void*) noexcept;
+  };
+
+ private:
+  template <class S>
+  static constexpr StateType kStateType{typeid(S), [](void* state) noexcept { delete static_cast<S*>(state); }};
+  void set_state(void* state, const StateType& type);  // takes it, unless it throws
+  void* get_state(const std::type_info& type);
+};
+
+}  // namespace onloop

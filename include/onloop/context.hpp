@@ -1,0 +1,91 @@
+#pragma once
+#include <onloop/loop.hpp>
+#include <onloop/options.hpp>
+#include <onloop/remote.hpp>
+#include <onloop/task.hpp>
+#include <onloop/timer.hpp>
+#include <onloop/watch.hpp>
+
+#include <chrono>
+#include <functional>
+#include <string_view>
+
+namespace onloop {
+
+class Connection;
+class Listener;
+class Protocol;
+namespace detail {
+class Runtime;
+}
+
+/// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
+///
+/// Thread: a context belongs to the thread that runs it (run, dispatch, or the foreign loop's callbacks) until run()
+/// returns or release_thread(). Any other use from another thread throws std::system_error (EPERM); for a destructor
+/// the process ends with words. Other threads use a Remote.
+///
+/// Turns: in one turn come the timers that are due, then I/O, then posted tasks. All callbacks may do anything,
+/// destroying the context included.
+///
+/// Errors: calls that set something up throw std::system_error that says what was done to what.
+class Context {
+ public:
+  /// Attaches to `loop`. Throws if that fails, or if the shim's version is not ours.
+  explicit Context(Loop loop, ContextOptions options = {});
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  /// Severs listeners and connections (closed at once, no callback) and leaves a foreign loop as it was found.
+  ~Context();
+
+  /// Listens on `address` (see Address), with `protocol` for each client.
+  Listener& listen(std::string_view address, Protocol& protocol, ListenOptions options = {});
+  /// Connects to `address`; never blocks. on_open or, on failure, on_close comes later. Throws only if there can be no
+  /// attempt: a malformed address, no descriptor left.
+  Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
+  /// Takes a connected stream socket; on_open comes later. Its flags are left alone (each call is made non-blocking by
+  /// itself). If it throws, the descriptor is still the caller's.
+  Connection& adopt(int fd, Protocol& protocol, Limits limits = {});
+  /// Calls back when `fd` is ready, one direction a call, read first. The descriptor stays the caller's. Refused:
+  /// regular files and directories (EPERM), a descriptor that this context watches already (EEXIST). A spurious call is
+  /// possible.
+  Watch watch(int fd, Interest interest, std::function<void(Interest)> callback);
+  /// Runs `task` once, `delay` from now. Zero or less: in a later turn, after I/O was served.
+  Timer timer(std::chrono::nanoseconds delay, Task task);
+  /// Runs `callback` each `period` (above zero, else EINVAL), without drift; periods that were missed are skipped.
+  Timer every(std::chrono::nanoseconds period, std::function<void()> callback);
+  /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
+  void post(Task task);
+  [[nodiscard]] Remote remote() const;
+  /// Closes all listeners, waits until every connection is over and then posts `done`; at `limit` aborts those that are
+  /// left with ETIMEDOUT. Once a context (EALREADY).
+  void drain(std::chrono::nanoseconds limit, Task done = {});
+
+  /// Runs an owned loop until stop(), or until set_keepalive(false). EBUSY if it runs already, ENOTSUP for a foreign
+  /// loop. An exception that a callback throws leaves run(), which may be called again.
+  void run();
+  /// run() returns at the end of this turn; if it does not run, the next run() returns at once.
+  void stop();
+  /// Whether this context keeps run() (or the run call of a foreign loop that counts, like libuv's) from returning.
+  /// True at first.
+  void set_keepalive(bool on);
+
+  /// For an application that has a loop but no shim: a descriptor, readable whenever dispatch() has work, deadlines and
+  /// posted tasks included. Watch it for reading; the context owns it. ENOTSUP where the loop has none (native-poll).
+  [[nodiscard]] int fd();
+  /// Does what is due now, and does not block.
+  void dispatch();
+
+  /// Unbinds from the thread, so that another may run it next.
+  void release_thread();
+  /// After fork, in the child: rebuilds everything on `loop`, which is the child's. In the child only this and the
+  /// destructor are allowed; the parent notices neither.
+  void after_fork(Loop loop);
+
+  [[nodiscard]] const Loop& loop() const noexcept;
+
+ private:
+  detail::Runtime* runtime_;  // shared with the frames that are using it when the context is destroyed
+};
+
+}  // namespace onloop

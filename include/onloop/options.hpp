@@ -1,0 +1,62 @@
+#pragma once
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <string_view>
+#include <system_error>
+
+namespace onloop {
+
+/// What bounds one connection.
+struct Limits {
+  /// Bytes queued for a slow reader above which write() returns Flow::wait, and below or at which on_drain comes.
+  /// low_water is at most high_water, high_water at most max_queued; else the call that takes them throws EINVAL.
+  std::size_t high_water = 64 * 1024;
+  std::size_t low_water = 16 * 1024;
+  /// Queued bytes beyond which the connection is aborted with ENOBUFS.
+  std::size_t max_queued = std::size_t{64} * 1024 * 1024;
+  /// Above high_water, stop reading from this peer until low_water, so that what it makes us send stays bounded.
+  bool pause_reading_when_full = true;
+  /// Closes with ETIMEDOUT after so long without a byte either way, reading paused or not. Zero: never.
+  std::chrono::nanoseconds idle_timeout{0};
+  /// close(): how long without progress a flush may take (then ETIMEDOUT), and how long afterwards the peer's end is
+  /// waited for. Zero: abort at once instead of waiting.
+  std::chrono::nanoseconds linger = std::chrono::seconds{5};
+};
+
+struct ListenOptions {
+  Limits limits;                           ///< of each accepted connection
+  int backlog = 4096;                      ///< listen(2); the kernel cuts it to net.core.somaxconn
+  std::size_t max_connections = SIZE_MAX;  ///< open at once; those beyond are accepted and closed
+  bool reuse_port = false;                 ///< SO_REUSEPORT: several listeners share one port
+  bool ipv6_only = true;                   ///< [::] takes no IPv4 clients
+  unsigned unix_mode = 0600;               ///< permissions of a UNIX socket's file
+  bool replace_stale = false;              ///< unlink a UNIX socket's file on which nobody listens any more
+};
+
+struct ConnectOptions {
+  Limits limits;
+  std::chrono::nanoseconds timeout = std::chrono::seconds{30};  ///< then ETIMEDOUT; zero: as long as the kernel tries
+};
+
+/// All callbacks run on the context's thread and may do anything, destroy the context included.
+struct ContextOptions {
+  /// After Remote::wake(), once for any number of them.
+  std::function<void()> on_wake;
+  /// A later error that belongs to no connection: out of descriptors (accepting goes on by itself), a listener whose
+  /// descriptor can't be watched. Default: one line on standard error.
+  std::function<void(std::error_code, std::string_view what)> on_error;
+  /// A callback threw on a foreign loop, through whose C frames no exception may pass. Default: the connection whose
+  /// callback it was is aborted with ECONNABORTED, and the reason goes to on_error. On an owned loop this is not used:
+  /// the exception leaves run() or dispatch().
+  std::function<void(std::exception_ptr)> on_exception;
+  /// Wraps each batch of user callbacks; must call `batch` exactly once. For what has to be held or entered around
+  /// callbacks: Python's GIL, a JavaScript callback scope.
+  std::function<void(const std::function<void()>& batch)> around;
+  /// Bytes of the read buffer: the most that one on_data gets. A context has one; a nested frame takes another.
+  std::size_t read_buffer = 64 * 1024;
+};
+
+}  // namespace onloop

@@ -1,0 +1,30 @@
+#pragma once
+#include <onloop/task.hpp>
+
+#include <memory>
+
+namespace onloop {
+
+namespace detail {
+class Mailbox;
+}
+
+/// What other threads and signal handlers hold of a context (Context::remote). Copyable; outlives the context. In a
+/// forked child it is deaf until Context::after_fork.
+class Remote {
+ public:
+  /// Any thread. Runs `task` on the context's thread, in a later turn; the tasks of one thread in their order. False:
+  /// the context is gone and the task was destroyed without having run. Tasks that have not run when the context is
+  /// destroyed are destroyed with it.
+  bool post(Task task) const;
+  /// Any thread, and async-signal-safe: never blocks, allocates nothing, leaves errno alone. Ends in
+  /// ContextOptions::on_wake, once for any number of calls before it.
+  void wake() const noexcept;
+
+ private:
+  friend class Context;
+  explicit Remote(std::shared_ptr<detail::Mailbox> mailbox) noexcept : mailbox_(std::move(mailbox)) {}
+  std::shared_ptr<detail::Mailbox> mailbox_;
+};
+
+}  // namespace onloop

@@ -1,0 +1,4 @@
+#pragma once
+
+/// The version of these headers; the build checks it against CMake's.
+#define ONLOOP_VERSION "0.1.0"

@@ -1,0 +1,183 @@
+// The native loop on poll(2): the portable one, and the plainest example of a shim.
+//
+// Poll reports HUP and ERR whether asked or not, so a watch without interest is hidden from it by a negative number.
+// What is ready is copied into a batch before the first up-call, since callbacks add to and remove from the poll set.
+
+#include <poll.h>
+
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "shims/native/native.hpp"
+#include "shims/native/wait.hpp"
+
+namespace onloop::native_loop {
+namespace {
+
+struct PollWatch {
+  std::size_t index;  // in both vectors of the loop
+  int fd;
+  std::uint32_t interest;
+  void* context;
+};
+
+struct Batch {
+  Batch* outer = nullptr;
+  std::size_t next = 0;
+  bool detached = false;
+  std::vector<std::pair<PollWatch*, std::uint32_t>> ready;
+};
+
+struct PollLoop {
+  onloop_guest guest;
+  std::uint64_t deadline = ONLOOP_NO_DEADLINE;
+  Batch* batch = nullptr;  // of the innermost turn on the stack
+  std::vector<pollfd> set;
+  std::vector<PollWatch*> watches;
+};
+
+PollLoop& self(onloop_loop* loop) {
+  return *reinterpret_cast<PollLoop*>(loop);
+}
+PollWatch& self(onloop_watch* watch) {
+  return *reinterpret_cast<PollWatch*>(watch);
+}
+
+pollfd entry_for(const PollWatch& watch) {
+  const int events = ((watch.interest & ONLOOP_READ) ? POLLIN : 0) | ((watch.interest & ONLOOP_WRITE) ? POLLOUT : 0);
+  return {.fd = watch.interest ? watch.fd : -1, .events = static_cast<short>(events), .revents = 0};
+}
+
+std::uint32_t readiness_of(int revents, std::uint32_t interest) {
+  if (revents & (POLLERR | POLLHUP | POLLNVAL)) return interest;
+  return interest & (((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u));
+}
+
+int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
+  if (foreign) return -EINVAL;
+  auto* made = new (std::nothrow) PollLoop{.guest = *guest, .set = {}, .watches = {}};
+  if (!made) return -ENOMEM;
+  *loop = reinterpret_cast<onloop_loop*>(made);
+  return 0;
+}
+
+void detach(onloop_loop* loop) {
+  PollLoop& own = self(loop);
+  if (!own.batch) {
+    delete &own;
+    return;
+  }
+  for (Batch* batch = own.batch; batch; batch = batch->outer) batch->detached = true;
+}
+
+void abandon(onloop_loop*) {}  // the kernel knows nothing of this loop
+
+int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) try {
+  PollLoop& own = self(loop);
+  auto made = std::make_unique<PollWatch>(PollWatch{own.watches.size(), fd, interest, watch_context});
+  own.watches.push_back(made.get());
+  try {
+    own.set.push_back(entry_for(*made));
+  } catch (...) {
+    own.watches.pop_back();
+    throw;
+  }
+  *watch = reinterpret_cast<onloop_watch*>(made.release());
+  return 0;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
+}
+
+int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
+  PollWatch& own = self(watch);
+  own.interest = interest;
+  self(loop).set[own.index] = entry_for(own);
+  return 0;
+}
+
+void watch_remove(onloop_loop* loop, onloop_watch* watch) {
+  PollLoop& own = self(loop);
+  PollWatch* gone = &self(watch);
+  own.set[gone->index] = own.set.back();
+  own.watches[gone->index] = own.watches.back();
+  own.watches[gone->index]->index = gone->index;
+  own.set.pop_back();
+  own.watches.pop_back();
+  for (Batch* batch = own.batch; batch; batch = batch->outer) {
+    for (auto& [ready, readiness] : batch->ready) {
+      if (ready == gone) ready = nullptr;
+    }
+  }
+  delete gone;
+}
+
+int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
+  self(loop).deadline = at_ns;
+  return 0;
+}
+
+int wait(PollLoop& loop, std::int64_t max_wait_ns) {
+  Wait limit(max_wait_ns, loop.deadline);
+  for (;;) {
+    const int count = ppoll(loop.set.data(), loop.set.size(), limit.remaining(), nullptr);
+    if (count >= 0) return count;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+int turn(onloop_loop* loop, std::int64_t max_wait_ns) try {
+  PollLoop& own = self(loop);
+  int count = wait(own, max_wait_ns);
+  if (count < 0) return count;
+  Batch batch{.outer = own.batch, .ready = {}};
+  batch.ready.reserve(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; count > 0; ++i) {
+    if (own.set[i].revents == 0) continue;
+    --count;
+    batch.ready.emplace_back(own.watches[i], readiness_of(own.set[i].revents, own.watches[i]->interest));
+  }
+  own.batch = &batch;
+
+  if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
+    own.deadline = ONLOOP_NO_DEADLINE;
+    own.guest.on_deadline(own.guest.context);
+  }
+  while (!batch.detached && batch.next < batch.ready.size()) {
+    const auto [watch, readiness] = batch.ready[batch.next++];
+    if (!watch) continue;
+    if (const std::uint32_t wanted = readiness & watch->interest) own.guest.on_ready(watch->context, wanted);
+  }
+
+  own.batch = batch.outer;
+  if (batch.detached && !batch.outer) delete &own;
+  return 0;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
+}
+
+}  // namespace
+
+const onloop_ops& poll_ops() noexcept {
+  static constexpr onloop_ops kOps{.version = ONLOOP_OPS_VERSION,
+                                   .struct_size = sizeof(onloop_ops),
+                                   .name = "native-poll",
+                                   .attach = attach,
+                                   .detach = detach,
+                                   .watch_add = watch_add,
+                                   .watch_set = watch_set,
+                                   .watch_remove = watch_remove,
+                                   .deadline_set = deadline_set,
+                                   .priority_set = nullptr,
+                                   .keepalive = nullptr,
+                                   .run = nullptr,
+                                   .stop = nullptr,
+                                   .turn = turn,
+                                   .abandon = abandon,
+                                   .fd = nullptr};
+  return kOps;
+}
+
+}  // namespace onloop::native_loop
