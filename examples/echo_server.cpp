@@ -10,6 +10,7 @@ int main() {
     onloop::Context context{onloop::native()};
     const onloop::Listener& listener = context.listen("127.0.0.1:8080", echo);
     std::printf("listening on %s\n", listener.address().to_string().c_str());
+    std::fflush(stdout);
     context.run();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "echo_server: %s\n", error.what());

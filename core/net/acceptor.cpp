@@ -47,7 +47,7 @@ void ListeningSocket::sever() noexcept {
   runtime()->cancel(*this);
   runtime()->unwatch(*this);
   cut_off();
-  unpin();
+  drop();
 }
 
 void ListeningSocket::on_ready(std::uint32_t) {
@@ -65,8 +65,12 @@ bool ListeningSocket::accept_one() {
   SocketAddress peer;
   UniqueFd client(accept4(fd(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!client) return accept_failed(errno);
-  if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) return true;
+  if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) {
+    ++net_.statistics.turned_away;
+    return true;
+  }
   if (acceptor_.severed()) return false;  // by on_accept
+  ++net_.statistics.accepted;
   auto* stream = new Stream(net_, *acceptor_.protocol(), acceptor_.limits(), &acceptor_);
   try {
     stream->accepted(client.get());

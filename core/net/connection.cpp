@@ -1,4 +1,5 @@
-// Connection, Cork, Ref and Listener: what users call, on top of Stream and Acceptor.
+// Connection, Cork, Ref and Listener: what users call, on top of Stream and Acceptor. (Connection::write stands with
+// Stream::send.)
 
 #include <onloop/connection.hpp>
 
@@ -26,9 +27,6 @@ Stream& checked(Connection& connection) {
 
 }  // namespace
 
-Flow Connection::write(std::span<const std::byte> data) {
-  return checked(*this).send(data);
-}
 std::size_t Connection::queued_bytes() const noexcept {
   return stream_of(*this).queued();
 }

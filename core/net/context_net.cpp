@@ -76,6 +76,10 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
                 [&](detail::Stream& stream) { stream.adopted(fd); });
 }
 
+Statistics Context::statistics() const noexcept {
+  return runtime_->tenant ? detail::Net::of(*runtime_).statistics : Statistics{};
+}
+
 void Context::drain(std::chrono::nanoseconds limit, Task done) {
   runtime_->check_thread();
   detail::Net::of(*runtime_).drain(limit, std::move(done));

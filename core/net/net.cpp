@@ -29,11 +29,14 @@ void Net::sever() noexcept {
 }
 
 void Net::add(Stream& stream) noexcept {
+  ++statistics.connections;
   stream.after_ = std::exchange(streams_, &stream);
   if (stream.after_) stream.after_->before_ = &stream;
 }
 
 void Net::remove(Stream& stream) noexcept {
+  --statistics.connections;
+  ++statistics.closed;
   (stream.before_ ? stream.before_->after_ : streams_) = stream.after_;
   if (stream.after_) stream.after_->before_ = stream.before_;
   stream.before_ = stream.after_ = nullptr;
@@ -41,13 +44,6 @@ void Net::remove(Stream& stream) noexcept {
     drain_limit_.cancel();
     runtime_.post(std::move(drained_));
   }
-}
-
-Net::ReadBuffer::ReadBuffer(Net& net) : net_(net) {
-  if (net_.buffers_in_use_ == net_.buffers_.size()) {
-    net_.buffers_.push_back(std::make_unique_for_overwrite<std::byte[]>(size()));
-  }
-  data_ = net_.buffers_[net_.buffers_in_use_++].get();
 }
 
 void Net::keep_reserve() noexcept {
@@ -59,6 +55,7 @@ bool Net::turn_away(int listening) noexcept {
   reserve_.reset();
   UniqueFd client(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
   const bool done = client || errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
+  if (client) ++statistics.turned_away;
   client.reset();
   keep_reserve();
   return done;

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "core/net/read_buffer.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/unique_fd.hpp"
 
@@ -22,7 +23,7 @@ class Net final : public Tenant {
  public:
   /// The context's, made when first asked for.
   static Net& of(Runtime& runtime);
-  explicit Net(Runtime& runtime) noexcept : runtime_(runtime) {}
+  explicit Net(Runtime& runtime) : runtime_(runtime), read_buffers_{runtime.options().read_buffer, nullptr} {}
   void sever() noexcept override;
   [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }
 
@@ -32,20 +33,7 @@ class Net final : public Tenant {
   void add(Stream& stream) noexcept;
   void remove(Stream& stream) noexcept;
 
-  /// The context's read buffer for one frame; a nested frame gets another, which is kept for the next time.
-  class ReadBuffer {
-   public:
-    explicit ReadBuffer(Net& net);
-    ReadBuffer(const ReadBuffer&) = delete;
-    ReadBuffer& operator=(const ReadBuffer&) = delete;
-    ~ReadBuffer() { --net_.buffers_in_use_; }
-    [[nodiscard]] std::byte* data() const noexcept { return data_; }
-    [[nodiscard]] std::size_t size() const noexcept { return net_.runtime_.options().read_buffer; }
-
-   private:
-    Net& net_;
-    std::byte* data_;
-  };
+  [[nodiscard]] ReadBuffers& read_buffers() noexcept { return read_buffers_; }
 
   /// Opens the reserve descriptor, if it can.
   void keep_reserve() noexcept;
@@ -56,12 +44,13 @@ class Net final : public Tenant {
 
   void drain(std::chrono::nanoseconds limit, Task done);
 
+  Statistics statistics;  // counted by Stream and ListeningSocket
+
  private:
   Runtime& runtime_;
   std::vector<Acceptor*> acceptors_;
   Stream* streams_ = nullptr;
-  std::vector<std::unique_ptr<std::byte[]>> buffers_;
-  std::size_t buffers_in_use_ = 0;
+  ReadBuffers read_buffers_;
   UniqueFd reserve_;
   std::uint64_t quiet_until_ = 0;
   bool draining_ = false;

@@ -47,6 +47,7 @@ Stream::~Stream() = default;
 void Stream::accepted(int fd) {
   runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
   phase_ = Phase::open;
+  direct_ = true;
 }
 
 void Stream::opened() {
@@ -118,37 +119,58 @@ void Stream::finish_connect() {
 // ---- readiness ----
 
 void Stream::on_ready(std::uint32_t readiness) {
-  if (phase_ == Phase::connecting) {
-    finish_connect();
-    return;
+  if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
+  const ReadBuffer buffer(net_.read_buffers());
+  const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  if (got > 0 && phase_ == Phase::open) {
+    net_.statistics.bytes_received += static_cast<std::size_t>(got);
+    note_activity();
+    protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
   }
-  if (readiness & ONLOOP_WRITE) flush();
-  if (readiness & wanted() & ONLOOP_READ) read();
+  // A short read means that there was no more.
+  if (got <= 0 || static_cast<std::size_t>(got) == buffer.size()) read_on(buffer.data(), got);
 }
 
-void Stream::read() {
-  const Net::ReadBuffer buffer(net_);
-  for (int left = kReadsPerTurn; left > 0; --left) {
-    const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (!would_block(errno)) shut(error_of(errno));
-      return;
-    }
-    if (got == 0) {
-      read_ended_ = true;
-      apply();
-      if (phase_ == Phase::open) protocol()->on_end(*this);
-      if (runtime()) close_if_both_ended();
-      return;
-    }
-    if (phase_ == Phase::open) {
-      note_activity();
-      protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
-    }
-    // A short read means that there was no more; the callback may have paused, closed or severed this connection.
-    if (static_cast<std::size_t>(got) < buffer.size() || !(wanted() & ONLOOP_READ)) return;
+/// What comes before reading; false if there is nothing to read.
+bool Stream::on_writable(std::uint32_t readiness) {
+  if (phase_ == Phase::connecting) {
+    finish_connect();
+    return false;
   }
+  flush();
+  return readiness & wanted() & ONLOOP_READ;
+}
+
+/// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
+void Stream::read_on(std::byte* buffer, ssize_t got) {
+  const std::size_t size = net_.read_buffers().size;
+  for (int left = kReadsPerTurn; left > 0; --left) {
+    if (got == 0 || (got < 0 && errno != EINTR)) {
+      read_stopped(got == 0 ? 0 : errno);
+      return;
+    }
+    if (!(wanted() & ONLOOP_READ)) return;
+    got = ::recv(fd(), buffer, size, MSG_DONTWAIT);
+    if (got <= 0) continue;
+    if (phase_ == Phase::open) {
+      net_.statistics.bytes_received += static_cast<std::size_t>(got);
+      note_activity();
+      protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
+    }
+    if (static_cast<std::size_t>(got) < size) return;
+  }
+}
+
+/// The peer's end (0), an error, or nothing to read.
+void Stream::read_stopped(int error) {
+  if (error != 0) {
+    if (!would_block(error)) shut(error_of(error));
+    return;
+  }
+  read_ended_ = true;
+  apply();
+  if (phase_ == Phase::open) protocol()->on_end(*this);
+  if (runtime()) close_if_both_ended();
 }
 
 void Stream::on_deferred() {
@@ -175,19 +197,20 @@ void Stream::on_deferred() {
 
 // ---- writing ----
 
-Flow Stream::send(std::span<const std::byte> data) {
-  if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
-  if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
-  const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent == static_cast<ssize_t>(data.size())) {
-    note_activity();
-    return Flow::go;
-  }
+Flow Stream::send_later(std::span<const std::byte> data) {
+  if (runtime()) runtime()->check_thread();
+  return write_ended_ || phase_ >= Phase::closing ? Flow::closed : queue(data);
+}
+
+Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
   if (sent < 0 && !would_block(errno) && errno != EINTR) {
     shut(error_of(errno));
     return Flow::closed;
   }
-  return queue(data.subspan(sent > 0 ? static_cast<std::size_t>(sent) : 0));
+  const std::size_t taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
+  net_.statistics.bytes_sent += taken;
+  note_activity();
+  return queue(data.subspan(taken));
 }
 
 Flow Stream::queue(std::span<const std::byte> data) {
@@ -216,6 +239,7 @@ void Stream::flush() noexcept {
       shut(error_of(errno));
       return;
     }
+    net_.statistics.bytes_sent += static_cast<std::size_t>(sent);
     note_activity();
     queue_->consume(static_cast<std::size_t>(sent));
     if (queue_->empty()) queue_.reset();
@@ -229,6 +253,11 @@ void Stream::flush() noexcept {
   }
   if (!queue_ && write_ended_) send_fin();
   apply();
+}
+
+void Stream::cork() noexcept {
+  ++corks_;
+  direct_ = false;
 }
 
 void Stream::uncork() noexcept {
@@ -282,6 +311,7 @@ void Stream::shut(std::error_code error) noexcept {
   stop_clock();
   release_socket();
   queue_.reset();
+  direct_ = false;
   phase_ = Phase::closed;
   error_ = error;
   runtime()->defer(*this);
@@ -297,6 +327,7 @@ void Stream::sever() noexcept {
   stop_clock();
   release_socket();
   queue_.reset();
+  direct_ = false;
   phase_ = Phase::over;
   leave();
 }
@@ -307,8 +338,7 @@ void Stream::leave() noexcept {
   if (acceptor_) std::exchange(acceptor_, nullptr)->connection_left();
   net_.remove(*this);
   cut_off();
-  if (!busy()) destroy_state();
-  unpin();
+  drop();
 }
 
 void Stream::destroy_state() noexcept {
@@ -341,6 +371,7 @@ std::uint32_t Stream::interest() const noexcept {
 }
 
 void Stream::apply() noexcept {
+  direct_ = phase_ == Phase::open && !queue_ && !write_ended_ && corks_ == 0;
   if (fd() < 0) return;
   if (const std::error_code error = runtime()->want(*this, interest())) shut(error);
 }
@@ -382,9 +413,8 @@ void Stream::set_idle(std::chrono::nanoseconds timeout) {
   extra_->idle_ns = static_cast<std::uint64_t>(timeout.count());
 }
 
-void Stream::note_activity() noexcept {
-  if (extra_ && !fin_sent_) [[unlikely]]
-    extra_->last_activity = now_ns();
+void Stream::note_time() noexcept {
+  if (!fin_sent_) extra_->last_activity = now_ns();
 }
 
 /// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.
@@ -400,4 +430,24 @@ void Stream::on_due() {
   }
 }
 
+// ---- the way of every write, last so that all of it is inlined ----
+
+inline Flow Stream::send(std::span<const std::byte> data) {
+  if (!direct_) return send_later(data);
+  runtime()->check_thread();
+  const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(data.size())) return send_rest(data, sent);
+  net_.statistics.bytes_sent += data.size();
+  note_activity();
+  return Flow::go;
+}
+
 }  // namespace onloop::detail
+
+namespace onloop {
+
+Flow Connection::write(std::span<const std::byte> data) {
+  return detail::stream_of(*this).send(data);
+}
+
+}  // namespace onloop

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/net/client.hpp"
+#include "core/net/read_buffer.hpp"
 #include "core/net/write_queue.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -36,7 +37,7 @@ class Stream final : public Connection, public Source, public Client {
   // ---- Connection ----
   Flow send(std::span<const std::byte> data);
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
-  void cork() noexcept { ++corks_; }
+  void cork() noexcept;
   void uncork() noexcept;
   void pause(bool paused);
   void set_idle(std::chrono::nanoseconds timeout);
@@ -74,19 +75,26 @@ class Stream final : public Connection, public Source, public Client {
   void on_deferred() override;
   void on_exception(std::error_code error) noexcept override { reset(error); }
   void on_watch_error(std::error_code error) noexcept override { shut(error); }
-  void on_released() noexcept override { destroy_state(); }
+  void on_dropped() noexcept override { destroy_state(); }
   void on_due();
 
   void start_clock(std::uint64_t limit_ns);
   void stop_clock() noexcept;
   void start_idle_clock();
-  void note_activity() noexcept;
+  void note_activity() noexcept {
+    if (extra_) note_time();
+  }
+  [[gnu::noinline]] void note_time() noexcept;
 
   int attempt(const Address& address);
   int try_next(int error) noexcept;
   void finish_connect();
-  void read();
+  [[gnu::noinline]] bool on_writable(std::uint32_t readiness);
+  [[gnu::noinline]] void read_on(std::byte* buffer, ssize_t got);
+  [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;
+  [[gnu::noinline]] Flow send_later(std::span<const std::byte> data);
+  [[gnu::noinline]] Flow send_rest(std::span<const std::byte> data, ssize_t sent);
   Flow queue(std::span<const std::byte> data);
   void send_fin() noexcept;
   void apply() noexcept;
@@ -108,6 +116,7 @@ class Stream final : public Connection, public Source, public Client {
   const StateType* state_type_ = nullptr;
   std::error_code error_;
   Phase phase_ = Phase::opening;
+  bool direct_ = false;  // nothing stands between write() and the kernel: kept by apply()
   std::uint8_t corks_ = 0;
   bool paused_ = false;       // by the user
   bool full_ = false;         // above the high-water mark, until the low-water mark

@@ -9,8 +9,7 @@
 
 namespace onloop::detail {
 
-int Deadline::set(Host& host, std::uint64_t at) noexcept {
-  if (at == set_) return 0;
+int Deadline::change(Host& host, std::uint64_t at) noexcept {
   if (!timer_) {
     int result = host.deadline_set(at);
     if (result >= 0) set_ = at;

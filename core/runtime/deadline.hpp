@@ -14,7 +14,7 @@ class Deadline final : public Source {
   explicit Deadline(Runtime& runtime) noexcept : Source(runtime) {}
 
   /// Sets it; ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno, and then tries again when next called.
-  int set(Host& host, std::uint64_t at) noexcept;
+  int set(Host& host, std::uint64_t at) noexcept { return at == set_ ? 0 : change(host, at); }
   /// It has fired, or may have.
   void fired() noexcept;
   /// From now on by timerfd. Throws std::system_error.
@@ -26,6 +26,8 @@ class Deadline final : public Source {
  private:
   void sever() noexcept override;
   void on_ready(std::uint32_t) override {}  // Runtime::collect notes it instead: timers come before I/O
+
+  int change(Host& host, std::uint64_t at) noexcept;
 
   UniqueFd timer_;
   std::uint64_t set_ = ONLOOP_NO_DEADLINE;

@@ -50,7 +50,7 @@ Watch& Watch::operator=(Watch&& other) noexcept {
 Watch::~Watch() {
   if (!watch_) return;
   watch_->cancel();
-  watch_->unpin();
+  watch_->drop();
 }
 
 void Watch::set(Interest interest) {

@@ -24,6 +24,7 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
       mailbox_(std::make_shared<Mailbox>()),
       waker_(*this),
       deadline_(*this) {
+  deadline_.queued_ = true;
   watch(waker_, mailbox_->fd(), ONLOOP_READ, "watch the eventfd that wakes the loop");
 }
 
@@ -49,8 +50,14 @@ void Runtime::shutdown() noexcept {
   }
   while (timers_.take_any()) {
   }
+  while (Source* source = ready_head_) {
+    ready_head_ = source->next_ready_;
+    source->queued_ = false;
+    if (!source->busy_) source->do_postponed();
+  }
+  ready_end_ = &ready_head_;
   clear_blame();
-  ready_.clear();
+  due_ |= kLeave;
   host_.reset();
   mailbox_->close();
   const std::deque<Task> dropped = std::move(tasks_);  // destroyed by this frame, when nothing can be posted any more
@@ -93,23 +100,18 @@ void Runtime::after_fork(const Loop& loop) {
   }
   host_ = std::move(next);
   process_ = getpid();
+  due_ |= kArm;
   arm_or_report();
 }
 
 // ---- threads ----
 
-void Runtime::refuse_thread() const {
-  throw_error(EPERM, kWrongThread);
+void Runtime::refuse_other_thread() const {
+  if (other_thread()) throw_error(EPERM, kWrongThread);
 }
 
 void Runtime::check_thread_or_die() const noexcept {
-  const auto owner = owner_.load(std::memory_order_relaxed);
-  if (owner != std::thread::id{} && owner != std::this_thread::get_id()) die(kWrongThread);
-}
-
-void Runtime::bind_thread() {
-  check_thread();
-  owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  if (other_thread()) die(kWrongThread);
 }
 
 // ---- running ----
@@ -132,16 +134,17 @@ void Runtime::run() {
     Running& operator=(const Running&) = delete;
     ~Running() {
       runtime.running_ = runtime.stop_ = runtime.arms_each_turn_ = false;
+      if (runtime.keepalive_ && runtime.alive()) runtime.due_ &= static_cast<std::uint8_t>(~kLeave);
       runtime.release_thread();
     }
   } const running(*this);
 
   if (host_->can_turn()) {
     arms_each_turn_ = !deadline_.uses_timerfd();
-    while (alive() && !stop_ && keepalive_) turn(-1);
+    turns();
     return;
   }
-  if (stop_ || !keepalive_) return;
+  if (due_ & kLeave) return;
   arm_or_report();
   const int error = host_->run();
   if (escaped_) std::rethrow_exception(std::exchange(escaped_, nullptr));
@@ -150,11 +153,13 @@ void Runtime::run() {
 
 void Runtime::stop() noexcept {
   stop_ = true;
+  due_ |= kLeave;
   if (running_ && !host_->can_turn()) host_->stop();
 }
 
 void Runtime::set_keepalive(bool on) noexcept {
   keepalive_ = on;
+  due_ = static_cast<std::uint8_t>(stop_ || !on ? due_ | kLeave : due_ & ~kLeave);
   host_->keepalive(on);
   if (!on && running_ && !host_->can_turn()) host_->stop();
 }
@@ -166,17 +171,19 @@ int Runtime::fd() {
   }
   deadline_.use_timerfd();
   arms_each_turn_ = false;
+  due_ |= kArm;
   arm_or_report();
   return set;
 }
 
 void Runtime::dispatch() {
+  check_thread();
   refuse_forked();
   if (!host_->can_turn()) throw_error(ENOTSUP, "dispatch a loop whose shim has no turn");
   bind_thread();
   const Pin pin(*this);
-  turn(0);
-  if (alive()) arm_or_report();
+  one_turn();
+  arm_or_report();
 }
 
 // ---- sources ----
@@ -205,8 +212,7 @@ std::error_code Runtime::want(Source& source, std::uint32_t interest) noexcept {
 
 void Runtime::unwatch(Source& source) noexcept {
   if (source.fd_ < 0) return;
-  if (source.ready_slot_) ready_[source.ready_slot_ - 1].source = nullptr;
-  source.ready_slot_ = 0;
+  source.ready_ = Source::kGone;  // if it is queued, it stays there until it is come to
   if (source.watch_) host_->watch_remove(std::exchange(source.watch_, nullptr));
   sources_[static_cast<std::size_t>(source.fd_)] = nullptr;
   source.fd_ = -1;
@@ -221,13 +227,15 @@ void Runtime::defer(Source& source) noexcept {
   (deferred_head_ ? deferred_tail_->next_deferred_ : deferred_head_) = &source;
   deferred_tail_ = &source;
   ++deferred_count_;
-  arm_from_anywhere();
+  due_ |= kDeferred;
+  deadline_changed();
 }
 
 // ---- timers and tasks ----
 
 void Runtime::schedule(TimerNode& timer, std::uint64_t at) {
   timers_.schedule(timer, at);
+  due_ |= kArm;
   if (arms_each_turn_) return;
   if (const int error = arm(); error < 0) {
     timers_.cancel(timer);
@@ -235,10 +243,16 @@ void Runtime::schedule(TimerNode& timer, std::uint64_t at) {
   }
 }
 
+void Runtime::cancel(TimerNode& timer) noexcept {
+  timers_.cancel(timer);
+  due_ |= kArm;  // an early call does no harm, so the loop is told with the next change
+}
+
 void Runtime::post(Task task) {
   if (!task) return;
   tasks_.push_back(std::move(task));
-  arm_from_anywhere();
+  due_ |= kTasks;
+  deadline_changed();
 }
 
 void Runtime::report(std::error_code error, std::string_view what) noexcept try {
@@ -253,19 +267,20 @@ void Runtime::report(std::error_code error, std::string_view what) noexcept try 
   log_line("on_error threw");
 }
 
-std::uint64_t Runtime::next_deadline() const noexcept {
-  return deferred_head_ || !tasks_.empty() || wake_due_ ? 0 : timers_.earliest();
-}
-
 int Runtime::arm() noexcept {
-  return deadline_.set(*host_, next_deadline());
+  if (!alive()) return 0;
+  const bool work = ready_head_ || (due_ & (kDeferred | kTasks));
+  const int error = deadline_.set(*host_, work ? 0 : timers_.earliest());
+  if (error >= 0) due_ &= static_cast<std::uint8_t>(~kArm);
+  return error;
 }
 
-void Runtime::arm_or_report() noexcept {
-  if (const int error = arm(); error < 0) report(error_of(error), "set the loop's deadline");
+void Runtime::report_deadline(int error) noexcept {
+  if (error < 0) report(error_of(error), "set the loop's deadline");
 }
 
-void Runtime::arm_from_anywhere() noexcept {
+void Runtime::deadline_changed() noexcept {
+  due_ |= kArm;
   if (!arms_each_turn_) arm_or_report();
 }
 
@@ -274,6 +289,7 @@ void Runtime::Waker::on_ready(std::uint32_t) {
   own.mailbox_->clear();
   if (own.mailbox_->take_wake()) own.wake_due_ = true;
   own.mailbox_->take_tasks([&own](Task&& task) { own.tasks_.push_back(std::move(task)); });
+  if (own.wake_due_ || !own.tasks_.empty()) own.due_ |= kTasks;
 }
 
 void Runtime::Waker::sever() noexcept {

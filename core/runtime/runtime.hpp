@@ -6,13 +6,13 @@
 #include <exception>
 #include <memory>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "core/runtime/deadline.hpp"
 #include "core/runtime/host.hpp"
 #include "core/runtime/mailbox.hpp"
 #include "core/runtime/source.hpp"
+#include "core/runtime/thread_id.hpp"
 #include "core/runtime/timer_heap.hpp"
 
 namespace onloop::detail {
@@ -66,14 +66,11 @@ class Runtime {
 
   // ---- threads ----
   void check_thread() const {
-    if (const auto owner = owner_.load(std::memory_order_relaxed);
-        owner != std::thread::id{} && owner != std::this_thread::get_id()) {
-      refuse_thread();
-    }
+    if (owner_.load(std::memory_order_relaxed) != this_thread()) refuse_other_thread();
   }
   /// For destructors, which can't throw: ends the process with words.
   void check_thread_or_die() const noexcept;
-  void release_thread() noexcept { owner_.store({}, std::memory_order_relaxed); }
+  void release_thread() noexcept { owner_.store(nullptr, std::memory_order_relaxed); }
   [[nodiscard]] const std::shared_ptr<Mailbox>& mailbox() const noexcept { return mailbox_; }
 
   // ---- running ----
@@ -97,7 +94,7 @@ class Runtime {
   // ---- timers and tasks ----
   /// Throws std::system_error if the loop can't take the deadline; then the timer is not set.
   void schedule(TimerNode& timer, std::uint64_t at);
-  void cancel(TimerNode& timer) noexcept { timers_.cancel(timer); }
+  void cancel(TimerNode& timer) noexcept;
   void post(Task task);
 
   /// ContextOptions::on_error, or a line on standard error.
@@ -117,67 +114,85 @@ class Runtime {
     void on_ready(std::uint32_t) override;
     void sever() noexcept override;
   };
-  struct Ready {
-    Source* source;
-    std::uint32_t readiness;
-  };
-  friend class Source::Busy;
+  friend class Source;
 
   ~Runtime() = default;
   void release() noexcept {
     if (--references_ == 0) delete this;
   }
   [[nodiscard]] onloop_guest guest() noexcept;
-  void bind_thread();
-  [[noreturn]] void refuse_thread() const;
+  [[nodiscard]] bool other_thread() const noexcept {
+    const ThreadId owner = owner_.load(std::memory_order_relaxed);
+    return owner && owner != this_thread();
+  }
+  void bind_thread() noexcept { owner_.store(this_thread(), std::memory_order_relaxed); }
+  [[gnu::noinline]] void refuse_other_thread() const;  // unless it is bound to none
   void refuse_forked() const;
 
   // up-calls
   static void on_ready(void* source, std::uint32_t readiness);
   static void on_deadline(void* runtime);
+  [[gnu::noinline]] void on_ready_slow(Source& source, std::uint32_t readiness) noexcept;
   void collect(Source& source, std::uint32_t readiness) noexcept;
-  void serve_upcall(std::size_t first) noexcept;
+  [[gnu::noinline]] void serve_upcall() noexcept;
+  [[gnu::noinline]] void deadline_fired() noexcept;
   void caught(const std::exception_ptr& exception) noexcept;
   void clear_blame() noexcept;
 
-  // one turn
+  // one turn; what is rare stays out of line, so that the way of a message is short
   void turn(std::int64_t max_wait_ns);
-  void serve(std::size_t first);
-  void serve_batch(std::size_t first);
-  void end_batch(std::size_t first) noexcept;
-  void serve_timers();
-  void serve_ready(std::size_t first);
-  void serve_deferred();
-  void serve_tasks();
+  void turns();
+  void one_turn();
+  void serve();
+  [[gnu::noinline]] void serve_due();
+  [[gnu::noinline]] void serve_around();
+  void serve_batch();
+  [[gnu::noinline]] void serve_timers();
+  void serve_ready();
+  [[gnu::noinline]] void serve_deferred();
+  [[gnu::noinline]] void serve_tasks();
   void deliver(Source& source, std::uint32_t readiness);
-  void after_busy(Source& source) noexcept;
+  [[gnu::noinline]] std::uint32_t deliverable(Source& source, std::uint32_t readiness) noexcept;
 
-  [[nodiscard]] std::uint64_t next_deadline() const noexcept;
+  /// Tells the loop the next deadline, if it may have changed.
   int arm() noexcept;
-  void arm_or_report() noexcept;
-  void arm_from_anywhere() noexcept;
+  void arm_or_report() noexcept {
+    if (due_ & kArm) report_deadline(arm());
+  }
+  [[gnu::noinline]] void report_deadline(int error) noexcept;
+  /// The next deadline may have changed.
+  void deadline_changed() noexcept;
 
   Context& facade_;
   ContextOptions options_;
   unsigned references_ = 1;
-  std::atomic<std::thread::id> owner_{};
+  std::atomic<ThreadId> owner_{nullptr};  // null: not bound
   std::unique_ptr<Host> host_;
   pid_t process_;
   std::vector<Source*> sources_;  // by descriptor
-  std::vector<Ready> ready_;      // a stack of batches: each nested turn has its own piece at the end
   TimerHeap timers_;
   std::deque<Task> tasks_;
+  Source* ready_head_ = nullptr;  // a nested turn goes on with it where the outer one is
+  Source** ready_end_ = &ready_head_;
   Source* deferred_head_ = nullptr;
   Source* deferred_tail_ = nullptr;
   std::size_t deferred_count_ = 0;
   std::shared_ptr<Mailbox> mailbox_;
   Waker waker_;
   Deadline deadline_;
-  Source* blamed_ = nullptr;     // whose callback threw; pinned
-  std::exception_ptr escaped_;   // from a callback under the loop's own run call
+  Source* blamed_ = nullptr;    // whose callback threw; pinned
+  std::exception_ptr escaped_;  // from a callback under the loop's own run call
+  /// What a turn has to look at besides the sources, so that most turns look at nothing.
+  enum Due : std::uint8_t {
+    kTimers = 1,    // the deadline has passed
+    kDeferred = 2,  // deferred_head_
+    kTasks = 4,     // tasks_ or wake_due_
+    kArm = 8,       // the next deadline may have changed
+    kLeave = 16,    // run() is to return: stop_, or no keepalive_, or the context is gone
+  };
+  std::uint8_t due_ = 0;
   bool arms_each_turn_ = false;  // run() sets the deadline before each wait, so that nobody else need
   bool collecting_ = false;
-  bool deadline_due_ = false;
   bool wake_due_ = false;
   bool running_ = false;
   bool stop_ = false;

@@ -11,9 +11,8 @@ class Runtime;
 
 /// Whoever watches one descriptor in a context: a connection, a listening socket, a raw watch.
 ///
-/// Its memory is counted: by its owner (one reference from birth), by each frame that calls it, and by the handles
-/// that outlive it. The count alone is thread-safe, since such a handle may be dropped anywhere; by then a source is
-/// an empty husk.
+/// Its memory is counted: by its owner (one reference from birth, given back by drop()) and by the handles that outlive
+/// it. The count alone is thread-safe, since such a handle may go anywhere; by then a source is an empty husk.
 class Source {
  public:
   Source(const Source&) = delete;
@@ -30,17 +29,28 @@ class Source {
   [[nodiscard]] int fd() const noexcept { return fd_; }
   [[nodiscard]] std::uint32_t wanted() const noexcept { return wanted_; }
 
+  /// The owner lets go: the memory stays for the frame that is busy with it, and for the handles.
+  void drop() noexcept {
+    if (busy_ || queued_) {
+      postponed_ |= kDrop;
+    } else {
+      on_dropped();
+      unpin();
+    }
+  }
+
   /// While one of these lives, user code is on the stack for this source: it is not called again from a nested
   /// iteration of the loop, and its memory stays.
   class Busy {
    public:
-    explicit Busy(Source& source) noexcept : source_(source) {
-      source_.pin();
-      source_.busy_ = true;
-    }
+    explicit Busy(Source& source) noexcept : source_(source) { source_.busy_ = true; }
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
-    ~Busy();
+    ~Busy() {
+      source_.busy_ = false;
+      if (source_.postponed_) [[unlikely]]
+        source_.do_postponed();
+    }
 
    private:
     Source& source_;
@@ -49,7 +59,6 @@ class Source {
  protected:
   explicit Source(Runtime& runtime) noexcept : runtime_(&runtime) {}
   virtual ~Source() = default;
-  [[nodiscard]] bool busy() const noexcept { return busy_; }
   /// The source no longer belongs to a context.
   void cut_off() noexcept { runtime_ = nullptr; }
 
@@ -63,21 +72,28 @@ class Source {
   virtual void sever() noexcept = 0;
   /// Its callback threw on a foreign loop, and the application does not handle exceptions itself.
   virtual void on_exception(std::error_code) noexcept {}
-  /// The last Busy has gone, and it was cut off meanwhile.
-  virtual void on_released() noexcept {}
+  /// Its owner has let go, and no frame is busy with it.
+  virtual void on_dropped() noexcept {}
   /// The loop can't watch what it wants.
   virtual void on_watch_error(std::error_code) noexcept {}
+
+  /// What came up while it was busy_ or queued_.
+  enum Postponed : std::uint8_t { kDrop = 1, kDeferred = 2, kInterest = 4 };
+  void do_postponed() noexcept;
+  static constexpr std::uint8_t kGone = 0x80;  // readiness that nobody wants
 
   Runtime* runtime_;
   onloop_watch* watch_ = nullptr;
   Source* next_deferred_ = nullptr;
+  Source* next_ready_ = nullptr;
   int fd_ = -1;
   std::atomic<std::uint32_t> references_{1};
-  std::uint32_t ready_slot_ = 0;  // its place in Runtime's list of ready sources, plus one; 0 for none
-  std::uint8_t wanted_ = 0;       // interest by our own books
-  std::uint8_t set_ = 0;          // interest that the loop knows: it may still have READ that is wanted no more
-  bool deferred_ = false;         // in Runtime's list of deferred work
-  bool held_ = false;             // deferred work came up while busy
+  std::uint8_t wanted_ = 0;  // interest by our own books
+  std::uint8_t set_ = 0;     // interest that the loop knows: it may still have READ that is wanted no more
+  std::uint8_t ready_ = 0;   // readiness, while it is queued_; kGone if it was unwatched meanwhile
+  std::uint8_t postponed_ = 0;
+  bool queued_ = false;    // in Runtime's list of what is ready; always for Deadline, which is served apart
+  bool deferred_ = false;  // in Runtime's list of deferred work
   bool busy_ = false;
 };
 

@@ -14,45 +14,54 @@ namespace onloop::detail {
 void Runtime::on_ready(void* context, std::uint32_t readiness) {
   Source& source = *static_cast<Source*>(context);
   Runtime& runtime = *source.runtime_;
-  const std::size_t first = runtime.ready_.size();
-  runtime.collect(source, readiness);
-  if (!runtime.collecting_) runtime.serve_upcall(first);
+  if (runtime.collecting_ && !source.queued_) {
+    runtime.collect(source, readiness);
+  } else {
+    runtime.on_ready_slow(source, readiness);
+  }
+}
+
+void Runtime::on_ready_slow(Source& source, std::uint32_t readiness) noexcept {
+  if (&source == &deadline_) {
+    deadline_fired();
+  } else if (source.queued_) {  // by an outer turn that has not come to it yet
+    source.ready_ = static_cast<std::uint8_t>(readiness);
+  } else {
+    collect(source, readiness);
+  }
+  if (!collecting_) serve_upcall();
+}
+
+inline void Runtime::collect(Source& source, std::uint32_t readiness) noexcept {
+  source.ready_ = static_cast<std::uint8_t>(readiness);
+  source.queued_ = true;
+  source.next_ready_ = nullptr;
+  *ready_end_ = &source;
+  ready_end_ = &source.next_ready_;
 }
 
 void Runtime::on_deadline(void* context) {
   Runtime& runtime = *static_cast<Runtime*>(context);
-  runtime.deadline_.fired();
-  runtime.deadline_due_ = true;
-  if (!runtime.collecting_) runtime.serve_upcall(runtime.ready_.size());
+  runtime.deadline_fired();
+  if (!runtime.collecting_) runtime.serve_upcall();
 }
 
-void Runtime::collect(Source& source, std::uint32_t readiness) noexcept try {
-  if (&source == &deadline_) {
-    deadline_.fired();
-    deadline_due_ = true;
-    return;
-  }
-  if (source.ready_slot_) ready_[source.ready_slot_ - 1].source = nullptr;  // an outer batch has not come to it yet
-  source.ready_slot_ = 0;
-  ready_.push_back({&source, readiness});
-  source.ready_slot_ = static_cast<std::uint32_t>(ready_.size());
-} catch (const std::bad_alloc&) {
-  // Level-triggered: it will be announced again.
+void Runtime::deadline_fired() noexcept {
+  deadline_.fired();
+  due_ |= kTimers | kArm;
 }
 
-void Runtime::serve_upcall(std::size_t first) noexcept {
+void Runtime::serve_upcall() noexcept {
   const Pin pin(*this);
-  const auto owner = owner_.load(std::memory_order_relaxed);
-  if (owner != std::thread::id{} && owner != std::this_thread::get_id()) {
-    die("a loop calls its context from another thread than before; release_thread() first");
-  }
-  owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  if (other_thread()) die("a loop calls its context from another thread than before; release_thread() first");
+  bind_thread();
   try {
-    serve(first);
+    serve();
   } catch (...) {
     caught(std::current_exception());
   }
-  if (alive()) arm_or_report();
+  due_ |= kArm;
+  arm_or_report();
 }
 
 void Runtime::caught(const std::exception_ptr& exception) noexcept {
@@ -81,51 +90,59 @@ void Runtime::caught(const std::exception_ptr& exception) noexcept {
 
 // ---- a turn ----
 
-void Runtime::turn(std::int64_t max_wait_ns) {
-  arm_or_report();
-  const std::size_t first = ready_.size();
+inline void Runtime::turn(std::int64_t max_wait_ns) {
   collecting_ = true;
   const int error = host_->turn(max_wait_ns);
   collecting_ = false;
   if (error < 0) throw_error(error, "wait on the loop");
-  if (ready_.size() == first && !deadline_due_) return;
-  try {
-    serve(first);
-  } catch (...) {
-    clear_blame();  // the caller of run() or dispatch() gets the exception
-    throw;
-  }
+  serve();
 }
 
-void Runtime::serve(std::size_t first) {
+/// Turns until something says leave.
+void Runtime::turns() try {
+  for (;;) {
+    if (due_ & (kLeave | kArm)) {
+      if (due_ & kLeave) return;
+      arm_or_report();
+    }
+    turn(-1);
+  }
+} catch (...) {
+  clear_blame();  // the caller of run() gets the exception
+  throw;
+}
+
+void Runtime::one_turn() try { turn(0); } catch (...) {
+  clear_blame();
+  throw;
+}
+
+inline void Runtime::serve() {
   if (options_.around) {
-    options_.around([this, first] { serve_batch(first); });
+    serve_around();
   } else {
-    serve_batch(first);
+    serve_batch();
   }
 }
 
-void Runtime::serve_batch(std::size_t first) {
-  struct Batch {
-    Runtime& runtime;
-    std::size_t first;
-    ~Batch() { runtime.end_batch(first); }
-  } const batch{*this, first};
-  if (deadline_due_) serve_timers();
-  serve_ready(first);
-  if (deferred_head_ && alive()) serve_deferred();
-  if (alive()) serve_tasks();
+void Runtime::serve_around() {
+  if (ready_head_ || (due_ & kTimers)) options_.around([this] { serve_batch(); });
 }
 
-void Runtime::end_batch(std::size_t first) noexcept {
-  for (std::size_t i = first; i < ready_.size(); ++i) {  // what an exception left behind is announced again
-    if (Source* source = ready_[i].source) source->ready_slot_ = 0;
-  }
-  if (ready_.size() > first) ready_.resize(first);
+/// What an exception leaves behind is served in the next turn.
+[[gnu::always_inline]] inline void Runtime::serve_batch() {
+  if (due_ & kTimers) serve_timers();
+  serve_ready();
+  if (due_ & (kDeferred | kTasks)) serve_due();
+}
+
+void Runtime::serve_due() {
+  if (due_ & kDeferred) serve_deferred();
+  if (due_ & kTasks) serve_tasks();
 }
 
 void Runtime::serve_timers() {
-  deadline_due_ = false;
+  due_ &= static_cast<std::uint8_t>(~kTimers);
   const std::uint64_t now = now_ns();
   const std::uint64_t mark = timers_.mark();  // timers set from here on belong to a later turn
   while (alive()) {
@@ -135,24 +152,20 @@ void Runtime::serve_timers() {
   }
 }
 
-void Runtime::serve_ready(std::size_t first) {
-  for (std::size_t i = first; i < ready_.size() && alive(); ++i) {
-    const Ready entry = ready_[i];
-    if (!entry.source) continue;
-    ready_[i].source = nullptr;
-    entry.source->ready_slot_ = 0;
-    deliver(*entry.source, entry.readiness);
+inline void Runtime::serve_ready() {
+  while (Source* source = ready_head_) {
+    ready_head_ = source->next_ready_;
+    if (!ready_head_) ready_end_ = &ready_head_;
+    source->queued_ = false;
+    deliver(*source, source->ready_);
   }
 }
 
-void Runtime::deliver(Source& source, std::uint32_t readiness) {
-  const std::uint32_t kept = source.busy_ ? ONLOOP_NONE : source.wanted_;
-  if (readiness & ~kept) {  // a lazily dropped READ; or user code of this source iterates the loop: it must not spin
-    if (source.set_ != kept) host_->watch_set(source.watch_, kept);
-    source.set_ = static_cast<std::uint8_t>(kept);
-    readiness &= kept;
+inline void Runtime::deliver(Source& source, std::uint32_t readiness) {
+  if (source.busy_ || (readiness & ~source.wanted_)) {
+    readiness = deliverable(source, readiness);
+    if (readiness == 0) return;
   }
-  if (!readiness) return;
   const Source::Busy busy(source);
   try {
     source.on_ready(readiness);
@@ -162,7 +175,27 @@ void Runtime::deliver(Source& source, std::uint32_t readiness) {
   }
 }
 
+/// The rare cases. READ that was wanted no more is dropped now. And while user code of a source iterates the loop,
+/// nothing of it is wanted, so that the loop does not spin.
+std::uint32_t Runtime::deliverable(Source& source, std::uint32_t readiness) noexcept {
+  if (source.fd_ < 0) {  // unwatched while it was queued
+    if (!source.busy_) source.do_postponed();
+    return ONLOOP_NONE;
+  }
+  const std::uint32_t kept = source.busy_ ? ONLOOP_NONE : source.wanted_;
+  if (source.busy_) source.postponed_ |= Source::kInterest;
+  if (source.set_ != kept) host_->watch_set(source.watch_, kept);
+  source.set_ = static_cast<std::uint8_t>(kept);
+  return readiness & kept;
+}
+
 void Runtime::serve_deferred() {
+  struct Rest {
+    Runtime& runtime;
+    ~Rest() {
+      if (!runtime.deferred_head_) runtime.due_ &= static_cast<std::uint8_t>(~kDeferred);
+    }
+  } const rest{*this};
   for (std::size_t left = deferred_count_; left > 0 && deferred_head_ && alive(); --left) {
     Source& source = *deferred_head_;
     deferred_head_ = source.next_deferred_;
@@ -174,7 +207,7 @@ void Runtime::serve_deferred() {
     } const unpin{source};
     if (!source.runtime_) continue;
     if (source.busy_) {
-      source.held_ = true;
+      source.postponed_ |= Source::kDeferred;
       continue;
     }
     const Source::Busy busy(source);
@@ -188,8 +221,16 @@ void Runtime::serve_deferred() {
 }
 
 void Runtime::serve_tasks() {
+  due_ &= static_cast<std::uint8_t>(~kTasks);
+  struct Rest {
+    Runtime& runtime;
+    ~Rest() {
+      if (runtime.wake_due_ || !runtime.tasks_.empty()) runtime.due_ |= kTasks;
+    }
+  } const rest{*this};
+  std::size_t left = tasks_.size();
   if (std::exchange(wake_due_, false) && options_.on_wake) options_.on_wake();
-  for (std::size_t left = tasks_.size(); left > 0 && alive() && !tasks_.empty(); --left) {
+  for (; left > 0 && alive() && !tasks_.empty(); --left) {
     Task task = std::move(tasks_.front());
     tasks_.pop_front();
     task();
@@ -206,23 +247,15 @@ void Runtime::clear_blame() noexcept {
   if (Source* source = std::exchange(blamed_, nullptr)) source->unpin();
 }
 
-Source::Busy::~Busy() {
-  source_.busy_ = false;
-  if (Runtime* runtime = source_.runtime_) {
-    runtime->after_busy(source_);
-  } else {
-    source_.on_released();
+void Source::do_postponed() noexcept {
+  const std::uint8_t postponed = std::exchange(postponed_, std::uint8_t{0});
+  if (runtime_) {
+    if (postponed & kDeferred) runtime_->defer(*this);
+    if ((postponed & kInterest) && fd_ >= 0) {
+      if (const std::error_code error = runtime_->want(*this, wanted_)) on_watch_error(error);
+    }
   }
-  source_.unpin();
-}
-
-void Runtime::after_busy(Source& source) noexcept {
-  if (source.held_) {
-    source.held_ = false;
-    defer(source);
-  }
-  if ((source.set_ & source.wanted_) == source.wanted_) return;
-  if (const std::error_code error = want(source, source.wanted_)) source.on_watch_error(error);
+  if (postponed & kDrop) drop();
 }
 
 }  // namespace onloop::detail

@@ -7,10 +7,21 @@
 #include <onloop/watch.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <string_view>
 
 namespace onloop {
+
+/// What a context has done so far.
+struct Statistics {
+  std::uint64_t accepted = 0;     ///< connections that came through a listener
+  std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, max_connections, or for want of descriptors
+  std::uint64_t closed = 0;       ///< connections that are over, accepted or not
+  std::uint64_t connections = 0;  ///< open now
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_sent = 0;  ///< taken by the kernel
+};
 
 class Connection;
 class Listener;
@@ -83,6 +94,7 @@ class Context {
   void after_fork(Loop loop);
 
   [[nodiscard]] const Loop& loop() const noexcept;
+  [[nodiscard]] Statistics statistics() const noexcept;
 
  private:
   detail::Runtime* runtime_;  // shared with the frames that are using it when the context is destroyed

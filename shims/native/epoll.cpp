@@ -7,8 +7,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "shims/native/native.hpp"
 #include "shims/native/wait.hpp"
@@ -24,11 +26,13 @@ struct EpollWatch {
   void* context;
 };
 
+constinit EpollWatch removed{-1, ONLOOP_NONE, nullptr};  // stands in a batch for a watch that has gone; never written
+
+constexpr int kDetached = -1;
+
 struct Batch {
   Batch* outer;
-  int next;
-  int count;
-  bool detached;
+  int count;  // kDetached from the moment that detach came
   epoll_event events[kBatch];
 };
 
@@ -53,6 +57,7 @@ std::uint32_t events_of(std::uint32_t interest) {
 }
 
 std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
+  if (events == EPOLLIN) return interest & ONLOOP_READ;
   if (events & (EPOLLERR | EPOLLHUP)) return interest;
   return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u));
 }
@@ -84,7 +89,7 @@ void detach(onloop_loop* loop) {
     delete &own;
     return;
   }
-  for (Batch* batch = own.batch; batch; batch = batch->outer) batch->detached = true;
+  for (Batch* batch = own.batch; batch; batch = batch->outer) batch->count = kDetached;
 }
 
 void abandon(onloop_loop* loop) {
@@ -119,8 +124,8 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   EpollWatch& gone = self(watch);
   if (gone.interest && !own.abandoned) control(own, EPOLL_CTL_DEL, gone, 0);
   for (Batch* batch = own.batch; batch; batch = batch->outer) {
-    for (int i = batch->next; i < batch->count; ++i) {
-      if (batch->events[i].data.ptr == &gone) batch->events[i].data.ptr = nullptr;
+    for (int i = 0; i < batch->count; ++i) {
+      if (batch->events[i].data.ptr == &gone) batch->events[i].data.ptr = &removed;
     }
   }
   delete &gone;
@@ -131,7 +136,7 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
   return 0;
 }
 
-int wait(EpollLoop& loop, epoll_event* events, std::int64_t max_wait_ns) {
+[[gnu::noinline]] int wait_until_due(EpollLoop& loop, epoll_event* events, std::int64_t max_wait_ns) {
   Wait limit(max_wait_ns, loop.deadline);
   for (;;) {
     const timespec* left = limit.remaining();
@@ -157,31 +162,37 @@ int wait(EpollLoop& loop, epoll_event* events, std::int64_t max_wait_ns) {
   }
 }
 
-int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
-  EpollLoop& own = self(loop);
-  Batch batch;  // events are not cleared: wait() fills the first `count`
-  batch.count = wait(own, batch.events, max_wait_ns);
-  if (batch.count < 0) return batch.count;
-  batch.outer = own.batch;
-  batch.next = 0;
-  batch.detached = false;
-  own.batch = &batch;
+inline int serve(EpollLoop& own, Batch& batch) {
+  for (int i = 0; i < batch.count; ++i) {
+    const auto& watch = *static_cast<const EpollWatch*>(batch.events[i].data.ptr);
+    const std::uint32_t ready = readiness_of(batch.events[i].events, watch.interest);
+    if (ready) own.guest.on_ready(watch.context, ready);
+  }
+  own.batch = batch.outer;
+  if (batch.count == kDetached && !batch.outer) delete &own;
+  return 0;
+}
 
+[[gnu::noinline]] int timed_turn(EpollLoop& own, std::int64_t max_wait_ns) {
+  Batch batch;  // events are not cleared: the wait fills the first `count`
+  batch.count = wait_until_due(own, batch.events, max_wait_ns);
+  if (batch.count < 0) return batch.count;
+  batch.outer = std::exchange(own.batch, &batch);
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
     own.deadline = ONLOOP_NO_DEADLINE;
     own.guest.on_deadline(own.guest.context);
   }
-  while (!batch.detached && batch.next < batch.count) {
-    const epoll_event& event = batch.events[batch.next++];
-    const auto* watch = static_cast<const EpollWatch*>(event.data.ptr);
-    if (!watch) continue;
-    const std::uint32_t readiness = readiness_of(event.events, watch->interest);
-    if (readiness) own.guest.on_ready(watch->context, readiness);
-  }
+  return serve(own, batch);
+}
 
-  own.batch = batch.outer;
-  if (batch.detached && !batch.outer) delete &own;
-  return 0;
+[[gnu::noinline]] int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
+  EpollLoop& own = self(loop);
+  if (max_wait_ns >= 0 || own.deadline != ONLOOP_NO_DEADLINE) return timed_turn(own, max_wait_ns);
+  Batch batch;
+  batch.count = epoll_wait(own.set, batch.events, kBatch, -1);
+  if (batch.count < 0) return timed_turn(own, max_wait_ns);
+  batch.outer = std::exchange(own.batch, &batch);
+  return serve(own, batch);
 }
 
 int descriptor(onloop_loop* loop) {
