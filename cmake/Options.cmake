@@ -18,4 +18,8 @@ set(ONLOOP_SANITIZE "" CACHE STRING "Sanitizers for everything: address,undefine
 if(ONLOOP_SANITIZE)
   add_compile_options(-fsanitize=${ONLOOP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${ONLOOP_SANITIZE})
+  if(ONLOOP_SANITIZE MATCHES "undefined")
+    # This check probes memory through a pipe, and reports falsely while a test holds all descriptors.
+    add_compile_options(-fno-sanitize=vptr)
+  endif()
 endif()

@@ -102,6 +102,9 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       break;
     case ENOMEM:
     case ENOBUFS:
+    case EINVAL:  // somebody has shut down the listening socket
+    case EBADF:
+    case ENOTSOCK:
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string());
       break;
     default:
@@ -221,6 +224,7 @@ void Acceptor::sever_sockets() noexcept {
 
 void Acceptor::sever() noexcept {
   if (std::exchange(severed_, true)) return;
+  net_.runtime().check_thread_or_die();
   file_.remove();  // first, so that no client finds a file on which nobody listens
   for (ListeningSocket* socket : sockets_) socket->sever();
   sockets_.clear();

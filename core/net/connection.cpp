@@ -6,6 +6,7 @@
 #include <onloop/listener.hpp>
 
 #include "core/net/acceptor.hpp"
+#include "core/net/net.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
 #include "core/runtime/runtime.hpp"
@@ -23,6 +24,12 @@ Stream& checked(Connection& connection) {
   Stream& stream = stream_of(connection);
   if (const detail::Runtime* runtime = stream.runtime()) runtime->check_thread();
   return stream;
+}
+
+detail::Acceptor& checked(Listener& listener) {
+  detail::Acceptor& acceptor = acceptor_of(listener);
+  acceptor.net().runtime().check_thread();
+  return acceptor;
 }
 
 }  // namespace
@@ -109,13 +116,13 @@ std::size_t Listener::connection_count() const noexcept {
 }
 
 void Listener::pause() {
-  acceptor_of(*this).set_paused(true);
+  checked(*this).set_paused(true);
 }
 void Listener::resume() {
-  acceptor_of(*this).set_paused(false);
+  checked(*this).set_paused(false);
 }
 void Listener::close() {
-  acceptor_of(*this).sever();
+  checked(*this).sever();
 }
 
 }  // namespace onloop

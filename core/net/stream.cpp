@@ -324,6 +324,7 @@ void Stream::release_socket() noexcept {
 
 void Stream::sever() noexcept {
   if (!runtime()) return;
+  runtime()->check_thread_or_die();
   stop_clock();
   release_socket();
   queue_.reset();

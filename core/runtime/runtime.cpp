@@ -75,6 +75,7 @@ void Runtime::refuse_forked() const {
 void Runtime::after_fork(const Loop& loop) {
   if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
   host_->abandon();
+  const bool has_fd = deadline_.uses_timerfd();
   deadline_.close();
   for (Source* source : sources_) {
     if (source && source->watch_) host_->watch_remove(std::exchange(source->watch_, nullptr));
@@ -100,6 +101,7 @@ void Runtime::after_fork(const Loop& loop) {
   }
   host_ = std::move(next);
   process_ = getpid();
+  if (has_fd) deadline_.use_timerfd();
   due_ |= kArm;
   arm_or_report();
 }

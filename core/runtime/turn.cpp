@@ -109,11 +109,14 @@ void Runtime::turns() try {
   }
 } catch (...) {
   clear_blame();  // the caller of run() gets the exception
+  due_ |= kArm;   // there may be sources left
   throw;
 }
 
 void Runtime::one_turn() try { turn(0); } catch (...) {
   clear_blame();
+  due_ |= kArm;
+  arm_or_report();
   throw;
 }
 

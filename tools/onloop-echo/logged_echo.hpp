@@ -1,0 +1,24 @@
+#pragma once
+#include "onloop-echo/limited_echo.hpp"
+#include "onloop-echo/log.hpp"
+
+namespace echo {
+
+/// LimitedEcho for --verbose: says when a connection begins and how it ends. A class of its own, so that without
+/// --verbose a message costs nothing of this.
+class LoggedEcho final : public LimitedEcho {
+ public:
+  LoggedEcho(const Log& log, std::size_t max_connections, const std::vector<onloop::Listener*>& listeners) noexcept
+      : LimitedEcho(max_connections, listeners), log_(log) {}
+
+  bool on_accept(const onloop::Address& peer) override;
+  void on_open(onloop::Connection& connection) override;
+  void on_data(onloop::Connection& connection, std::span<const std::byte> data) override;
+  void on_close(onloop::Connection& connection, std::error_code error) override;
+
+ private:
+  const Log& log_;
+  std::uint64_t opened_ = 0;
+};
+
+}  // namespace echo

@@ -1,0 +1,101 @@
+#include "onloop-echo/options.hpp"
+
+#include <onloop/onloop.hpp>
+
+#include <algorithm>
+#include <system_error>
+
+#include "common/command.hpp"
+
+namespace echo {
+namespace {
+
+constexpr char kFooter[] =
+    "Addresses: 127.0.0.1:8080, [::1]:8080, localhost:8080 (IPv4 and IPv6),\n"
+    "  unix:/run/echo.sock, unix:@name, fd:3 or fd:NAME (a listening socket that the\n"
+    "  service manager passes in). Port 0 takes a free one.\n"
+    "Signals: SIGINT and SIGTERM stop listening and let open connections end, a\n"
+    "  second one stops at once; SIGUSR1 prints statistics.\n"
+    "systemd: works as Type=notify, with or without socket activation.\n"
+    "Exit status: 0 stopped by a signal, 1 it could not run, 2 wrong command line.";
+
+struct Flags {
+  bool list_loops = false;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+// The one place where the options are described; they fill `options` and `flags`.
+void declare(CLI::App& app, Options& options, Flags& flags) {
+  using tools::add_value;
+  using tools::to_count;
+  using tools::to_seconds;
+  app.set_help_flag("-h,--help", "Print this and exit");
+  app.set_version_flag("--version", "onloop-echo " ONLOOP_VERSION, "Print the version and exit");
+  app.add_option("--listen", options.listen,
+                 "Serve on this address; may be given several times.\nDefault: 127.0.0.1:8080")
+      ->type_name("ADDRESS")
+      ->option_text("ADDRESS")
+      ->allow_extra_args(false);
+  add_value(app, "--loop", "NAME", "Run on this event loop. Default: native",
+            [&options](const std::string& name) { options.loop = name; });
+  app.add_flag("--list-loops", flags.list_loops, "Print the event loops there are and exit");
+  add_value(app, "--max-connections", "N", "Turn clients away while N are connected.\nDefault: no limit",
+            [&options](const std::string& text) {
+              options.max_connections = to_count("--max-connections", text, 1, SIZE_MAX);
+            });
+  add_value(app, "--idle-timeout", "SECONDS", "Close a connection after so long without a byte.\nDefault: 0, never",
+            [&options](const std::string& text) { options.idle_timeout = to_seconds("--idle-timeout", text); });
+  add_value(app, "--drain-timeout", "SECONDS", "When told to stop, wait so long for connections\nto end. Default: 5",
+            [&options](const std::string& text) { options.drain_timeout = to_seconds("--drain-timeout", text); });
+  add_value(app, "--stats", "SECONDS",
+            "Print statistics so often, and at the end: a JSON\nobject a line on standard error. Default: 0, never",
+            [&options](const std::string& text) { options.stats_period = to_seconds("--stats", text); });
+  app.add_flag("--replace-stale", options.replace_stale, "Remove a UNIX socket's file left by a dead server");
+  app.add_flag("--quiet", flags.quiet, "Log errors only");
+  app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");
+}
+
+void print_loops() {
+  std::size_t width = 0;
+  for (const onloop::LoopInfo& loop : onloop::available_loops()) width = std::max(width, loop.name.size());
+  std::string text;
+  for (const onloop::LoopInfo& loop : onloop::available_loops()) {
+    text += loop.name + std::string(width - loop.name.size() + 2, ' ') + loop.description + "\n";
+  }
+  tools::print_out(text);
+}
+
+// Asks the library whether it could be used, so that a mistake is told from what fails later, at run time.
+void check(const Options& options) {
+  try {
+    static_cast<void>(onloop::loop_by_name(options.loop));
+    for (const std::string& address : options.listen) static_cast<void>(onloop::Address::parse(address));
+  } catch (const std::system_error& error) {
+    throw tools::UsageError(error);
+  }
+}
+
+}  // namespace
+
+std::optional<Options> read_options(int argc, const char* const* argv) {
+  Options options;
+  Flags flags;
+  CLI::App app{"Sends back what its clients send (RFC 862), on the event loop of your choice.", "onloop-echo"};
+  app.get_formatter()->column_width(28);
+  app.footer(kFooter);
+  declare(app, options, flags);
+  if (!tools::parse_command_line(app, argc, argv)) return std::nullopt;
+  if (flags.list_loops) {
+    print_loops();
+    return std::nullopt;
+  }
+  if (flags.quiet && flags.verbose) throw tools::UsageError("--quiet and --verbose exclude each other");
+  if (flags.quiet) options.verbosity = Verbosity::quiet;
+  if (flags.verbose) options.verbosity = Verbosity::verbose;
+  if (options.listen.empty()) options.listen.emplace_back("127.0.0.1:8080");
+  check(options);
+  return options;
+}
+
+}  // namespace echo

@@ -1,0 +1,30 @@
+#pragma once
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace echo {
+
+/// How much goes to standard error: errors; also starting and stopping; also each connection.
+enum class Verbosity { quiet, normal, verbose };
+
+/// What the command line asks for.
+struct Options {
+  std::vector<std::string> listen;  ///< each in a form that onloop::Address::parse reads
+  std::string loop = "native";
+  std::size_t max_connections = SIZE_MAX;
+  std::chrono::nanoseconds idle_timeout{0};  ///< zero: none
+  std::chrono::nanoseconds drain_timeout = std::chrono::seconds{5};
+  std::chrono::nanoseconds stats_period{0};  ///< zero: none
+  bool replace_stale = false;
+  Verbosity verbosity = Verbosity::normal;
+};
+
+/// Reads the command line. Nothing: it asked for --help, --version or --list-loops, which has been printed. Throws
+/// tools::UsageError, also for an address or a loop that there cannot be.
+[[nodiscard]] std::optional<Options> read_options(int argc, const char* const* argv);
+
+}  // namespace echo

@@ -1,0 +1,14 @@
+#include "onloop-load/pattern.hpp"
+
+#include <algorithm>
+#include <random>
+
+namespace load {
+
+Pattern::Pattern() : bytes_(kPeriod + kPiece) {
+  std::mt19937 random;  // not seeded: every run sends the same, and what went wrong can be looked at again
+  std::generate_n(bytes_.begin(), kPeriod, [&random] { return static_cast<std::byte>(random() & 0xff); });
+  std::copy_n(bytes_.begin(), kPiece, bytes_.begin() + kPeriod);
+}
+
+}  // namespace load
