@@ -47,7 +47,7 @@ Stream::~Stream() = default;
 void Stream::accepted(int fd) {
   runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
   phase_ = Phase::open;
-  direct_ = true;
+  note_plain();
 }
 
 void Stream::opened() {
@@ -122,10 +122,11 @@ void Stream::on_ready(std::uint32_t readiness) {
   if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
   const ReadBuffer buffer(net_.read_buffers());
   const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-  if (got > 0 && phase_ == Phase::open) {
+  if (plain_ && got > 0) {
     net_.statistics.bytes_received += static_cast<std::size_t>(got);
-    note_activity();
     protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
+  } else if (got > 0) {
+    received(buffer.data(), got);
   }
   // A short read means that there was no more.
   if (got <= 0 || static_cast<std::size_t>(got) == buffer.size()) read_on(buffer.data(), got);
@@ -152,13 +153,16 @@ void Stream::read_on(std::byte* buffer, ssize_t got) {
     if (!(wanted() & ONLOOP_READ)) return;
     got = ::recv(fd(), buffer, size, MSG_DONTWAIT);
     if (got <= 0) continue;
-    if (phase_ == Phase::open) {
-      net_.statistics.bytes_received += static_cast<std::size_t>(got);
-      note_activity();
-      protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
-    }
+    received(buffer, got);
     if (static_cast<std::size_t>(got) < size) return;
   }
+}
+
+void Stream::received(std::byte* buffer, ssize_t got) {
+  if (phase_ != Phase::open) return;  // close() was called: discarded
+  net_.statistics.bytes_received += static_cast<std::size_t>(got);
+  note_activity();
+  protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
 }
 
 /// The peer's end (0), an error, or nothing to read.
@@ -199,7 +203,9 @@ void Stream::on_deferred() {
 
 Flow Stream::send_later(std::span<const std::byte> data) {
   if (runtime()) runtime()->check_thread();
-  return write_ended_ || phase_ >= Phase::closing ? Flow::closed : queue(data);
+  if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
+  if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
+  return send_rest(data, ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
 Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
@@ -257,7 +263,7 @@ void Stream::flush() noexcept {
 
 void Stream::cork() noexcept {
   ++corks_;
-  direct_ = false;
+  plain_ = false;
 }
 
 void Stream::uncork() noexcept {
@@ -311,7 +317,7 @@ void Stream::shut(std::error_code error) noexcept {
   stop_clock();
   release_socket();
   queue_.reset();
-  direct_ = false;
+  plain_ = false;
   phase_ = Phase::closed;
   error_ = error;
   runtime()->defer(*this);
@@ -328,7 +334,7 @@ void Stream::sever() noexcept {
   stop_clock();
   release_socket();
   queue_.reset();
-  direct_ = false;
+  plain_ = false;
   phase_ = Phase::over;
   leave();
 }
@@ -354,6 +360,10 @@ void Stream::pause(bool paused) {
   apply();
 }
 
+void Stream::note_plain() noexcept {
+  plain_ = phase_ == Phase::open && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
+}
+
 std::uint32_t Stream::interest() const noexcept {
   const bool stalled = full_ && limits_->pause_reading_when_full;
   const std::uint32_t write = queue_ && corks_ == 0 ? ONLOOP_WRITE : ONLOOP_NONE;
@@ -372,7 +382,7 @@ std::uint32_t Stream::interest() const noexcept {
 }
 
 void Stream::apply() noexcept {
-  direct_ = phase_ == Phase::open && !queue_ && !write_ended_ && corks_ == 0;
+  note_plain();
   if (fd() < 0) return;
   if (const std::error_code error = runtime()->want(*this, interest())) shut(error);
 }
@@ -392,6 +402,7 @@ void* Stream::get_state(const std::type_info& type) {
 
 void Stream::start_clock(std::uint64_t limit_ns) {
   if (!extra_) extra_ = std::make_unique<Extra>(*this);
+  plain_ = false;
   extra_->last_activity = now_ns();
   runtime()->schedule(*extra_, extra_->last_activity + limit_ns);
 }
@@ -400,6 +411,7 @@ void Stream::stop_clock() noexcept {
   if (!extra_) return;
   runtime()->cancel(*extra_);
   extra_.reset();
+  note_plain();
 }
 
 void Stream::start_idle_clock() {
@@ -434,12 +446,11 @@ void Stream::on_due() {
 // ---- the way of every write, last so that all of it is inlined ----
 
 inline Flow Stream::send(std::span<const std::byte> data) {
-  if (!direct_) return send_later(data);
+  if (!plain_) return send_later(data);
   runtime()->check_thread();
   const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent != static_cast<ssize_t>(data.size())) return send_rest(data, sent);
   net_.statistics.bytes_sent += data.size();
-  note_activity();
   return Flow::go;
 }
 

@@ -91,6 +91,7 @@ class Stream final : public Connection, public Source, public Client {
   void finish_connect();
   [[gnu::noinline]] bool on_writable(std::uint32_t readiness);
   [[gnu::noinline]] void read_on(std::byte* buffer, ssize_t got);
+  [[gnu::noinline]] void received(std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;
   [[gnu::noinline]] Flow send_later(std::span<const std::byte> data);
@@ -98,6 +99,7 @@ class Stream final : public Connection, public Source, public Client {
   Flow queue(std::span<const std::byte> data);
   void send_fin() noexcept;
   void apply() noexcept;
+  void note_plain() noexcept;
   [[nodiscard]] std::uint32_t interest() const noexcept;
   void close_if_both_ended() noexcept;
   void shut(std::error_code error) noexcept;
@@ -116,7 +118,7 @@ class Stream final : public Connection, public Source, public Client {
   const StateType* state_type_ = nullptr;
   std::error_code error_;
   Phase phase_ = Phase::opening;
-  bool direct_ = false;  // nothing stands between write() and the kernel: kept by apply()
+  bool plain_ = false;  // open, nothing queued, corked or ended, no clock: the short ways of send() and on_ready()
   std::uint8_t corks_ = 0;
   bool paused_ = false;       // by the user
   bool full_ = false;         // above the high-water mark, until the low-water mark

@@ -25,6 +25,7 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
       waker_(*this),
       deadline_(*this) {
   deadline_.queued_ = true;
+  if (options_.around) due_ |= kAround;
   watch(waker_, mailbox_->fd(), ONLOOP_READ, "watch the eventfd that wakes the loop");
 }
 

@@ -139,6 +139,8 @@ class Runtime {
   void caught(const std::exception_ptr& exception) noexcept;
   void clear_blame() noexcept;
 
+  class Collecting;
+
   // one turn; what is rare stays out of line, so that the way of a message is short
   void turn(std::int64_t max_wait_ns);
   void turns();
@@ -189,6 +191,7 @@ class Runtime {
     kTasks = 4,     // tasks_ or wake_due_
     kArm = 8,       // the next deadline may have changed
     kLeave = 16,    // run() is to return: stop_, or no keepalive_, or the context is gone
+    kAround = 32,   // always, if there is a ContextOptions::around
   };
   std::uint8_t due_ = 0;
   bool arms_each_turn_ = false;  // run() sets the deadline before each wait, so that nobody else need

@@ -46,11 +46,7 @@ class Source {
     explicit Busy(Source& source) noexcept : source_(source) { source_.busy_ = true; }
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
-    ~Busy() {
-      source_.busy_ = false;
-      if (source_.postponed_) [[unlikely]]
-        source_.do_postponed();
-    }
+    ~Busy() { source_.leave_busy(); }
 
    private:
     Source& source_;
@@ -80,6 +76,10 @@ class Source {
   /// What came up while it was busy_ or queued_.
   enum Postponed : std::uint8_t { kDrop = 1, kDeferred = 2, kInterest = 4 };
   void do_postponed() noexcept;
+  void leave_busy() noexcept {
+    busy_ = false;
+    if (postponed_) do_postponed();
+  }
   static constexpr std::uint8_t kGone = 0x80;  // readiness that nobody wants
 
   Runtime* runtime_;

@@ -90,16 +90,29 @@ void Runtime::caught(const std::exception_ptr& exception) noexcept {
 
 // ---- a turn ----
 
+/// Up-calls come from a loop that this context drives, and only collect.
+class Runtime::Collecting {
+ public:
+  explicit Collecting(Runtime& runtime) noexcept
+      : runtime_(runtime), outer_(std::exchange(runtime.collecting_, true)) {}
+  Collecting(const Collecting&) = delete;
+  Collecting& operator=(const Collecting&) = delete;
+  ~Collecting() { runtime_.collecting_ = outer_; }
+
+ private:
+  Runtime& runtime_;
+  const bool outer_;
+};
+
 inline void Runtime::turn(std::int64_t max_wait_ns) {
-  collecting_ = true;
   const int error = host_->turn(max_wait_ns);
-  collecting_ = false;
   if (error < 0) throw_error(error, "wait on the loop");
   serve();
 }
 
 /// Turns until something says leave.
 void Runtime::turns() try {
+  const Collecting collecting(*this);
   for (;;) {
     if (due_ & (kLeave | kArm)) {
       if (due_ & kLeave) return;
@@ -121,7 +134,7 @@ void Runtime::one_turn() try { turn(0); } catch (...) {
 }
 
 inline void Runtime::serve() {
-  if (options_.around) {
+  if (due_ & kAround) {
     serve_around();
   } else {
     serve_batch();
@@ -169,13 +182,15 @@ inline void Runtime::deliver(Source& source, std::uint32_t readiness) {
     readiness = deliverable(source, readiness);
     if (readiness == 0) return;
   }
-  const Source::Busy busy(source);
+  source.busy_ = true;
   try {
     source.on_ready(readiness);
   } catch (...) {
     blame(source);
+    source.leave_busy();
     throw;
   }
+  source.leave_busy();
 }
 
 /// The rare cases. READ that was wanted no more is dropped now. And while user code of a source iterates the loop,

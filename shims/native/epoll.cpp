@@ -1,8 +1,9 @@
 // The native loop on epoll(7), level-triggered.
 //
 // Traps that shape it. Epoll reports HUP and ERR whether asked or not, so a watch without interest leaves the set. An
-// event that was fetched may belong to a watch that a callback has removed since: each batch lives on the stack of its
-// turn, and a removal blanks what is left of it there. After fork the set is shared with the parent.
+// event that was fetched may belong to a watch that a callback has removed since, so a removal also strikes it from the
+// batch. A turn that a callback starts takes the batch over: what the outer turn had left is announced again, that is
+// what level-triggered means. After fork the set is shared with the parent.
 
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
-#include <utility>
 
 #include "shims/native/native.hpp"
 #include "shims/native/wait.hpp"
@@ -28,21 +28,17 @@ struct EpollWatch {
 
 constinit EpollWatch removed{-1, ONLOOP_NONE, nullptr};  // stands in a batch for a watch that has gone; never written
 
-constexpr int kDetached = -1;
-
-struct Batch {
-  Batch* outer;
-  int count;  // kDetached from the moment that detach came
-  epoll_event events[kBatch];
-};
-
 struct EpollLoop {
   onloop_guest guest;
   int set;
   bool abandoned = false;
+  bool detached = false;
   bool has_pwait2 = true;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  Batch* batch = nullptr;  // of the innermost turn on the stack
+  int turns = 0;               // on the stack; the outermost frees the loop if detach came meanwhile
+  epoll_event* next = events;  // the batch: from here to `end` still to be reported
+  epoll_event* end = events;
+  epoll_event events[kBatch];
 };
 
 EpollLoop& self(onloop_loop* loop) {
@@ -73,7 +69,7 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (foreign) return -EINVAL;
   const int set = epoll_create1(EPOLL_CLOEXEC);
   if (set < 0) return -errno;
-  auto* made = new (std::nothrow) EpollLoop{.guest = *guest, .set = set};
+  auto* made = new (std::nothrow) EpollLoop{.guest = *guest, .set = set, .events = {}};
   if (!made) {
     close(set);
     return -ENOMEM;
@@ -85,11 +81,9 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 void detach(onloop_loop* loop) {
   EpollLoop& own = self(loop);
   if (!own.abandoned) close(own.set);
-  if (!own.batch) {
-    delete &own;
-    return;
-  }
-  for (Batch* batch = own.batch; batch; batch = batch->outer) batch->count = kDetached;
+  own.detached = true;
+  own.end = own.next;
+  if (own.turns == 0) delete &own;
 }
 
 void abandon(onloop_loop* loop) {
@@ -123,10 +117,8 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   EpollLoop& own = self(loop);
   EpollWatch& gone = self(watch);
   if (gone.interest && !own.abandoned) control(own, EPOLL_CTL_DEL, gone, 0);
-  for (Batch* batch = own.batch; batch; batch = batch->outer) {
-    for (int i = 0; i < batch->count; ++i) {
-      if (batch->events[i].data.ptr == &gone) batch->events[i].data.ptr = &removed;
-    }
+  for (epoll_event* event = own.next; event != own.end; ++event) {
+    if (event->data.ptr == &gone) event->data.ptr = &removed;
   }
   delete &gone;
 }
@@ -136,17 +128,18 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
   return 0;
 }
 
-[[gnu::noinline]] int wait_until_due(EpollLoop& loop, epoll_event* events, std::int64_t max_wait_ns) {
+/// The general case: a deadline, a limit, or an interrupted wait.
+[[gnu::noinline]] int wait_until_due(EpollLoop& loop, std::int64_t max_wait_ns) {
   Wait limit(max_wait_ns, loop.deadline);
   for (;;) {
     const timespec* left = limit.remaining();
     int count = 0;
     if (!left) {
-      count = epoll_wait(loop.set, events, kBatch, -1);
+      count = epoll_wait(loop.set, loop.events, kBatch, -1);
     } else if (!left->tv_sec && !left->tv_nsec) {
-      count = epoll_wait(loop.set, events, kBatch, 0);
+      count = epoll_wait(loop.set, loop.events, kBatch, 0);
     } else if (loop.has_pwait2) {
-      count = epoll_pwait2(loop.set, events, kBatch, left, nullptr);
+      count = epoll_pwait2(loop.set, loop.events, kBatch, left, nullptr);
       if (count < 0 && (errno == ENOSYS || errno == EPERM)) {  // before Linux 5.11, or filtered by an old sandbox
         loop.has_pwait2 = false;
         continue;
@@ -154,45 +147,50 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
     } else {
       constexpr time_t kMaxSeconds = 1'000'000;  // an early end is harmless: the deadline is looked at again
       const time_t seconds = std::min(left->tv_sec, kMaxSeconds);
-      count = epoll_wait(loop.set, events, kBatch,
-                         static_cast<int>(seconds * 1000 + (left->tv_nsec + 999'999) / 1'000'000));
+      const long milliseconds = seconds * 1000 + (left->tv_nsec + 999'999) / 1'000'000;
+      count = epoll_wait(loop.set, loop.events, kBatch, static_cast<int>(milliseconds));
     }
     if (count >= 0) return count;
     if (errno != EINTR) return -errno;
   }
 }
 
-inline int serve(EpollLoop& own, Batch& batch) {
-  for (int i = 0; i < batch.count; ++i) {
-    const auto& watch = *static_cast<const EpollWatch*>(batch.events[i].data.ptr);
-    const std::uint32_t ready = readiness_of(batch.events[i].events, watch.interest);
+inline void begin_batch(EpollLoop& own, int count) {
+  ++own.turns;
+  own.next = own.events;
+  own.end = own.events + count;
+}
+
+[[gnu::always_inline]] inline int report_batch(EpollLoop& own) {
+  while (own.next != own.end) {
+    const epoll_event& event = *own.next++;
+    const auto& watch = *static_cast<const EpollWatch*>(event.data.ptr);
+    const std::uint32_t ready = readiness_of(event.events, watch.interest);
     if (ready) own.guest.on_ready(watch.context, ready);
   }
-  own.batch = batch.outer;
-  if (batch.count == kDetached && !batch.outer) delete &own;
+  --own.turns;
+  if (own.detached && own.turns == 0) delete &own;
   return 0;
 }
 
 [[gnu::noinline]] int timed_turn(EpollLoop& own, std::int64_t max_wait_ns) {
-  Batch batch;  // events are not cleared: the wait fills the first `count`
-  batch.count = wait_until_due(own, batch.events, max_wait_ns);
-  if (batch.count < 0) return batch.count;
-  batch.outer = std::exchange(own.batch, &batch);
+  const int count = wait_until_due(own, max_wait_ns);
+  if (count < 0) return count;
+  begin_batch(own, count);
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
     own.deadline = ONLOOP_NO_DEADLINE;
     own.guest.on_deadline(own.guest.context);
   }
-  return serve(own, batch);
+  return report_batch(own);
 }
 
 [[gnu::noinline]] int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   EpollLoop& own = self(loop);
   if (max_wait_ns >= 0 || own.deadline != ONLOOP_NO_DEADLINE) return timed_turn(own, max_wait_ns);
-  Batch batch;
-  batch.count = epoll_wait(own.set, batch.events, kBatch, -1);
-  if (batch.count < 0) return timed_turn(own, max_wait_ns);
-  batch.outer = std::exchange(own.batch, &batch);
-  return serve(own, batch);
+  const int count = epoll_wait(own.set, own.events, kBatch, -1);
+  if (count < 0) return timed_turn(own, -1);
+  begin_batch(own, count);
+  return report_batch(own);
 }
 
 int descriptor(onloop_loop* loop) {

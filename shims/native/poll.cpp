@@ -1,7 +1,8 @@
 // The native loop on poll(2): the portable one, and the plainest example of a shim.
 //
 // Poll reports HUP and ERR whether asked or not, so a watch without interest is hidden from it by a negative number.
-// What is ready is copied into a batch before the first up-call, since callbacks add to and remove from the poll set.
+// What is ready is copied into a batch before the first up-call, since callbacks add to and remove from the poll set. A
+// turn that a callback starts takes the batch over: what the outer turn had left is announced again.
 
 #include <poll.h>
 
@@ -24,19 +25,20 @@ struct PollWatch {
   void* context;
 };
 
-struct Batch {
-  Batch* outer = nullptr;
-  std::size_t next = 0;
-  bool detached = false;
-  std::vector<std::pair<PollWatch*, std::uint32_t>> ready;
+struct Ready {
+  PollWatch* watch;  // null once it was removed
+  std::uint32_t readiness;
 };
 
 struct PollLoop {
   onloop_guest guest;
+  bool detached = false;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  Batch* batch = nullptr;  // of the innermost turn on the stack
+  int turns = 0;  // on the stack; the outermost frees the loop if detach came meanwhile
   std::vector<pollfd> set;
   std::vector<PollWatch*> watches;
+  std::size_t next = 0;  // the batch: from here on still to be reported
+  std::vector<Ready> batch;
 };
 
 PollLoop& self(onloop_loop* loop) {
@@ -58,7 +60,7 @@ std::uint32_t readiness_of(int revents, std::uint32_t interest) {
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (foreign) return -EINVAL;
-  auto* made = new (std::nothrow) PollLoop{.guest = *guest, .set = {}, .watches = {}};
+  auto* made = new (std::nothrow) PollLoop{.guest = *guest, .set = {}, .watches = {}, .batch = {}};
   if (!made) return -ENOMEM;
   *loop = reinterpret_cast<onloop_loop*>(made);
   return 0;
@@ -66,11 +68,9 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 
 void detach(onloop_loop* loop) {
   PollLoop& own = self(loop);
-  if (!own.batch) {
-    delete &own;
-    return;
-  }
-  for (Batch* batch = own.batch; batch; batch = batch->outer) batch->detached = true;
+  own.detached = true;
+  own.batch.clear();
+  if (own.turns == 0) delete &own;
 }
 
 void abandon(onloop_loop*) {}  // the kernel knows nothing of this loop
@@ -106,10 +106,8 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   own.watches[gone->index]->index = gone->index;
   own.set.pop_back();
   own.watches.pop_back();
-  for (Batch* batch = own.batch; batch; batch = batch->outer) {
-    for (auto& [ready, readiness] : batch->ready) {
-      if (ready == gone) ready = nullptr;
-    }
+  for (std::size_t i = own.next; i < own.batch.size(); ++i) {
+    if (own.batch[i].watch == gone) own.batch[i].watch = nullptr;
   }
   delete gone;
 }
@@ -128,31 +126,33 @@ int wait(PollLoop& loop, std::int64_t max_wait_ns) {
   }
 }
 
+void fetch(PollLoop& loop, int count) {
+  loop.next = 0;
+  loop.batch.clear();
+  loop.batch.reserve(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; count > 0; ++i) {
+    if (loop.set[i].revents == 0) continue;
+    --count;
+    loop.batch.push_back({loop.watches[i], readiness_of(loop.set[i].revents, loop.watches[i]->interest)});
+  }
+}
+
 int turn(onloop_loop* loop, std::int64_t max_wait_ns) try {
   PollLoop& own = self(loop);
-  int count = wait(own, max_wait_ns);
+  const int count = wait(own, max_wait_ns);
   if (count < 0) return count;
-  Batch batch{.outer = own.batch, .ready = {}};
-  batch.ready.reserve(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; count > 0; ++i) {
-    if (own.set[i].revents == 0) continue;
-    --count;
-    batch.ready.emplace_back(own.watches[i], readiness_of(own.set[i].revents, own.watches[i]->interest));
-  }
-  own.batch = &batch;
-
+  fetch(own, count);
+  ++own.turns;
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
     own.deadline = ONLOOP_NO_DEADLINE;
     own.guest.on_deadline(own.guest.context);
   }
-  while (!batch.detached && batch.next < batch.ready.size()) {
-    const auto [watch, readiness] = batch.ready[batch.next++];
+  while (own.next < own.batch.size()) {
+    const auto [watch, readiness] = own.batch[own.next++];
     if (!watch) continue;
     if (const std::uint32_t wanted = readiness & watch->interest) own.guest.on_ready(watch->context, wanted);
   }
-
-  own.batch = batch.outer;
-  if (batch.detached && !batch.outer) delete &own;
+  if (--own.turns == 0 && own.detached) delete &own;
   return 0;
 } catch (const std::bad_alloc&) {
   return -ENOMEM;

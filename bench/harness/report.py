@@ -1,0 +1,63 @@
+"""The results as tables on standard output."""
+from . import deterministic, throughput
+
+
+def _table(header: list, rows: list) -> None:
+    """The first two columns are text, the others are aligned as numbers."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, ["-" * width for width in widths], *rows]:
+        print("  ".join(cell.ljust(width) if i < 2 else cell.rjust(width)
+                        for i, (cell, width) in enumerate(zip(row, widths))).rstrip())
+
+
+def _verdict(row: dict) -> str:
+    return {True: "pass", False: "MISSED", None: ""}[row.get("met")]
+
+
+def _number(value, decimals: int) -> str:
+    # + 0.0: a difference of nothing is no "-0.0"
+    return "" if value is None else f"{round(value, decimals) + 0.0:,.{decimals}f}"
+
+
+def _throughput(result: dict) -> None:
+    rows = []
+    for scenario in throughput.SCENARIOS:
+        title = scenario.title
+        for row in (r for r in result["throughput"] if r["scenario"] == scenario.key):
+            ratio = ["", "", "", ""]
+            if row["baseline"]:
+                ratio = [_number(row["median"], 3),
+                         f"{row['lower_quartile']:.3f} … {row['upper_quartile']:.3f}",
+                         f"{row['min']:.3f} … {row['max']:.3f}", _number(row["cpu_ratio"], 2)]
+            rows.append([title, row["server"], _number(row["messages_per_second"], 0),
+                         _number(row["p50_us"], 0), _number(row["p99_us"], 0), _number(row["server_cpu_us"], 2),
+                         *ratio, row.get("target") or "", _verdict(row)])
+            title = ""
+    print(f"\nThroughput: median of {result['rounds']} interleaved rounds of {result['round_seconds']:g} s; "
+          "the ratio is to the baseline's rounds right before and after")
+    _table(["scenario", "server", "messages/s", "p50 µs", "p99 µs", "CPU µs", "ratio", "quartiles", "range",
+            "CPU ratio", "target", ""], rows)
+    others = max((row["others"], row["scenario"]) for row in result["throughput"])
+    print(f"Other processes and the host took {others[0]:.2f} of a core from this at worst (in {others[1]}).")
+
+
+def _figures(result: dict) -> None:
+    rows = []
+    for figure in deterministic.FIGURES:
+        title = figure.title
+        for row in (r for r in result["figures"] if r["figure"] == figure.key):
+            rows.append([title, row["server"], _number(row["value"], figure.decimals), row["target"] or "",
+                         _verdict(row)])
+            title = ""
+    print("\nExact figures: the difference of two runs with different numbers of messages")
+    _table(["figure", "server", "value", "target", ""], rows)
+
+
+def print_tables(result: dict) -> None:
+    about = result["machine"]
+    print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, load average {about['load_average']} "
+          f"at the start, {result['date']}")
+    if result["throughput"]:
+        _throughput(result)
+    if result["figures"]:
+        _figures(result)

@@ -1,0 +1,137 @@
+"""The servers that are measured, one table entry each, and how to start and stop one."""
+import dataclasses
+import os
+import pathlib
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+from . import machine
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A row of the tables. Must print `listening on HOST:PORT` when it is ready and end on SIGTERM."""
+    name: str
+    command: tuple                 # the first word is relative to the build directory
+    baseline: str | None = None    # the server that its rounds are paired with; None: it is a baseline itself
+    targets: bool = False          # False: measured for information, nothing is demanded of it
+    optional: bool = False         # left out with a remark if it was not built
+    on_request: bool = False       # only measured when --servers names it
+    # What is not asked of it, say a poll that walks 10,000 idle connections for each message.
+    skip: frozenset = frozenset()
+
+
+_ECHO = ("tools/onloop-echo", "--listen", "127.0.0.1:0", "--quiet", "--loop")
+
+# A further server, guest or peer, is one more entry here (and its targets, if any, in run.py).
+SERVERS = (
+    Server("raw epoll", ("bench/raw_epoll_echo", "0")),
+    Server("onloop native", (*_ECHO, "native"), baseline="raw epoll", targets=True),
+    Server("onloop native-poll", (*_ECHO, "native-poll"), baseline="raw epoll",
+           skip=frozenset({"active-50-of-10000"})),
+    # The same program as the baseline: how far its ratios are from 1 is what the machine's noise makes of nothing.
+    Server("raw epoll again", ("bench/raw_epoll_echo", "0"), baseline="raw epoll", on_request=True),
+)
+
+
+class Running:
+    """A started server. `wrapper` is what it runs under: strace or valgrind with their options."""
+
+    def __init__(self, server: Server, build: pathlib.Path, cpu: int, wrapper: tuple = ()):
+        self.server = server
+        self._log = tempfile.TemporaryFile("w+")
+        program = (str(build / server.command[0]), *server.command[1:])
+        self._process = subprocess.Popen(
+            (*wrapper, *program), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True,
+            preexec_fn=lambda: machine.pin(cpu))
+        try:
+            self.address = self._read_address()
+            self.pid = self._server_pid(wrapper)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+        self._idle_descriptors = self._descriptors()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _read_address(self) -> str:
+        if not select.select([self._process.stdout], [], [], 60)[0]:
+            raise self._failure("printed nothing within a minute")
+        line = self._process.stdout.readline()
+        match = re.match(r"listening on (\S+:\d+)", line)
+        if not match:
+            raise self._failure(f"printed {line!r} in place of where it listens")
+        return match[1]
+
+    def _server_pid(self, wrapper: tuple) -> int:
+        """strace's child; valgrind and a bare server are the process itself."""
+        if not wrapper or wrapper[0] != "strace":
+            return self._process.pid
+        path = f"/proc/{self._process.pid}/task/{self._process.pid}/children"
+        return int(pathlib.Path(path).read_text().split()[0])
+
+    def _descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _failure(self, what: str) -> RuntimeError:
+        self._log.seek(0)
+        return RuntimeError(f"{self.server.name}: {what}\n{self._log.read()}".rstrip())
+
+    def settle(self) -> None:
+        """Returns when the server has closed the connections of the last client, so that this is not measured next."""
+        deadline = time.monotonic() + 60
+        while self._descriptors() > self._idle_descriptors:
+            if time.monotonic() > deadline:
+                raise self._failure("still has connections a minute after its client left")
+            time.sleep(0.005)
+
+    def cpu_seconds(self) -> float:
+        """CPU time it has used, to the nanosecond (/proc/PID/stat only counts in hundredths of a second)."""
+        with open(f"/proc/{self.pid}/schedstat") as file:
+            return int(file.read().split()[0]) * 1e-9
+
+    def anonymous_bytes(self) -> int:
+        """Resident memory of its own: heap, stacks, written data; nothing of what is mapped from files."""
+        with open(f"/proc/{self.pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) * 1024
+
+    def stop(self) -> None:
+        """Ends it gracefully, so that what it runs under writes its totals."""
+        if self._process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.kill(self.pid, signal.SIGKILL)
+                self._process.wait()
+                raise self._failure("did not end on SIGTERM within a minute") from None
+        self._process.stdout.close()
+
+
+def choose(names: list | None, build: pathlib.Path) -> list:
+    """The servers to measure: those named, or all that are not on request; and their baselines."""
+    known = {server.name: server for server in SERVERS}
+    if unknown := set(names or ()) - known.keys():
+        raise SystemExit(f"run.py: no such server: {', '.join(sorted(unknown))}. There are: {', '.join(known)}")
+    wanted = set(names or (server.name for server in SERVERS if not server.on_request))
+    wanted |= {known[name].baseline for name in wanted if known[name].baseline}
+    chosen = []
+    for server in SERVERS:
+        if server.name not in wanted:
+            continue
+        if (build / server.command[0]).exists():
+            chosen.append(server)
+        elif server.optional:
+            machine.say(f"{server.name}: left out, {build / server.command[0]} was not built")
+        else:
+            raise SystemExit(f"run.py: {build / server.command[0]} is missing: build it first (./dev bench does)")
+    return chosen

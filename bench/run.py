@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Measures onloop-echo side by side with other echo servers, in one interleaved run. README.md says how and why.
+
+    bench/run.py                  everything, about ten minutes; exit status 1 if a target is missed
+    bench/run.py --quick          about two minutes, for CI: throughput is reported, but only exact figures decide
+    bench/run.py --charts docs    also draws docs/throughput.svg, docs/figures.svg and the same as PNG
+"""
+import argparse
+import datetime
+import json
+import pathlib
+import sys
+
+from harness import charts, deterministic, machine, report, servers, throughput
+
+AT_LEAST, AT_MOST = ">=", "<="
+
+# What is demanded of each server whose entry has `targets`. Throughput is a ratio to the server's baseline.
+TARGETS = {
+    "onloop native": {
+        "ping-pong-1": (AT_LEAST, 0.95),
+        "ping-pong-50": (AT_LEAST, 0.95),
+        "ping-pong-1000": (AT_LEAST, 0.95),
+        "active-50-of-10000": (AT_LEAST, 0.95),
+        "bulk-8": (AT_LEAST, 0.90),
+        "system-calls-1": (AT_MOST, 3.005),
+        "system-calls-50": (AT_MOST, 2.03),
+        "instructions-1": (AT_MOST, 200),
+        "instructions-50": (AT_MOST, 150),
+        "allocations-1": (AT_MOST, 0),
+        "allocations-50": (AT_MOST, 0),
+        "resident-idle": (AT_MOST, 256),
+        "resident-growth": (AT_MOST, 1),  # pages are the unit: one of 4 KiB is 0.4 bytes a connection
+    },
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = pathlib.Path(__file__).resolve().parent.parent
+    parser.add_argument("--build", type=pathlib.Path, default=root / "build/release", metavar="DIR",
+                        help="the build to measure (default: build/release)")
+    parser.add_argument("--quick", action="store_true", help="2 short rounds, small counts")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of each throughput scenario (default: 15)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="of a round (default: 0.5)")
+    parser.add_argument("--servers", metavar="NAME,…", help=f"of: {', '.join(s.name for s in servers.SERVERS)}")
+    parser.add_argument("--only", metavar="KEY,…", help="figures and scenarios to measure, or the beginnings of "
+                        f"their names; of: {', '.join(every_key())}")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all results there")
+    parser.add_argument("--charts", type=pathlib.Path, metavar="DIR", help="draw the charts there (needs gnuplot)")
+    parser.add_argument("--keep-profiles", type=pathlib.Path, metavar="DIR",
+                        help="keep callgrind's profiles there, for callgrind_annotate")
+    return parser.parse_args()
+
+
+def every_key() -> list:
+    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES]
+
+
+def choose_keys(only: str | None) -> set:
+    keys = set()
+    for prefix in only.split(",") if only else [""]:
+        matching = {key for key in every_key() if key.startswith(prefix)}
+        if not matching:
+            raise SystemExit(f"run.py: --only: nothing is called {prefix}. There are: {', '.join(every_key())}")
+        keys |= matching
+    return keys
+
+
+def judge(server: servers.Server, key: str, value: float, decimals: int) -> dict:
+    """The target of a figure and whether it is met; compared as precisely as it is printed."""
+    target = TARGETS.get(server.name, {}).get(key) if server.targets else None
+    if target is None:
+        return {"target": None, "met": None}
+    comparison, limit = target
+    shown = round(value, decimals)
+    return {"target": f"{comparison} {limit:g}", "met": shown >= limit if comparison == AT_LEAST else shown <= limit}
+
+
+def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
+    by_name = {server.name: server for server in chosen}
+    result = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+              "machine": machine.describe(), "quick": options.quick, "throughput": [], "figures": []}
+
+    plan = deterministic.Plan(options.build, *((2_000, 12_000) if options.quick else (10_000, 60_000)),
+                              keep=options.keep_profiles)
+    for server in chosen:
+        values = deterministic.measure(plan, server, keys)
+        for figure in (f for f in deterministic.FIGURES if f.key in keys):
+            value = values[figure.key]
+            result["figures"].append({"figure": figure.key, "server": server.name, "value": value,
+                                      **judge(server, figure.key, value, figure.decimals)})
+
+    rounds = options.rounds or (2 if options.quick else 15)
+    duration = options.duration or (0.3 if options.quick else 0.5)
+    plan = throughput.Plan(options.build, rounds, duration, warmup=duration / 5)
+    result |= {"rounds": rounds, "round_seconds": duration}
+    for scenario in (s for s in throughput.SCENARIOS if s.key in keys):
+        for row in throughput.measure(plan, scenario, chosen):
+            if row["baseline"]:
+                row |= judge(by_name[row["server"]], scenario.key, row["median"], 3)
+            result["throughput"].append(row)
+    return result
+
+
+def missed(result: dict) -> list:
+    """What decides the exit status: in a quick run, rounds are too few and too short to judge throughput by."""
+    rows = [(row["figure"], row) for row in result["figures"]]
+    if not result["quick"]:
+        rows += [(row["scenario"], row) for row in result["throughput"]]
+    return [f"{row['server']}: {key}" for key, row in rows if row.get("met") is False]
+
+
+def main() -> int:
+    options = arguments()
+    keys = choose_keys(options.only)
+    options.build = options.build.resolve()
+    chosen = servers.choose(options.servers.split(",") if options.servers else None, options.build)
+    machine.raise_file_limit(deterministic.IDLE + 200)
+    for directory in (options.charts, options.keep_profiles):
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
+
+    with machine.preferred():
+        result = measure(options, keys, chosen)
+    report.print_tables(result)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.charts:
+        charts.draw(result, options.charts)
+    failures = missed(result)
+    if failures:
+        print(f"\nMissed: {'; '.join(failures)}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (RuntimeError, FileNotFoundError) as error:
+        sys.exit(f"run.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,235 @@
+"""Starts onloop-echo for one test, watches it from outside, and ends it by its process id.
+
+The environment says what is tested: ONLOOP_ECHO and ONLOOP_LOAD are the programs (default: build/release/tools/),
+ONLOOP_LOOP is the loop (default: native), ONLOOP_FULL=1 asks for the full amounts of data. By hand:
+
+    ONLOOP_LOOP=native-poll python3 -m unittest discover -s tests/clients
+"""
+
+import ctypes
+import os
+import pathlib
+import re
+import resource
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ECHO = os.environ.get("ONLOOP_ECHO", str(ROOT / "build/release/tools/onloop-echo"))
+LOAD = os.environ.get("ONLOOP_LOAD", str(ROOT / "build/release/tools/onloop-load"))
+LOOP = os.environ.get("ONLOOP_LOOP", "native")
+FULL = os.environ.get("ONLOOP_FULL", "") == "1"
+DEADLINE = 30.0  # seconds; whatever is waited for comes at once unless something is wrong
+
+for program in (ECHO, LOAD):
+    if not os.access(program, os.X_OK):
+        raise SystemExit(f"{program} is missing: build it, or name another in ONLOOP_ECHO and ONLOOP_LOAD")
+
+LIBC = ctypes.CDLL(None)
+
+
+def raise_descriptor_limit():
+    """As many descriptors as this process may have; the servers that it starts inherit them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+raise_descriptor_limit()
+
+
+def wait_until(condition, what, deadline=DEADLINE):
+    """Asks `condition` until it says something true, which is returned; fails after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what}")
+        select.select([], [], [], 0.005)
+
+
+def die_with_parent():
+    PR_SET_PDEATHSIG = 1
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def clean_environment():
+    dropped = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+class EchoServer:
+    """A running onloop-echo. As a context manager it is ended with SIGTERM, and must then exit with status 0."""
+
+    def __init__(self, *arguments, listen=("127.0.0.1:0",), prefix=(), env=None, loop=LOOP, **popen):
+        self.command = [*prefix, ECHO, "--loop", loop]
+        for address in listen:
+            self.command += ["--listen", address]
+        self.command += arguments
+        self.stderr_file = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.stderr_file,
+            env={**clean_environment(), **(env or {})}, preexec_fn=die_with_parent, **popen)
+        self.pid = self.process.pid
+        self.addresses = []
+        try:
+            # Valgrind's start takes its time, so more than DEADLINE.
+            for _ in listen:
+                self.addresses.append(self.next_ready_line(loop, 2 * DEADLINE))
+        except BaseException:
+            self.kill()
+            raise
+
+    def next_ready_line(self, loop=LOOP, deadline=DEADLINE):
+        """The address of the next "listening on ADDRESS (LOOP)" line."""
+        line = self.read_line(deadline)
+        match = re.fullmatch(r"listening on (\S+) \(([\w-]+)\)\n", line)
+        if not match or match[2] != loop:
+            raise AssertionError(f"no ready line for {loop}: {line!r}, standard error: {self.stderr()!r}")
+        return match[1]
+
+    def read_line(self, deadline=DEADLINE):
+        """One line of standard output, unbuffered so that select() sees the next one."""
+        descriptor = self.process.stdout.fileno()
+        line = b""
+        while not line.endswith(b"\n"):
+            if not select.select([descriptor], [], [], deadline)[0]:
+                raise AssertionError(f"no whole line on standard output: {line!r}, standard error: {self.stderr()!r}")
+            byte = os.read(descriptor, 1)
+            if not byte:
+                status = self.process.wait(DEADLINE)
+                raise AssertionError(f"standard output ended, status {status}, standard error: {self.stderr()!r}")
+            line += byte
+        return line.decode()
+
+    @property
+    def port(self):
+        return int(self.addresses[0].rpartition(":")[2])
+
+    def connect(self, timeout=DEADLINE):
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def stderr(self):
+        return os.pread(self.stderr_file.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, deadline=DEADLINE):
+        return self.process.wait(deadline)
+
+    def stop(self):
+        """SIGTERM; the exit status."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.stderr_file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                status = self.stop()
+                if status != 0:
+                    raise AssertionError(f"exit status {status}, standard error: {self.stderr()!r}")
+            else:
+                print(f"standard error of the server: {self.stderr()!r}")
+        finally:
+            self.kill()
+
+    # What the kernel says about the process.
+
+    def status_field(self, name):
+        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return re.search(rf"^{name}:\s+(\S+)", text, re.MULTILINE)[1]
+
+    def anonymous_memory(self):
+        """Resident bytes that are not backed by a file: exact, unlike VmRSS, which the kernel counts in batches."""
+        text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Anonymous:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
+
+    def cpu_ticks(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])  # utime, stime
+
+    def wakeups(self):
+        return int(self.status_field("voluntary_ctxt_switches")) + int(self.status_field("nonvoluntary_ctxt_switches"))
+
+    def open_descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def wait_until_asleep(self):
+        wait_until(lambda: self.status_field("State") == "S", "the server sleeps")
+
+
+def run(*arguments, program=ECHO, prefix=(), **options):
+    """An onloop-echo that is to end by itself; its status and output."""
+    return subprocess.run([*prefix, program, "--loop", LOOP, *arguments], capture_output=True, text=True,
+                          timeout=DEADLINE, env=clean_environment(), **{"stdin": subprocess.DEVNULL, **options})
+
+
+def read_exactly(client, count):
+    data = bytearray()
+    while len(data) < count:
+        chunk = client.recv(min(count - len(data), 1 << 20))
+        if not chunk:
+            raise AssertionError(f"the connection ended after {len(data)} of {count} bytes")
+        data += chunk
+    return bytes(data)
+
+
+def echoes(client, data=b"x"):
+    """One round trip; fails unless the same comes back."""
+    client.sendall(data)
+    answer = read_exactly(client, len(data))
+    if answer != data:
+        raise AssertionError(f"sent {data[:64]!r}, got {answer[:64]!r}")
+
+
+def ended(client):
+    """Waits for the end of the stream: true for a FIN or a reset, false for data."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def refused(port):
+    """Whether nobody listens on the port any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        return False  # it was in the backlog when the listener closed; the next one will tell
+
+
+class ClientTest(unittest.TestCase):
+    """A test against the server; failures show whole values."""
+
+    maxDiff = None
+    longMessage = True
+
+    def quiet_for(self, server, seconds):
+        """Asserts that the server neither runs nor wakes up during a span of time."""
+        server.wait_until_asleep()
+        ticks, wakeups = server.cpu_ticks(), server.wakeups()
+        with self.assertRaises(subprocess.TimeoutExpired, msg="the server ended"):
+            server.process.wait(seconds)
+        self.assertEqual(server.cpu_ticks() - ticks, 0, "CPU ticks of an idle server")
+        self.assertEqual(server.wakeups() - wakeups, 0, "wake-ups of an idle server")

@@ -1,0 +1,100 @@
+#pragma once
+#include <poll.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "conformance/provider.hpp"
+#include "support/scripted_loop.hpp"
+
+namespace onloop::conformance {
+
+/// What an application with a plain loop of its own does around the guest: callbacks that are due, a descriptor.
+class PlainApplication : public Provider {
+ public:
+  void call_from_application(std::function<void()> callback) override { due_.push_back(std::move(callback)); }
+  void watch_from_application(int fd, std::function<void()> callback) override {
+    fd_ = fd;
+    on_readable_ = std::move(callback);
+  }
+
+ protected:
+  [[nodiscard]] bool busy() const { return !due_.empty() || fd_ >= 0; }
+  /// The application's part of one iteration: each callback that was due before it, its descriptor once.
+  void serve_application() {
+    for (std::size_t left = due_.size(); left > 0; --left) {
+      const auto callback = std::move(due_.front());
+      due_.pop_front();
+      callback();
+    }
+    pollfd own{fd_, POLLIN, 0};
+    if (fd_ >= 0 && ::poll(&own, 1, 0) == 1) on_readable_();
+  }
+
+ private:
+  std::deque<std::function<void()>> due_;
+  int fd_ = -1;
+  std::function<void()> on_readable_;
+};
+
+/// An application that hosts a context by its fd() and dispatch().
+class ByDescriptor : public PlainApplication {
+ public:
+  explicit ByDescriptor(Loop (*make)() noexcept) : make_(make) {}
+  Loop loop() override { return make_(); }
+  bool application_drives() override { return true; }
+  void iterate(Context* context, std::chrono::nanoseconds max_wait) override;
+  bool whole_batches() override { return true; }
+  std::string exception(std::string_view number) override {
+    if (number == "74") return "the application watches the one descriptor itself and is the one to take it out";
+    if (number == "65") return "dispatch() is not run(): an application that calls one in the other may";
+    return Provider::exception(number);
+  }
+
+ private:
+  Loop (*make_)() noexcept;
+};
+
+/// The scripted loop as the application's own.
+class ScriptedApplication : public PlainApplication {
+ public:
+  explicit ScriptedApplication(void (*set)(test::Script&)) { set(script_); }
+  Loop loop() override { return script_.foreign(); }
+  void iterate(Context*, std::chrono::nanoseconds max_wait) override {
+    script_.run_once(busy() ? 0ns : max_wait);
+    serve_application();
+  }
+  int host_objects() override { return script_.attached + script_.live_watches; }
+  bool kept_alive() override { return script_.kept_alive(); }
+  bool spurious() const override { return script_.spurious; }
+  bool early() const override { return script_.early_deadlines; }
+
+ private:
+  test::Script script_;
+};
+
+/// The scripted loop, owned.
+class Scripted : public Provider {
+ public:
+  explicit Scripted(void (*set)(test::Script&)) { set(script_); }
+  Loop loop() override { return script_.loop(); }
+  bool spurious() const override { return script_.spurious; }
+  bool early() const override { return script_.early_deadlines; }
+
+ private:
+  test::Script script_;
+};
+
+/// An owned loop that needs nothing around it.
+class Owned : public Provider {
+ public:
+  explicit Owned(Loop (*make)() noexcept) : make_(make) {}
+  Loop loop() override { return make_(); }
+
+ private:
+  Loop (*make_)() noexcept;
+};
+
+}  // namespace onloop::conformance

@@ -1,0 +1,48 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace onloop::conformance {
+
+/// Owns a descriptor.
+class Descriptor {
+ public:
+  Descriptor() noexcept = default;
+  explicit Descriptor(int fd) noexcept : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor() { close(); }
+
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+  void close() noexcept;
+
+ private:
+  int fd_ = -1;
+};
+
+/// Two ends of one thing, non-blocking, closed on exec.
+struct Pair {
+  Descriptor near;
+  Descriptor far;
+};
+Pair socket_pair();
+Pair tcp_pair();
+Pair pipe_pair();  ///< near is read from, far is written to
+/// A TCP socket connected to a port of this machine.
+Descriptor tcp_client(std::uint16_t port);
+/// A TCP socket that is connecting to a port of this machine where nobody listens.
+Descriptor refused_socket();
+
+bool put(int fd, std::string_view data = "x");        ///< true if all was written
+std::string take(int fd, std::size_t limit = 65536);  ///< what is there, at most `limit`
+std::size_t fill(int fd);                             ///< writes until the kernel refuses; how much
+std::size_t drain(int fd);                            ///< reads until nothing is there; how much
+
+}  // namespace onloop::conformance

@@ -1,0 +1,149 @@
+#include <sys/resource.h>
+#include <time.h>
+
+#include <memory>
+#include <vector>
+
+#include "conformance/fixtures.hpp"
+
+namespace onloop::conformance {
+namespace {
+
+/// How many descriptors a test may open: thousands where the limit allows.
+std::size_t many(std::size_t wanted) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return std::min<std::size_t>(wanted, (static_cast<std::size_t>(limit.rlim_cur) - 64) / 2);
+}
+
+std::uint64_t processor_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+}  // namespace
+
+TEST_P(OnContext, C69_a_busy_guest_does_not_starve_the_applications_timers_and_descriptors) {
+  const Pair pair = socket_pair();
+  const Pair application = socket_pair();
+  Context context{loop()};
+  ASSERT_TRUE(put(pair.far.get()));
+  ASSERT_TRUE(put(application.far.get()));
+  int busy = 0;
+  const Watch watch = context.watch(pair.near.get(), Interest::both, [&](Interest) { ++busy; });  // always ready
+  int of_timer = 0;
+  int of_descriptor = 0;
+  std::function<void()> again = [&] {
+    ++of_timer;
+    provider().call_from_application(again);
+  };
+  provider().call_from_application(again);
+  provider().watch_from_application(application.near.get(), [&] { ++of_descriptor; });
+  for (int i = 0; i < 200; ++i) provider().iterate(&context, 0ns);
+  provider().watch_from_application(-1, {});
+  EXPECT_GT(busy, 0);
+  EXPECT_GE(of_timer, 50);
+  EXPECT_GE(of_descriptor, 50);
+}
+
+TEST_P(OnContext, C70_a_busy_application_does_not_starve_the_guest) {
+  const Pair pair = socket_pair();
+  const Pair application = socket_pair();
+  Context context{loop()};
+  ASSERT_TRUE(put(application.far.get()));
+  provider().watch_from_application(application.near.get(), [] {});  // never read: always ready
+  int timers = 0;
+  int messages = 0;
+  const Timer timer = context.every(1ms, [&] { ++timers; });
+  const Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
+    if (take(pair.near.get()).empty()) return;
+    if (++messages == 20) return finish();
+    put(pair.far.get());
+  });
+  ASSERT_TRUE(put(pair.far.get()));
+  run(context);
+  EXPECT_TRUE(until(context, [&] { return timers >= 3; }));
+  provider().watch_from_application(-1, {});
+}
+
+TEST_P(Ops, C71_more_ready_descriptors_than_one_batch_holds) {
+  const std::size_t count = many(1000);
+  std::vector<Pair> pairs;
+  for (std::size_t i = 0; i < count; ++i) {
+    pairs.push_back(socket_pair());
+    ASSERT_TRUE(put(pairs.back().far.get()));
+  }
+  RawGuest guest{provider()};
+  std::size_t seen = 0;
+  for (const Pair& pair : pairs) {
+    guest.add(pair.near.get(), ONLOOP_READ, [&, fd = pair.near.get()](std::uint32_t) {
+      EXPECT_EQ(take(fd, 10), "x");
+      ++seen;
+    });
+  }
+  EXPECT_TRUE(guest.until([&] { return seen == count; }, 60s));
+  guest.expect_silence(3);
+}
+
+TEST_P(Ops, C71_those_beyond_a_batch_are_not_starved_by_those_that_stay_ready) {
+  const std::size_t count = many(600);
+  std::vector<Pair> pairs;
+  for (std::size_t i = 0; i < count; ++i) {
+    pairs.push_back(socket_pair());
+    ASSERT_TRUE(put(pairs.back().far.get()));
+  }
+  RawGuest guest{provider()};
+  std::size_t seen = 0;
+  for (const Pair& pair : pairs) {
+    auto& watch = guest.add(pair.near.get(), ONLOOP_READ);  // is never read, so it stays ready
+    watch.on_ready = [&, first = true](std::uint32_t) mutable {
+      if (std::exchange(first, false)) ++seen;
+    };
+  }
+  EXPECT_TRUE(guest.until([&] { return seen == count; }, 60s));
+}
+
+TEST_P(OnContext, C72_thousands_of_watches_are_all_woken) {
+  const std::size_t count = many(2000);
+  std::vector<Pair> pairs;
+  for (std::size_t i = 0; i < count; ++i) pairs.push_back(socket_pair());
+  Context context{loop()};
+  std::vector<Watch> watches;
+  std::size_t woken = 0;
+  for (const Pair& pair : pairs) {
+    watches.push_back(context.watch(pair.near.get(), Interest::read, [&, fd = pair.near.get()](Interest) {
+      if (!take(fd, 10).empty() && ++woken == count) finish();
+    }));
+  }
+  for (const Pair& pair : pairs) ASSERT_TRUE(put(pair.far.get()));
+  run(context, 60s);
+  EXPECT_EQ(woken, count);
+}
+
+TEST_P(Ops, C73_idle_costs_no_turn_with_thousands_of_watches) {
+  const std::size_t count = many(1000);
+  std::vector<Pair> pairs;
+  for (std::size_t i = 0; i < count; ++i) pairs.push_back(socket_pair());
+  RawGuest guest{provider()};
+  for (const Pair& pair : pairs) guest.add(pair.near.get(), ONLOOP_READ);
+  guest.expect_sleep(100ms);
+}
+
+TEST_P(OnContext, C73_idle_costs_no_processor_time_with_a_thousand_connections) {
+  const std::size_t count = many(1000);
+  Echo echo;
+  std::vector<Pair> pairs;
+  Context context{loop()};
+  for (std::size_t i = 0; i < count; ++i) {
+    pairs.push_back(socket_pair());
+    context.adopt(pairs.back().near.release(), echo);
+  }
+  turns(context);
+  const std::uint64_t before = processor_time();
+  const Timer end = context.timer(200ms, [&] { finish(); });
+  run(context);
+  EXPECT_LT(processor_time() - before, 100'000'000u) << "it did not sleep";
+}
+
+}  // namespace onloop::conformance

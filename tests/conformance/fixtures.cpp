@@ -1,0 +1,110 @@
+#include "conformance/fixtures.hpp"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "conformance/report.hpp"
+
+namespace onloop::conformance {
+
+void Case::SetUp() {
+  CleanTestWithParam::SetUp();
+  provider_ = GetParam().make();
+  const std::string number = case_number(::testing::UnitTest::GetInstance()->current_test_info()->name());
+  if (const std::string reason = provider_->exception(number); !reason.empty()) {
+    report_exception(GetParam().name, number, reason);
+    GTEST_SKIP() << "case " << number << " is not for " << GetParam().name << ": " << reason;
+  }
+}
+
+void Case::TearDown() {
+  provider_.reset();
+  CleanTestWithParam::TearDown();
+}
+
+void OnContext::run(Context& context, std::chrono::milliseconds limit) {
+  finished_ = false;
+  running_ = &context;
+  if (provider().application_drives()) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!finished_) {
+      const auto left = end - std::chrono::steady_clock::now();
+      if (left <= 0ns) {
+        ADD_FAILURE() << "what was to happen did not within " << limit.count() << " ms";
+        return;
+      }
+      provider().iterate(&context, left);
+    }
+    return;
+  }
+  const Timer guard = context.timer(limit, [&context, limit] {
+    ADD_FAILURE() << "what was to happen did not within " << limit.count() << " ms";
+    context.stop();
+  });
+  context.run();
+}
+
+void OnContext::finish() {
+  finished_ = true;
+  if (!provider().application_drives()) running_->stop();
+}
+
+bool OnContext::until(Context& context, const std::function<bool()>& done, std::chrono::milliseconds limit) {
+  if (done()) return true;
+  const auto end = std::chrono::steady_clock::now() + limit;
+  bool reached = false;
+  const Timer check = context.every(1ms, [&] {
+    reached = done();
+    if (reached || std::chrono::steady_clock::now() > end) finish();
+  });
+  run(context, limit + 10s);
+  return reached;
+}
+
+void OnContext::turns(Context& context, int count) {
+  for (int i = 0; i < count; ++i) {
+    if (provider().application_drives()) {
+      provider().iterate(&context, 0ns);
+    } else if (context.loop().ops().turn) {
+      context.dispatch();
+    } else {  // a zero timer comes after I/O was served
+      const Timer end = context.timer(0ns, [&context] { context.stop(); });
+      context.run();
+    }
+  }
+}
+
+void OnContext::host_turns(int count) {
+  for (int i = 0; i < count && provider().application_drives(); ++i) provider().iterate(nullptr, 0ns);
+}
+
+std::string in_child(const std::function<bool()>& body) {
+  const pid_t child = ::fork();
+  if (child < 0) return std::string("fork: ") + std::strerror(errno);
+  if (child == 0) {
+    int status = 2;
+    try {
+      status = body() && !::testing::Test::HasFailure() ? 0 : 1;
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "in the child: %s\n", error.what());
+    }
+    ::_exit(status);
+  }
+  Descriptor handle{static_cast<int>(::syscall(SYS_pidfd_open, child, 0))};
+  pollfd ended{handle.get(), POLLIN, 0};
+  const bool in_time = ::poll(&ended, 1, 10'000) == 1;
+  if (!in_time) ::kill(child, SIGKILL);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (!in_time) return "the child did not end within 10 s";
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return "the child ended with status " + std::to_string(status);
+}
+
+}  // namespace onloop::conformance

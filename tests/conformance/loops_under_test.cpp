@@ -1,0 +1,100 @@
+// The loops of this library and of its tests, under every case of the kit.
+
+#include "conformance/application.hpp"
+#include "conformance/fixtures.hpp"
+
+namespace onloop::conformance {
+
+void ByDescriptor::iterate(Context* context, std::chrono::nanoseconds max_wait) {
+  if (context) {
+    pollfd guest{context->fd(), POLLIN, 0};
+    const bool forever = max_wait < 0ns && !busy();
+    const auto wait = busy() ? 0 : std::chrono::ceil<std::chrono::milliseconds>(max_wait).count();
+    const int ready = ::poll(&guest, 1, forever ? -1 : static_cast<int>(wait));
+    if (ready == 1) context->dispatch();
+  }
+  serve_application();
+}
+
+namespace {
+
+using test::Script;
+
+void misbehave(Script& script) {
+  script.spurious = script.early_deadlines = script.late_deadlines = true;
+}
+
+// Against the bare ops only what every shim has to do is asked: no spurious call, no early deadline.
+const std::vector<ProviderCase> kOps{
+    make_case<Owned>("native", &native),
+    make_case<Owned>("native_poll", &native_poll),
+    make_case<Scripted>(
+        "scripted_shuffled", +[](Script& script) { script.seed = 21; }),
+    make_case<Scripted>(
+        "scripted_in_order", +[](Script& script) { script.shuffle = false; }),
+    make_case<Scripted>(
+        "scripted_one_at_a_time",
+        +[](Script& script) {
+          script.seed = 22;
+          script.batch = 1;
+          script.late_deadlines = true;
+        }),
+    make_case<Scripted>(
+        "scripted_run_and_stop",
+        +[](Script& script) {
+          script.seed = 23;
+          script.with_turn_slot = false;
+        }),
+    make_case<ScriptedApplication>(
+        "scripted_foreign", +[](Script& script) { script.seed = 24; }),
+};
+
+const std::vector<ProviderCase> kContexts{
+    make_case<Owned>("native", &native),
+    make_case<ByDescriptor>("native_by_descriptor", &native),
+    make_case<Owned>("native_poll", &native_poll),
+    make_case<Scripted>(
+        "scripted_shuffled", +[](Script& script) { script.seed = 31; }),
+    make_case<Scripted>(
+        "scripted_misbehaving",
+        +[](Script& script) {
+          script.seed = 32;
+          misbehave(script);
+        }),
+    make_case<Scripted>(
+        "scripted_one_at_a_time",
+        +[](Script& script) {
+          script.seed = 33;
+          script.batch = 1;
+          misbehave(script);
+        }),
+    make_case<Scripted>(
+        "scripted_without_deadlines",
+        +[](Script& script) {
+          script.seed = 34;
+          script.with_deadline_slot = script.with_keepalive_slot = false;
+          misbehave(script);
+        }),
+    make_case<Scripted>(
+        "scripted_run_and_stop",
+        +[](Script& script) {
+          script.seed = 35;
+          script.with_turn_slot = false;
+          misbehave(script);
+        }),
+    make_case<ScriptedApplication>(
+        "scripted_foreign", +[](Script& script) { script.seed = 36; }),
+    make_case<ScriptedApplication>(
+        "scripted_foreign_misbehaving",
+        +[](Script& script) {
+          script.seed = 37;
+          misbehave(script);
+        }),
+};
+
+}  // namespace
+
+ONLOOP_CONFORMANCE_OPS(Loops, kOps);
+ONLOOP_CONFORMANCE_CONTEXT(Loops, kContexts);
+
+}  // namespace onloop::conformance

@@ -1,0 +1,145 @@
+// Sockets that the application made.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Adopt : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Adopt);
+
+TEST_P(Adopt, ASocketpairOpensLaterAndIsServed) {
+  Echo echo;
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, {}, Kind::unix_pair);
+  EXPECT_EQ(recorder.calls, 0) << "never inside adopt()";
+  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  line.connection.set_protocol(echo);
+  line.peer.send("hello");
+  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.received() == "hello"; }));
+}
+
+TEST_P(Adopt, OnOpenComesFirstAlthoughDataAndTheEndAreThere) {
+  Recorder recorder;
+  int calls_at_open = 0;
+  recorder.when_open = [&](Connection&) { calls_at_open = recorder.calls; };
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  line.peer.send("data");
+  line.peer.finish();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_EQ(calls_at_open, 1);
+  EXPECT_EQ(recorder.opens, 1);
+  EXPECT_EQ(recorder.received, "data");
+}
+
+TEST_P(Adopt, LeavesTheFlagsOfTheDescriptionAlone) {
+  for (const int flag : {0, O_NONBLOCK}) {
+    Recorder recorder;
+    auto [ours, theirs] = connected_pair(Kind::tcp);
+    Peer peer(std::move(theirs));
+    const Fd same(::fcntl(ours.get(), F_DUPFD_CLOEXEC, 0));  // sees the flags when the connection is gone, too
+    ASSERT_EQ(::fcntl(same.get(), F_SETFL, O_RDWR | flag), 0);
+    const int before = ::fcntl(same.get(), F_GETFL);
+    {
+      Context context{GetParam().make()};
+      Connection& connection = context.adopt(ours.release(), recorder);
+      connection.write("hello");
+      peer.send("hello");
+      ASSERT_TRUE(run_until(context, [&] { return recorder.received == "hello"; }));
+      EXPECT_EQ(::fcntl(same.get(), F_GETFL), before);
+    }
+    EXPECT_EQ(::fcntl(same.get(), F_GETFL), before);
+  }
+}
+
+TEST_P(Adopt, ABlockingSocketDoesNotBlockTheLoop) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  EXPECT_EQ(::fcntl(line.connection.fd(), F_GETFL) & O_NONBLOCK, 0);
+  line.connection.write(pattern(20'000'000));
+  EXPECT_GT(line.connection.queued_bytes(), 0u);
+  turns(context);
+  EXPECT_EQ(recorder.datas, 0);
+  line.peer.send("hello");
+  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), recorder.received == "hello"; }));
+}
+
+TEST_P(Adopt, TakesTheDescriptor) {
+  Recorder recorder;
+  Line line = [&] {
+    Context context{GetParam().make()};
+    Line made = join(context, recorder);
+    turns(context);
+    return Line{std::move(made.peer), made.connection};
+  }();
+  EXPECT_TRUE(readable(line.peer.fd(), 1000ms));
+  line.peer.read();
+  EXPECT_TRUE(line.peer.over()) << "it is closed with the context";
+}
+
+TEST_P(Adopt, WhatIsNoConnectedStreamSocketIsRefusedAndStaysTheCallers) {
+  int pipe_ends[2];
+  ASSERT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
+  const Fd pipe_in(pipe_ends[0]);
+  const Fd pipe_out(pipe_ends[1]);
+  const Fd datagram(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const Fd unconnected(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const RawListener listening("127.0.0.1:0");
+  const Fd file(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const int refused[] = {pipe_in.get(), datagram.get(), unconnected.get(), listening.socket.get(), file.get()};
+  Recorder recorder;
+  {
+    Context context{GetParam().make()};
+    for (const int fd : refused) {
+      const Thrown thrown = thrown_by([&]() -> Connection& { return context.adopt(fd, recorder); });
+      EXPECT_TRUE(thrown.code) << fd;
+      EXPECT_NE(thrown.words.find(std::to_string(fd)), std::string::npos) << "it says which: " << thrown.words;
+    }
+    turns(context);
+  }
+  for (const int fd : refused) EXPECT_NE(::fcntl(fd, F_GETFD), -1) << fd << " was closed";
+  EXPECT_EQ(recorder.calls, 0);
+}
+
+TEST_P(Adopt, ADescriptorThatIsNotOpenIsRefused) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  for (const int fd : {-1, 9999}) {
+    const Thrown thrown = thrown_by([&]() -> Connection& { return context.adopt(fd, recorder); });
+    EXPECT_TRUE(is(thrown.code, std::errc::bad_file_descriptor)) << thrown.words;
+  }
+}
+
+TEST_P(Adopt, WithLimitsOutOfOrderIsRefusedAndTheDescriptorStaysTheCallers) {
+  Recorder recorder;
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  {
+    Context context{GetParam().make()};
+    Limits limits;
+    limits.low_water = limits.high_water + 1;
+    const int fd = ours.get();
+    const Thrown thrown = thrown_by([&]() -> Connection& { return context.adopt(fd, recorder, limits); });
+    EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+  }
+  EXPECT_NE(::fcntl(ours.get(), F_GETFD), -1);
+}
+
+TEST_P(Adopt, TheSameDescriptorTwiceIsRefused) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  const int fd = line.connection.fd();
+  EXPECT_TRUE(thrown_by([&]() -> Connection& { return context.adopt(fd, recorder); }).code);
+  line.peer.send("once");
+  ASSERT_TRUE(run_until(context, [&] { return recorder.received == "once"; }));
+  EXPECT_EQ(recorder.opens, 1);
+}
+
+}  // namespace
+}  // namespace onloop::test

@@ -1,0 +1,194 @@
+// What a peer that sends and does not read can make a connection hold.
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Backpressure : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Backpressure);
+
+Limits small_marks(bool pause_when_full) {
+  Limits limits;
+  limits.high_water = 10'000;
+  limits.low_water = 2'000;
+  limits.pause_reading_when_full = pause_when_full;
+  return limits;
+}
+
+void fill(Connection& connection) {
+  const std::string piece(5000, 'x');
+  while (connection.write(piece) == Flow::go) {
+  }
+}
+
+TEST_P(Backpressure, AboveTheHighWaterMarkReadingPausesUntilTheLowWaterMark) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, small_marks(true), Kind::unix_pair);
+  Peer& peer = line.peer;
+  Connection& connection = line.connection;
+  turns(context);
+  fill(connection);
+  peer.send("request");
+  turns(context, 50);
+  EXPECT_EQ(recorder.datas, 0) << "the queue is full";
+  std::size_t queued_at_data = SIZE_MAX;
+  recorder.when_data = [&](Connection& reading, std::string_view) { queued_at_data = reading.queued_bytes(); };
+  ASSERT_TRUE(run_until(context, [&] { return peer.read(), recorder.datas > 0; }));
+  EXPECT_EQ(recorder.received, "request");
+  EXPECT_LE(queued_at_data, 2'000u);
+  EXPECT_EQ(recorder.drains, 1);
+}
+
+TEST_P(Backpressure, ReadingGoesOnAboveTheMarkWhenThePauseIsTurnedOff) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  const Line line = join(context, recorder, small_marks(false), Kind::unix_pair);
+  turns(context);
+  fill(line.connection);
+  line.peer.send("request");
+  ASSERT_TRUE(run_until(context, [&] { return recorder.datas > 0; }));
+  EXPECT_GT(line.connection.queued_bytes(), 10'000u);
+}
+
+TEST_P(Backpressure, ThePauseOfTheApplicationOutlastsIt) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, small_marks(true), Kind::unix_pair);
+  Peer& peer = line.peer;
+  Connection& connection = line.connection;
+  connection.pause_reading();
+  fill(connection);
+  peer.send("request");
+  ASSERT_TRUE(run_until(context, [&] { return peer.read(), recorder.drains == 1 && connection.queued_bytes() == 0; }));
+  turns(context, 50);
+  EXPECT_EQ(recorder.datas, 0) << "the application's pause still stands";
+  connection.resume_reading();
+  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "request"; }));
+}
+
+TEST_P(Backpressure, ResumingByTheApplicationDoesNotReadAboveTheMark) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, small_marks(true), Kind::unix_pair);
+  Peer& peer = line.peer;
+  Connection& connection = line.connection;
+  turns(context);
+  fill(connection);
+  connection.pause_reading();
+  peer.send("request");
+  connection.resume_reading();
+  turns(context, 50);
+  EXPECT_EQ(recorder.datas, 0);
+  EXPECT_TRUE(run_until(context, [&] { return peer.read(), recorder.received == "request"; }));
+}
+
+// Echo, and the most that was ever queued for a client.
+class MeasuredEcho : public Echo {
+ public:
+  void on_data(Connection& connection, std::span<const std::byte> data) override {
+    Echo::on_data(connection, data);
+    most_queued = std::max(most_queued, connection.queued_bytes());
+    ++datas;
+  }
+  void on_close(Connection&, std::error_code error) override {
+    ++closes;
+    last_error = error;
+  }
+  std::size_t most_queued = 0;
+  int datas = 0;
+  int closes = 0;
+  std::error_code last_error;
+};
+
+TEST_P(Backpressure, EchoHoldsNoMoreThanTheHighWaterMarkAndOneReadBufferForAClientThatNeverReads) {
+  constexpr std::size_t kReadBuffer = 16 * 1024;
+  MeasuredEcho echo;
+  ContextOptions options;
+  options.read_buffer = kReadBuffer;
+  Context context{GetParam().make(), options};
+  const Limits limits;
+  Line line = join(context, echo, limits);
+  Peer& peer = line.peer;
+  Connection& connection = line.connection;
+  const std::string chunk = pattern(100'000);
+  std::size_t sent = 0;
+  int stuck = 0;  // turns of the loop without progress, in a row
+  ASSERT_TRUE(run_until(context, [&] {
+    const std::size_t more = peer.send(chunk);
+    sent += more;
+    stuck = more == 0 ? stuck + 1 : 0;
+    return stuck > 20;
+  }));
+  EXPECT_GT(echo.most_queued, limits.high_water) << "the client was never too slow";
+  EXPECT_LE(echo.most_queued, limits.high_water + kReadBuffer);
+  EXPECT_LE(connection.queued_bytes(), limits.high_water + kReadBuffer);
+  const int datas = echo.datas;
+  turns(context, 50);
+  EXPECT_EQ(echo.datas, datas) << "it reads on";
+}
+
+TEST_P(Backpressure, AllBytesComeWhenAClientThatDidNotReadReadsOn) {
+  MeasuredEcho echo;
+  Context context{GetParam().make()};
+  Line line = join(context, echo);
+  Peer& peer = line.peer;
+  const std::string all = pattern(24'000'000);
+  std::string_view rest = all;
+  int stuck = 0;
+  ASSERT_TRUE(run_until(context, [&] {
+    const std::size_t more = peer.send(rest.substr(0, 500'000));
+    rest.remove_prefix(more);
+    stuck = more == 0 ? stuck + 1 : 0;
+    return stuck > 20 || rest.empty();
+  }));
+  ASSERT_FALSE(rest.empty()) << "the kernel took it all";
+  ASSERT_TRUE(run_until(context, [&] {
+    peer.read(1'000'000);
+    rest.remove_prefix(peer.send(rest));
+    return peer.received().size() >= all.size();
+  }));
+  EXPECT_TRUE(peer.received() == all);
+  EXPECT_EQ(echo.closes, 0);
+}
+
+TEST_P(Backpressure, OthersAreServedMeanwhile) {
+  MeasuredEcho echo;
+  Context context{GetParam().make()};
+  const Line stuck = join(context, echo);
+  Line line = join(context, echo);
+  Peer& lively = line.peer;
+  const std::string flood(500'000, 'x');
+  lively.send("hello");
+  EXPECT_TRUE(run_until(context, [&] {
+    stuck.peer.send(flood);
+    lively.read();
+    return lively.received() == "hello" && stuck.connection.queued_bytes() > Limits{}.high_water;
+  }));
+}
+
+TEST_P(Backpressure, EchoSendsTheRestAndClosesWhenTheClientEnds) {
+  MeasuredEcho echo;
+  Context context{GetParam().make()};
+  Line line = join(context, echo);
+  Peer& peer = line.peer;
+  const std::string all = pattern(5'000'000);
+  std::string_view rest = all;
+  bool finished = false;
+  ASSERT_TRUE(run_until(context, [&] {
+    rest.remove_prefix(peer.send(rest));
+    if (rest.empty() && !finished) {
+      peer.finish();
+      finished = true;
+    }
+    peer.read(200'000);
+    return peer.over();
+  }));
+  EXPECT_TRUE(peer.received() == all);
+  EXPECT_TRUE(peer.ended());
+  ASSERT_TRUE(run_until(context, [&] { return echo.closes == 1; }));
+  EXPECT_FALSE(echo.last_error) << echo.last_error.message();
+}
+
+}  // namespace
+}  // namespace onloop::test

@@ -1,0 +1,270 @@
+// Connecting: success, each way to fail, giving up, and what was written before.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Connect : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Connect);
+
+// Expects exactly one on_close, without on_open before, with this error.
+void expect_failed(const Recorder& client, std::errc error) {
+  EXPECT_EQ(client.opens, 0);
+  ASSERT_EQ(client.closes, 1);
+  EXPECT_TRUE(is(client.errors[0], error)) << client.errors[0].message();
+  EXPECT_EQ(client.calls, 1);
+}
+
+void exchanges_bytes(Context& context, const RawListener& listener) {
+  Recorder client;
+  client.when_open = [](Connection& connection) { connection.write("ping"); };
+  const Connection& connection = context.connect(listener.address.to_string(), client);
+  EXPECT_EQ(client.calls, 0) << "never inside a call of the application's";
+  Peer server = listener.accept();
+  ASSERT_TRUE(run_until(context, [&] { return server.read() && server.received() == "ping"; }));
+  EXPECT_EQ(client.opens, 1);
+  EXPECT_EQ(connection.peer(), listener.address);
+  server.send("pong");
+  ASSERT_TRUE(run_until(context, [&] { return client.received == "pong"; }));
+  server.close();
+  ASSERT_TRUE(run_until(context, [&] { return client.closes == 1; }));
+  EXPECT_FALSE(client.errors[0]) << client.errors[0].message();
+}
+
+TEST_P(Connect, OverIpv4OpensAndExchangesBytes) {
+  const RawListener listener("127.0.0.1:0");
+  Context context{GetParam().make()};
+  exchanges_bytes(context, listener);
+}
+
+TEST_P(Connect, OverIpv6OpensAndExchangesBytes) {
+  const RawListener listener("[::1]:0");
+  Context context{GetParam().make()};
+  exchanges_bytes(context, listener);
+}
+
+TEST_P(Connect, ToAUnixPathOpensAndExchangesBytes) {
+  const TemporaryDirectory directory;
+  const RawListener listener("unix:" + directory.file("socket"));
+  Context context{GetParam().make()};
+  exchanges_bytes(context, listener);
+}
+
+TEST_P(Connect, RefusedIsOnCloseWithoutOnOpen) {
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect(refused_address().to_string(), client);
+  EXPECT_EQ(client.calls, 0) << "never inside connect()";
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  turns(context);
+  expect_failed(client, std::errc::connection_refused);
+}
+
+TEST_P(Connect, ToAMissingUnixPathIsOnCloseWithoutOnOpen) {
+  const TemporaryDirectory directory;
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect("unix:" + directory.file("nobody"), client);
+  EXPECT_EQ(client.calls, 0);
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  expect_failed(client, std::errc::no_such_file_or_directory);
+}
+
+TEST_P(Connect, ToAUnixSocketWithAFullBacklogFailsLaterAndOnce) {
+  const TemporaryDirectory directory;
+  const RawListener listener("unix:" + directory.file("socket"), 0);
+  const Peer waiting = Peer::connect_to(listener.address);
+  Recorder client;
+  ConnectOptions options;
+  options.timeout = 50ms;
+  Context context{GetParam().make()};
+  context.connect(listener.address.to_string(), client, options);
+  EXPECT_EQ(client.calls, 0);
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  EXPECT_EQ(client.opens, 0);
+  EXPECT_TRUE(client.errors[0]);
+}
+
+TEST_P(Connect, WithoutAnswerEndsWithTheTimeout) {
+  const FullListener full;
+  Recorder client;
+  ConnectOptions options;
+  options.timeout = 30ms;
+  Context context{GetParam().make()};
+  const auto start = Clock::now();
+  context.connect(full.listener.address.to_string(), client, options);
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  EXPECT_GE(Clock::now() - start, 30ms);
+  expect_failed(client, std::errc::timed_out);
+}
+
+TEST_P(Connect, TheTimeoutIsOverOnceItIsOpen) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  ConnectOptions options;
+  options.timeout = 20ms;
+  Context context{GetParam().make()};
+  context.connect(listener.address.to_string(), client, options);
+  bool later = false;
+  const Timer timer = context.timer(40ms, [&] { later = true; });
+  ASSERT_TRUE(run_until(context, [&] { return later; }));
+  EXPECT_EQ(client.opens, 1);
+  EXPECT_EQ(client.closes, 0);
+}
+
+TEST_P(Connect, LocalhostReachesAServerOnEitherFamily) {
+  for (const char* address : {"127.0.0.1:0", "[::1]:0"}) {
+    const RawListener listener(address);
+    Recorder client;
+    Context context{GetParam().make()};
+    const Connection& connection = context.connect("localhost:" + std::to_string(listener.address.port()), client);
+    ASSERT_TRUE(run_until(context, [&] { return client.calls > 0; }));
+    EXPECT_EQ(client.opens, 1) << address;
+    EXPECT_EQ(connection.peer(), listener.address);
+  }
+}
+
+TEST_P(Connect, LocalhostRefusedOnBothFamiliesFailsOnce) {
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect("localhost:" + std::to_string(refused_address().port()), client);
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  turns(context);
+  expect_failed(client, std::errc::connection_refused);
+}
+
+TEST_P(Connect, WhatWasWrittenBeforeSurvivesTheFallbackOfLocalhost) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect("localhost:" + std::to_string(listener.address.port()), client).write("early");
+  Peer server;
+  client.when_open = [&](Connection&) { server = listener.accept(); };
+  EXPECT_TRUE(run_until(context, [&] { return server.fd() >= 0 && server.read() && server.received() == "early"; }));
+}
+
+TEST_P(Connect, ClosedWhileConnectingIsOnCloseWithCanceled) {
+  const FullListener full;
+  Recorder client;
+  Context context{GetParam().make()};
+  Connection& connection = context.connect(full.listener.address.to_string(), client);
+  turns(context);
+  connection.close();
+  EXPECT_EQ(client.calls, 0) << "never inside close()";
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  expect_failed(client, std::errc::operation_canceled);
+}
+
+TEST_P(Connect, ClosedRightAfterConnectIsOnCloseWithCanceled) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect(listener.address.to_string(), client).close();
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  turns(context);
+  expect_failed(client, std::errc::operation_canceled);
+}
+
+TEST_P(Connect, AbortedWhileConnectingIsOnCloseWithThatError) {
+  const FullListener full;
+  Recorder client;
+  Context context{GetParam().make()};
+  Connection& connection = context.connect(full.listener.address.to_string(), client);
+  turns(context);
+  connection.abort(errc(std::errc::protocol_error));
+  EXPECT_EQ(client.calls, 0) << "never inside abort()";
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  expect_failed(client, std::errc::protocol_error);
+}
+
+TEST_P(Connect, WritesBeforeItIsOpenAreQueuedAndComeFirst) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  client.when_open = [](Connection& connection) { connection.write("three"); };
+  Context context{GetParam().make()};
+  Connection& connection = context.connect(listener.address.to_string(), client);
+  EXPECT_EQ(connection.write("one"), Flow::go);
+  EXPECT_EQ(connection.write("two"), Flow::go);
+  EXPECT_EQ(connection.queued_bytes(), 6u);
+  Peer server = listener.accept();
+  ASSERT_TRUE(run_until(context, [&] { return server.read() && server.received().size() >= 11; }));
+  EXPECT_EQ(server.received(), "onetwothree");
+}
+
+TEST_P(Connect, ShutDownBeforeItIsOpenFlushesThenEnds) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  Connection& connection = context.connect(listener.address.to_string(), client);
+  connection.write("all");
+  connection.shutdown_write();
+  EXPECT_EQ(connection.write("more"), Flow::closed);
+  Peer server = listener.accept();
+  ASSERT_TRUE(run_until(context, [&] { return server.read() && server.over(); }));
+  EXPECT_EQ(server.received(), "all");
+  EXPECT_TRUE(server.ended());
+  EXPECT_EQ(client.opens, 1);
+  EXPECT_EQ(client.closes, 0) << "reading goes on";
+}
+
+TEST_P(Connect, PausedBeforeItIsOpenReadsNothingUntilResumed) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  Connection& connection = context.connect(listener.address.to_string(), client);
+  connection.pause_reading();
+  const Peer server = listener.accept();
+  server.send("data");
+  ASSERT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+  turns(context);
+  EXPECT_EQ(client.datas, 0);
+  connection.resume_reading();
+  EXPECT_TRUE(run_until(context, [&] { return client.received == "data"; }));
+}
+
+TEST_P(Connect, ATcpConnectionSendsWithoutDelay) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  const Connection& connection = context.connect(listener.address.to_string(), client);
+  ASSERT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+  int on = 0;
+  socklen_t size = sizeof on;
+  ASSERT_EQ(::getsockopt(connection.fd(), IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+  EXPECT_NE(on, 0);
+}
+
+TEST_P(Connect, AMalformedAddressThrows) {
+  Recorder client;
+  Context context{GetParam().make()};
+  for (const char* address : {"", "nowhere", "127.0.0.1", "example.org:80", "127.0.0.1:99999"}) {
+    const Thrown thrown = thrown_by([&]() -> Connection& { return context.connect(address, client); });
+    EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << address << ": " << thrown.words;
+  }
+  turns(context);
+  EXPECT_EQ(client.calls, 0);
+}
+
+TEST_P(Connect, WithoutADescriptorLeftThrowsAndWorksLater) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  turns(context);  // what the context opens at its first turn is open
+  Thrown thrown;
+  {
+    const DescriptorsLeft none(0);
+    thrown = thrown_by([&]() -> Connection& { return context.connect(listener.address.to_string(), client); });
+  }
+  EXPECT_TRUE(is(thrown.code, std::errc::too_many_files_open)) << thrown.words;
+  EXPECT_NE(thrown.words.find(listener.address.to_string()), std::string::npos) << thrown.words;
+  context.connect(listener.address.to_string(), client);
+  EXPECT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+}
+
+}  // namespace
+}  // namespace onloop::test

@@ -1,0 +1,119 @@
+#include "drive.hpp"
+
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <iterator>
+
+namespace onloop::test {
+
+namespace {
+
+template <class Suits>
+std::vector<LoopCase> loops_that(Suits suits) {
+  std::vector<LoopCase> loops;
+  std::copy_if(all_loops().begin(), all_loops().end(), std::back_inserter(loops), suits);
+  return loops;
+}
+
+}  // namespace
+
+std::vector<LoopCase> loops_with_dispatch() {
+  return loops_that([](const LoopCase& loop) { return loop.make().ops().turn != nullptr; });
+}
+
+std::vector<LoopCase> loops_with_fd() {
+  return loops_that([](const LoopCase& loop) { return loop.has_fd; });
+}
+
+std::vector<LoopCase> friendly_loops() {
+  return loops_that([](const LoopCase& loop) { return !loop.scripted; });
+}
+
+::testing::AssertionResult run_until(Context& context, const std::function<bool()>& done,
+                                     std::chrono::milliseconds limit) {
+  const auto deadline = Clock::now() + limit;
+  bool reached = false;
+  const Timer asking = context.every(1ms, [&] {
+    reached = reached || done();
+    if (reached || Clock::now() > deadline) context.stop();
+  });
+  context.run();
+  if (!reached) return ::testing::AssertionFailure() << "not reached within " << limit.count() << " ms";
+  return ::testing::AssertionSuccess();
+}
+
+::testing::AssertionResult dispatch_until(Context& context, const std::function<bool()>& done,
+                                          std::chrono::milliseconds limit) {
+  const auto deadline = Clock::now() + limit;
+  const bool by_fd = !thrown_by([&] { return context.fd(); }).code;
+  while (!done()) {
+    if (Clock::now() > deadline) {
+      return ::testing::AssertionFailure() << "not reached within " << limit.count() << " ms";
+    }
+    if (by_fd && !readable(context.fd(), 1ms)) continue;
+    context.dispatch();
+  }
+  return ::testing::AssertionSuccess();
+}
+
+void turns(Context& context, int count) {
+  Timer next;
+  const std::function<void()> turn = [&] {
+    if (--count > 0) {
+      next = context.timer(0ns, [&] { turn(); });
+    } else {
+      context.stop();
+    }
+  };
+  next = context.timer(0ns, [&] { turn(); });
+  context.run();
+}
+
+bool readable(int fd, std::chrono::milliseconds limit) {
+  pollfd entry{fd, POLLIN, 0};
+  return ::poll(&entry, 1, static_cast<int>(limit.count())) == 1;
+}
+
+Line join(Context& context, Protocol& protocol, Limits limits, Kind kind) {
+  auto [ours, theirs] = connected_pair(kind);
+  Connection& connection = context.adopt(ours.get(), protocol, limits);
+  static_cast<void>(ours.release());
+  return {Peer(std::move(theirs)), connection};
+}
+
+bool is(const std::error_code& error, std::errc code) {
+  return error.value() == static_cast<int>(code) &&
+         (error.category() == std::system_category() || error.category() == std::generic_category());
+}
+
+::testing::AssertionResult in_child(const std::function<void()>& body) {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child < 0) return ::testing::AssertionFailure() << "fork failed";
+  if (child == 0) {
+    int status = 0;
+    try {
+      body();
+      status = ::testing::Test::HasFailure() ? 1 : 0;
+    } catch (const std::exception& error) {
+      std::printf("the child threw: %s\n", error.what());
+      status = 2;
+    }
+    std::fflush(nullptr);
+    ::_exit(status);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure() << "the child ended with wait status " << status;
+}
+
+}  // namespace onloop::test

@@ -1,0 +1,79 @@
+#pragma once
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <onloop/onloop.hpp>
+
+#include "peer.hpp"
+#include "recorder.hpp"
+#include "support/loops.hpp"
+#include "support/process_state.hpp"
+
+namespace onloop::test {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+/// A test that runs on each loop, and leaves nothing of the process changed.
+using LoopTest = CleanTestWithParam<LoopCase>;
+
+#define ONLOOP_ON_LOOPS(suite, loops) \
+  INSTANTIATE_TEST_SUITE_P(Loops, suite, ::testing::ValuesIn(loops), ::onloop::test::loop_case_name)
+#define ONLOOP_ON_ALL_LOOPS(suite) ONLOOP_ON_LOOPS(suite, ::onloop::test::all_loops())
+
+/// Those on which Context::dispatch() works: a loop that can only run does not know where a batch ends.
+[[nodiscard]] std::vector<LoopCase> loops_with_dispatch();
+/// Those on which Context::fd() works.
+[[nodiscard]] std::vector<LoopCase> loops_with_fd();
+/// Those that do not misbehave on purpose.
+[[nodiscard]] std::vector<LoopCase> friendly_loops();
+
+/// run() until `done`, which is asked each millisecond from a timer. A failure after `limit`.
+[[nodiscard]] ::testing::AssertionResult run_until(Context& context, const std::function<bool()>& done,
+                                                   std::chrono::milliseconds limit = 10s);
+/// The same by dispatch(): whenever fd() is readable, or again and again where the loop has no descriptor.
+[[nodiscard]] ::testing::AssertionResult dispatch_until(Context& context, const std::function<bool()>& done,
+                                                        std::chrono::milliseconds limit = 10s);
+/// So many turns of run(), none of which waits: enough for all that is due, to show that nothing (more) happens.
+void turns(Context& context, int count = 20);
+
+/// Whether `fd` is readable within `limit`.
+[[nodiscard]] bool readable(int fd, std::chrono::milliseconds limit = 0ms);
+
+/// A connection that the context adopted, and its other end.
+struct Line {
+  Peer peer;
+  Connection& connection;
+};
+[[nodiscard]] Line join(Context& context, Protocol& protocol, Limits limits = {}, Kind kind = Kind::tcp);
+
+/// The error with which `call` throws, none if it does not; and its words.
+struct Thrown {
+  std::error_code code;
+  std::string words;
+};
+template <class F>
+[[nodiscard]] Thrown thrown_by(F&& call) {
+  try {
+    static_cast<void>(call());
+  } catch (const std::system_error& error) {
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+inline std::error_code errc(std::errc code) {
+  return std::make_error_code(code);
+}
+/// The same errno, whichever of the two standard categories carries it.
+[[nodiscard]] bool is(const std::error_code& error, std::errc code);
+
+/// Runs `body` in a forked child and waits for it: true if no expectation of it failed and nothing was thrown.
+[[nodiscard]] ::testing::AssertionResult in_child(const std::function<void()>& body);
+
+}  // namespace onloop::test

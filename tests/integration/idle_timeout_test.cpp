@@ -1,0 +1,137 @@
+// Idle time-outs. How late one comes is the machine's affair; that it never comes early is asserted by the clock.
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class IdleTimeout : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(IdleTimeout);
+
+Limits idle_after(std::chrono::nanoseconds timeout) {
+  Limits limits;
+  limits.idle_timeout = timeout;
+  return limits;
+}
+
+void expect_timed_out(const Recorder& recorder) {
+  ASSERT_EQ(recorder.closes, 1);
+  EXPECT_TRUE(is(recorder.errors[0], std::errc::timed_out)) << recorder.errors[0].message();
+}
+
+TEST_P(IdleTimeout, ClosesASilentConnectionAndNoEarlier) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  const auto start = Clock::now();
+  Line line = join(context, recorder, idle_after(30ms));
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_GE(Clock::now() - start, 30ms);
+  EXPECT_EQ(recorder.opens, 1);
+  expect_timed_out(recorder);
+  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.over(); }));
+}
+
+TEST_P(IdleTimeout, CountsFromTheLastByteThatCame) {
+  Recorder recorder;
+  auto last = Clock::now();
+  recorder.when_data = [&](Connection&, std::string_view) { last = Clock::now(); };
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(40ms));
+  const auto start = Clock::now();
+  const Timer sending = context.every(15ms, [&] {
+    if (Clock::now() - start < 70ms) line.peer.send("x");
+  });
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_GT(recorder.datas, 0);
+  EXPECT_GE(Clock::now() - last, 40ms);
+  expect_timed_out(recorder);
+}
+
+TEST_P(IdleTimeout, CountsFromTheLastByteThatWent) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(40ms));
+  const auto start = Clock::now();
+  auto last = start;
+  Timer sending = context.every(15ms, [&] {
+    if (Clock::now() - start >= 70ms) return;
+    last = Clock::now();
+    line.connection.write("x");
+  });
+  recorder.when_close = [&](Connection&, std::error_code) { sending.cancel(); };
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_GT(last, start);
+  EXPECT_GE(Clock::now() - last, 40ms);
+  expect_timed_out(recorder);
+}
+
+TEST_P(IdleTimeout, OfZeroIsNone) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(20ms));
+  line.connection.set_idle_timeout(0ns);
+  bool later = false;
+  const Timer timer = context.timer(50ms, [&] { later = true; });
+  ASSERT_TRUE(run_until(context, [&] { return later; }));
+  EXPECT_EQ(recorder.closes, 0);
+}
+
+TEST_P(IdleTimeout, CanBeSetWhereThereWasNone) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  turns(context);
+  const auto start = Clock::now();
+  line.connection.set_idle_timeout(20ms);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_GE(Clock::now() - start, 20ms);
+  expect_timed_out(recorder);
+}
+
+TEST_P(IdleTimeout, CanBeShortened) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(1h));
+  turns(context);
+  line.connection.set_idle_timeout(20ms);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  expect_timed_out(recorder);
+}
+
+TEST_P(IdleTimeout, SetAgainCountsFromNow) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(40ms));
+  auto set_at = Clock::now();
+  const Timer setting = context.timer(25ms, [&] {
+    set_at = Clock::now();
+    line.connection.set_idle_timeout(40ms);
+  });
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_FALSE(setting.active());
+  EXPECT_GE(Clock::now() - set_at, 40ms);
+  expect_timed_out(recorder);
+}
+
+TEST_P(IdleTimeout, OfOneConnectionLeavesTheOthers) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line silent = join(context, recorder, idle_after(20ms));
+  Line other = join(context, recorder);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  expect_timed_out(recorder);
+  other.peer.send("alive");
+  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "alive"; }));
+}
+
+TEST_P(IdleTimeout, AppliesToAPeerThatDoesNotRead) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(40ms));
+  line.connection.write(pattern(10'000'000));
+  ASSERT_GT(line.connection.queued_bytes(), 0u);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  expect_timed_out(recorder);
+}
+
+}  // namespace
+}  // namespace onloop::test

@@ -1,0 +1,169 @@
+// Pausing the reader: what waits, what is noticed, and that it costs nothing.
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Pause : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Pause);
+
+TEST_P(Pause, InOnOpenKeepsAllBytesUntilResumed) {
+  Recorder recorder;
+  recorder.when_open = [](Connection& connection) { connection.pause_reading(); };
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  line.peer.send("waiting");
+  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  turns(context);
+  EXPECT_EQ(recorder.datas, 0);
+  line.connection.resume_reading();
+  EXPECT_EQ(recorder.datas, 0) << "never inside resume_reading()";
+  ASSERT_TRUE(run_until(context, [&] { return recorder.received == "waiting"; }));
+}
+
+TEST_P(Pause, InOnDataIsTheLastOneUntilResumedFromATimer) {
+  Recorder recorder;
+  recorder.when_data = [](Connection& connection, std::string_view) { connection.pause_reading(); };
+  ContextOptions options;
+  options.read_buffer = 1000;
+  Context context{GetParam().make(), options};
+  Line line = join(context, recorder);
+  const std::string all = pattern(5000);
+  line.peer.send(all);
+  for (int piece = 1; piece <= 5; ++piece) {
+    ASSERT_TRUE(run_until(context, [&] { return recorder.datas == piece; }));
+    turns(context);
+    EXPECT_EQ(recorder.datas, piece);
+    EXPECT_EQ(recorder.received, all.substr(0, static_cast<std::size_t>(piece) * 1000));
+    const Timer resuming = context.timer(0ns, [&] { line.connection.resume_reading(); });
+    ASSERT_TRUE(run_until(context, [&] { return !resuming.active(); }));
+  }
+}
+
+TEST_P(Pause, AndResumeInOneOnDataReadsOnWithoutReentry) {
+  Recorder recorder;
+  int depth = 0;
+  int deepest = 0;
+  recorder.when_data = [&](Connection& connection, std::string_view) {
+    deepest = std::max(deepest, ++depth);
+    connection.pause_reading();
+    connection.resume_reading();
+    --depth;
+  };
+  ContextOptions options;
+  options.read_buffer = 100;
+  Context context{GetParam().make(), options};
+  Line line = join(context, recorder);
+  const std::string all = pattern(5000);
+  line.peer.send(all);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.received == all; }));
+  EXPECT_EQ(deepest, 1);
+}
+
+TEST_P(Pause, DoesNotCountCalls) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  line.connection.pause_reading();
+  line.connection.pause_reading();
+  line.connection.pause_reading();
+  line.connection.resume_reading();
+  line.peer.send("read");
+  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "read"; }));
+}
+
+TEST_P(Pause, AnEndOfThePeerIsSeenOnResumingAfterTheData) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  turns(context);
+  line.connection.pause_reading();
+  line.peer.send("last");
+  line.peer.finish();
+  turns(context, 50);
+  EXPECT_EQ(recorder.datas + recorder.ends + recorder.closes, 0);
+  std::string before_end;
+  recorder.when_end = [&](Connection& connection) {
+    before_end = recorder.received;
+    connection.close();
+  };
+  line.connection.resume_reading();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.ends == 1; }));
+  EXPECT_EQ(before_end, "last");
+}
+
+TEST_P(Pause, AResetOfThePeerIsSeenOnResuming) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  turns(context);
+  line.connection.pause_reading();
+  line.peer.reset();
+  turns(context, 50);
+  EXPECT_EQ(recorder.closes, 0);
+  line.connection.resume_reading();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(is(recorder.errors[0], std::errc::connection_reset)) << recorder.errors[0].message();
+}
+
+TEST_P(Pause, AResetOfThePeerIsNoticedByAWrite) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  turns(context);
+  line.connection.pause_reading();
+  line.peer.reset();
+  turns(context);
+  ASSERT_EQ(recorder.closes, 0);
+  line.connection.write("anybody there?");
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(recorder.errors[0]);
+}
+
+// Only a descriptor shows whether a loop is silent.
+class PauseByFd : public LoopTest {};
+ONLOOP_ON_LOOPS(PauseByFd, loops_with_fd());
+
+// A reset makes a socket ready for ever, whatever interest is left: overlooked, it spins.
+TEST_P(PauseByFd, CostsNoTurnsWhateverThePeerDoes) {
+  using Doing = void (*)(Peer&);
+  for (const Doing doing : {Doing{[](Peer& peer) { peer.send("data"); }}, Doing{[](Peer& peer) { peer.finish(); }},
+                            Doing{[](Peer& peer) { peer.close(); }}, Doing{[](Peer& peer) { peer.reset(); }}}) {
+    Recorder recorder;
+    Context context{GetParam().make()};
+    Line line = join(context, recorder);
+    turns(context);
+    line.connection.pause_reading();
+    doing(line.peer);
+    turns(context);  // interest is dropped lazily
+    EXPECT_FALSE(readable(context.fd(), 20ms));
+  }
+}
+
+TEST_P(Pause, TheIdleTimeoutRunsMeanwhile) {
+  Recorder recorder;
+  Limits limits;
+  limits.idle_timeout = 30ms;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, limits);
+  line.connection.pause_reading();
+  line.peer.send("unread");
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(is(recorder.errors[0], std::errc::timed_out)) << recorder.errors[0].message();
+  EXPECT_EQ(recorder.datas, 0);
+}
+
+TEST_P(Pause, WritingGoesOn) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  Peer& peer = line.peer;
+  line.connection.pause_reading();
+  const std::string all = pattern(8'000'000);
+  line.connection.write(all);
+  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received().size() >= all.size(); }));
+  EXPECT_TRUE(peer.received() == all);
+}
+
+}  // namespace
+}  // namespace onloop::test

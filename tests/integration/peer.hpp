@@ -1,0 +1,116 @@
+#pragma once
+#include <sys/resource.h>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <onloop/address.hpp>
+
+namespace onloop::test {
+
+/// Owns a descriptor.
+class Fd {
+ public:
+  Fd() noexcept = default;
+  explicit Fd(int fd) noexcept : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Fd() { reset(); }
+
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+  void reset() noexcept;
+
+ private:
+  int fd_ = -1;
+};
+
+/// The other end of a connection under test: a plain non-blocking socket, driven between the context's turns.
+class Peer {
+ public:
+  Peer() = default;
+  explicit Peer(Fd socket);
+  /// Throws std::system_error if the kernel refuses.
+  static Peer connect_to(const Address& address);
+  /// Starts to connect and does not wait.
+  static Peer start_connecting_to(const Address& address);
+
+  [[nodiscard]] int fd() const { return socket_.get(); }
+  /// Sends what the kernel takes of `data`, and returns how much that was.
+  std::size_t send(std::string_view data) const;
+  /// Reads at most `at_most` bytes of what is there. True if something came or an end was seen.
+  bool read(std::size_t at_most = SIZE_MAX);
+  /// All that read() has got, and whether a FIN came after it, or an error (an errno), 0 for none.
+  [[nodiscard]] const std::string& received() const { return received_; }
+  [[nodiscard]] bool ended() const { return ended_; }
+  [[nodiscard]] int error() const { return error_; }
+  [[nodiscard]] bool over() const { return ended_ || error_ != 0; }
+
+  void finish() const;  ///< sends a FIN
+  void close();
+  void reset();  ///< closes with a RST (TCP)
+
+ private:
+  Fd socket_;
+  std::string received_;
+  bool ended_ = false;
+  int error_ = 0;
+};
+
+/// A listening socket that is not onloop's: blocking, on `address`, with the address it got.
+struct RawListener {
+  explicit RawListener(std::string_view address, int backlog = 64);
+  [[nodiscard]] Peer accept() const;  ///< waits for a client
+  Fd socket;
+  Address address;
+};
+
+/// A listener whose backlog is full, so that a connect to it stays pending.
+struct FullListener {
+  FullListener();
+  RawListener listener;
+  Peer first, second, third;
+};
+
+enum class Kind { tcp, unix_pair };
+/// Two connected stream sockets, both blocking.
+std::pair<Fd, Fd> connected_pair(Kind kind);
+
+/// An address of 127.0.0.1 on which nobody listens.
+Address refused_address();
+
+/// `size` bytes of a pattern in which a lost, doubled or moved byte shows.
+std::string pattern(std::size_t size);
+
+/// While it lives, this process can open only `more` further descriptors.
+class DescriptorsLeft {
+ public:
+  explicit DescriptorsLeft(rlim_t more);
+  DescriptorsLeft(const DescriptorsLeft&) = delete;
+  DescriptorsLeft& operator=(const DescriptorsLeft&) = delete;
+  ~DescriptorsLeft();
+
+ private:
+  rlimit before_{};
+};
+
+/// A directory of its own under /tmp; removed with what is in it.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory();
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace onloop::test
