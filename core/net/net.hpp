@@ -9,7 +9,6 @@
 #include <system_error>
 #include <vector>
 
-#include "core/net/read_buffer.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/unique_fd.hpp"
 
@@ -23,7 +22,7 @@ class Net final : public Tenant {
  public:
   /// The context's, made when first asked for.
   static Net& of(Runtime& runtime);
-  explicit Net(Runtime& runtime) : runtime_(runtime), read_buffers_{runtime.options().read_buffer, nullptr} {}
+  explicit Net(Runtime& runtime) noexcept : buffer_size(runtime.options().read_buffer), runtime_(runtime) {}
   void sever() noexcept override;
   [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }
 
@@ -33,7 +32,9 @@ class Net final : public Tenant {
   void add(Stream& stream) noexcept;
   void remove(Stream& stream) noexcept;
 
-  [[nodiscard]] ReadBuffers& read_buffers() noexcept { return read_buffers_; }
+  /// The context's read buffer while no frame uses it, else null.
+  std::unique_ptr<std::byte[]> spare_buffer;
+  const std::size_t buffer_size;
 
   /// Opens the reserve descriptor, if it can.
   void keep_reserve() noexcept;
@@ -50,7 +51,6 @@ class Net final : public Tenant {
   Runtime& runtime_;
   std::vector<Acceptor*> acceptors_;
   Stream* streams_ = nullptr;
-  ReadBuffers read_buffers_;
   UniqueFd reserve_;
   std::uint64_t quiet_until_ = 0;
   bool draining_ = false;

@@ -118,11 +118,35 @@ void Stream::finish_connect() {
 
 // ---- readiness ----
 
+/// The context's read buffer, for one frame. A nested frame finds it taken and gets one of its own, so that a span
+/// stays valid for its whole call.
+class Stream::ReadBuffer {
+ public:
+  explicit ReadBuffer(Stream& stream) : stream_(stream), bytes_(stream.net_.spare_buffer.release()) {
+    if (!bytes_) bytes_ = new std::byte[size()];  // not initialised: most of it is never touched
+  }
+  ReadBuffer(const ReadBuffer&) = delete;
+  ReadBuffer& operator=(const ReadBuffer&) = delete;
+  ~ReadBuffer() {
+    if (stream_.net_.spare_buffer) {
+      delete[] bytes_;
+    } else {
+      stream_.net_.spare_buffer.reset(bytes_);
+    }
+  }
+  [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
+  [[nodiscard]] std::size_t size() const noexcept { return stream_.net_.buffer_size; }
+
+ private:
+  Stream& stream_;
+  std::byte* bytes_;
+};
+
 void Stream::on_ready(std::uint32_t readiness) {
   if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
-  const ReadBuffer buffer(net_.read_buffers());
+  const ReadBuffer buffer(*this);
   const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-  if (plain_ && got > 0) {
+  if (plain_ && got > 0) [[likely]] {
     net_.statistics.bytes_received += static_cast<std::size_t>(got);
     protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
   } else if (got > 0) {
@@ -144,7 +168,7 @@ bool Stream::on_writable(std::uint32_t readiness) {
 
 /// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
 void Stream::read_on(std::byte* buffer, ssize_t got) {
-  const std::size_t size = net_.read_buffers().size;
+  const std::size_t size = net_.buffer_size;
   for (int left = kReadsPerTurn; left > 0; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
       read_stopped(got == 0 ? 0 : errno);

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/net/client.hpp"
-#include "core/net/read_buffer.hpp"
 #include "core/net/write_queue.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -69,6 +68,8 @@ class Stream final : public Connection, public Source, public Client {
     std::uint64_t last_activity = 0;
     std::vector<Address> candidates;  // the next to try is the last
   };
+
+  class ReadBuffer;
 
   ~Stream() override;
   void on_ready(std::uint32_t readiness) override;

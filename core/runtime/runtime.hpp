@@ -143,12 +143,13 @@ class Runtime {
 
   // one turn; what is rare stays out of line, so that the way of a message is short
   void turn(std::int64_t max_wait_ns);
+  [[noreturn]] static void turn_failed(int error);
   void turns();
   void one_turn();
   void serve();
   [[gnu::noinline]] void serve_due();
   [[gnu::noinline]] void serve_around();
-  void serve_batch();
+  void serve_sources();
   [[gnu::noinline]] void serve_timers();
   void serve_ready();
   [[gnu::noinline]] void serve_deferred();

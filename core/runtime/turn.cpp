@@ -106,8 +106,12 @@ class Runtime::Collecting {
 
 inline void Runtime::turn(std::int64_t max_wait_ns) {
   const int error = host_->turn(max_wait_ns);
-  if (error < 0) throw_error(error, "wait on the loop");
+  if (error < 0) turn_failed(error);
   serve();
+}
+
+void Runtime::turn_failed(int error) {
+  throw_error(error, "wait on the loop");
 }
 
 /// Turns until something says leave.
@@ -126,7 +130,11 @@ void Runtime::turns() try {
   throw;
 }
 
-void Runtime::one_turn() try { turn(0); } catch (...) {
+void Runtime::one_turn() try {
+  const Collecting collecting(*this);
+  arm_or_report();
+  turn(0);
+} catch (...) {
   clear_blame();
   due_ |= kArm;
   arm_or_report();
@@ -134,20 +142,26 @@ void Runtime::one_turn() try { turn(0); } catch (...) {
 }
 
 inline void Runtime::serve() {
-  if (due_ & kAround) {
-    serve_around();
-  } else {
-    serve_batch();
+  if (due_ & (kAround | kTimers)) {
+    if (due_ & kAround) {
+      serve_around();
+      return;
+    }
+    serve_timers();
   }
+  serve_sources();
 }
 
 void Runtime::serve_around() {
-  if (ready_head_ || (due_ & kTimers)) options_.around([this] { serve_batch(); });
+  if (!ready_head_ && !(due_ & kTimers)) return;
+  options_.around([this] {
+    if (due_ & kTimers) serve_timers();
+    serve_sources();
+  });
 }
 
 /// What an exception leaves behind is served in the next turn.
-[[gnu::always_inline]] inline void Runtime::serve_batch() {
-  if (due_ & kTimers) serve_timers();
+[[gnu::always_inline]] inline void Runtime::serve_sources() {
   serve_ready();
   if (due_ & (kDeferred | kTasks)) serve_due();
 }
@@ -247,7 +261,7 @@ void Runtime::serve_tasks() {
     }
   } const rest{*this};
   std::size_t left = tasks_.size();
-  if (std::exchange(wake_due_, false) && options_.on_wake) options_.on_wake();
+  if (std::exchange(wake_due_, false) && options_.on_wake && alive()) options_.on_wake();
   for (; left > 0 && alive() && !tasks_.empty(); --left) {
     Task task = std::move(tasks_.front());
     tasks_.pop_front();

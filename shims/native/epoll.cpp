@@ -53,7 +53,8 @@ std::uint32_t events_of(std::uint32_t interest) {
 }
 
 std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
-  if (events == EPOLLIN) return interest & ONLOOP_READ;
+  if (events == EPOLLIN) [[likely]]
+    return interest & ONLOOP_READ;
   if (events & (EPOLLERR | EPOLLHUP)) return interest;
   return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u));
 }
@@ -166,7 +167,8 @@ inline void begin_batch(EpollLoop& own, int count) {
     const epoll_event& event = *own.next++;
     const auto& watch = *static_cast<const EpollWatch*>(event.data.ptr);
     const std::uint32_t ready = readiness_of(event.events, watch.interest);
-    if (ready) own.guest.on_ready(watch.context, ready);
+    if (ready) [[likely]]
+      own.guest.on_ready(watch.context, ready);
   }
   --own.turns;
   if (own.detached && own.turns == 0) delete &own;
