@@ -25,6 +25,10 @@ bool would_block(int error) noexcept {
   return error == EAGAIN || error == EWOULDBLOCK;
 }
 
+std::uint64_t positive(std::chrono::nanoseconds time) noexcept {
+  return time.count() > 0 ? static_cast<std::uint64_t>(time.count()) : 0;
+}
+
 /// close(2) then sends a reset instead of a FIN.
 void reset_on_close(int fd) noexcept {
   const linger now{.l_onoff = 1, .l_linger = 0};
@@ -47,16 +51,17 @@ Stream::~Stream() = default;
 void Stream::accepted(int fd) {
   runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
   phase_ = Phase::open;
+  start_idle_clock(positive(limits_->idle_timeout));
   note_plain();
 }
 
 void Stream::opened() {
-  start_idle_clock();
   protocol()->on_open(*this);
 }
 
 void Stream::adopted(int fd) {
   runtime()->watch(*this, fd, ONLOOP_NONE, "adopt descriptor " + std::to_string(fd));
+  start_idle_clock(positive(limits_->idle_timeout));
   runtime()->defer(*this);
 }
 
@@ -64,8 +69,9 @@ void Stream::connecting(const std::vector<Address>& candidates, std::chrono::nan
                         const std::string& what) {
   phase_ = Phase::connecting;
   extra_ = std::make_unique<Extra>(*this);
+  extra_->idle_ns = positive(limits_->idle_timeout);
   extra_->candidates.assign(candidates.rbegin(), candidates.rend());
-  if (timeout.count() > 0) start_clock(static_cast<std::uint64_t>(timeout.count()));
+  if (timeout.count() > 0) start_clock(positive(timeout));
   const int error = try_next(ECONNREFUSED);
   if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) throw_error(error, what);
 }
@@ -110,8 +116,10 @@ void Stream::finish_connect() {
   }
   SocketAddress peer;
   if (getpeername(fd(), peer.data(), &peer.length) < 0) return;  // a spurious call: not connected yet
+  const std::uint64_t idle_ns = extra_->idle_ns;
   stop_clock();
   phase_ = Phase::open;
+  start_idle_clock(idle_ns);
   apply();
   if (phase_ == Phase::open) opened();
 }
@@ -321,7 +329,7 @@ void Stream::end() {
   }
   phase_ = Phase::closing;
   write_ended_ = true;
-  start_clock(static_cast<std::uint64_t>(limits_->linger.count()));
+  start_clock(positive(limits_->linger));
   flush();
 }
 
@@ -438,16 +446,20 @@ void Stream::stop_clock() noexcept {
   note_plain();
 }
 
-void Stream::start_idle_clock() {
-  if (limits_->idle_timeout.count() > 0) set_idle(limits_->idle_timeout);
+void Stream::start_idle_clock(std::uint64_t idle_ns) {
+  if (idle_ns == 0) return;
+  start_clock(idle_ns);
+  extra_->idle_ns = idle_ns;
 }
 
 void Stream::set_idle(std::chrono::nanoseconds timeout) {
-  if (phase_ == Phase::connecting || phase_ >= Phase::closing) return;
-  stop_clock();
-  if (timeout.count() <= 0) return;
-  start_clock(static_cast<std::uint64_t>(timeout.count()));
-  extra_->idle_ns = static_cast<std::uint64_t>(timeout.count());
+  const std::uint64_t idle_ns = positive(timeout);
+  if (phase_ == Phase::connecting) {
+    extra_->idle_ns = idle_ns;
+  } else if (phase_ < Phase::closing) {
+    stop_clock();
+    start_idle_clock(idle_ns);
+  }
 }
 
 void Stream::note_time() noexcept {
@@ -456,7 +468,7 @@ void Stream::note_time() noexcept {
 
 /// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.
 void Stream::on_due() {
-  const std::uint64_t limit = phase_ == Phase::closing      ? static_cast<std::uint64_t>(limits_->linger.count())
+  const std::uint64_t limit = phase_ == Phase::closing      ? positive(limits_->linger)
                               : phase_ == Phase::connecting ? 0
                                                             : extra_->idle_ns;
   const std::uint64_t end = extra_->last_activity + limit;

@@ -81,7 +81,7 @@ class Stream final : public Connection, public Source, public Client {
 
   void start_clock(std::uint64_t limit_ns);
   void stop_clock() noexcept;
-  void start_idle_clock();
+  void start_idle_clock(std::uint64_t idle_ns);
   void note_activity() noexcept {
     if (extra_) note_time();
   }

@@ -27,7 +27,8 @@ int UnixFile::bind(int socket, const std::string& path, unsigned mode, bool repl
   // Linux gives the file the mode of the socket's own inode, less the umask, so it is never open wider than asked.
   if (fchmod(socket, mode) < 0) return errno;
   int result = ::bind(socket, to.data(), to.length);
-  if (result < 0 && errno == EADDRINUSE && replace_stale && is_stale(address)) {
+  if (result < 0 && errno == EADDRINUSE && replace_stale) {
+    if (!is_stale(address)) return EADDRINUSE;
     ::unlink(path.c_str());
     result = ::bind(socket, to.data(), to.length);
   }

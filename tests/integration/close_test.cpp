@@ -99,7 +99,7 @@ TEST_P(Close, AFlushWithProgressMayTakeLongerThanLinger) {
   Context context{GetParam().make()};
   Line line = join(context, recorder, linger_of(90ms), Kind::unix_pair);
   Peer& peer = line.peer;
-  const std::string all = pattern(4'000'000);
+  const std::string all = pattern(1'500'000);
   line.connection.write(all);
   const auto start = Clock::now();
   line.connection.close();

@@ -35,32 +35,32 @@ TEST_P(IdleTimeout, CountsFromTheLastByteThatCame) {
   auto last = Clock::now();
   recorder.when_data = [&](Connection&, std::string_view) { last = Clock::now(); };
   Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(40ms));
+  Line line = join(context, recorder, idle_after(25ms));
   const auto start = Clock::now();
-  const Timer sending = context.every(15ms, [&] {
-    if (Clock::now() - start < 70ms) line.peer.send("x");
+  const Timer sending = context.every(8ms, [&] {
+    if (Clock::now() - start < 40ms) line.peer.send("x");
   });
   ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
   EXPECT_GT(recorder.datas, 0);
-  EXPECT_GE(Clock::now() - last, 40ms);
+  EXPECT_GE(Clock::now() - last, 25ms);
   expect_timed_out(recorder);
 }
 
 TEST_P(IdleTimeout, CountsFromTheLastByteThatWent) {
   Recorder recorder;
   Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(40ms));
+  Line line = join(context, recorder, idle_after(25ms));
   const auto start = Clock::now();
   auto last = start;
-  Timer sending = context.every(15ms, [&] {
-    if (Clock::now() - start >= 70ms) return;
+  Timer sending = context.every(8ms, [&] {
+    if (Clock::now() - start >= 40ms) return;
     last = Clock::now();
     line.connection.write("x");
   });
   recorder.when_close = [&](Connection&, std::error_code) { sending.cancel(); };
   ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
   EXPECT_GT(last, start);
-  EXPECT_GE(Clock::now() - last, 40ms);
+  EXPECT_GE(Clock::now() - last, 25ms);
   expect_timed_out(recorder);
 }
 
@@ -100,15 +100,15 @@ TEST_P(IdleTimeout, CanBeShortened) {
 TEST_P(IdleTimeout, SetAgainCountsFromNow) {
   Recorder recorder;
   Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(40ms));
+  Line line = join(context, recorder, idle_after(25ms));
   auto set_at = Clock::now();
-  const Timer setting = context.timer(25ms, [&] {
+  const Timer setting = context.timer(15ms, [&] {
     set_at = Clock::now();
-    line.connection.set_idle_timeout(40ms);
+    line.connection.set_idle_timeout(25ms);
   });
   ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
   EXPECT_FALSE(setting.active());
-  EXPECT_GE(Clock::now() - set_at, 40ms);
+  EXPECT_GE(Clock::now() - set_at, 25ms);
   expect_timed_out(recorder);
 }
 
@@ -126,7 +126,7 @@ TEST_P(IdleTimeout, OfOneConnectionLeavesTheOthers) {
 TEST_P(IdleTimeout, AppliesToAPeerThatDoesNotRead) {
   Recorder recorder;
   Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(40ms));
+  Line line = join(context, recorder, idle_after(25ms));
   line.connection.write(pattern(10'000'000));
   ASSERT_GT(line.connection.queued_bytes(), 0u);
   ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
