@@ -68,8 +68,6 @@ class ScriptedApplication : public PlainApplication {
   }
   int host_objects() override { return script_.attached + script_.live_watches; }
   bool kept_alive() override { return script_.kept_alive(); }
-  bool spurious() const override { return script_.spurious; }
-  bool early() const override { return script_.early_deadlines; }
 
  private:
   test::Script script_;
@@ -80,8 +78,6 @@ class Scripted : public Provider {
  public:
   explicit Scripted(void (*set)(test::Script&)) { set(script_); }
   Loop loop() override { return script_.loop(); }
-  bool spurious() const override { return script_.spurious; }
-  bool early() const override { return script_.early_deadlines; }
 
  private:
   test::Script script_;

@@ -223,7 +223,7 @@ TEST_P(Ops, C28_detach_inside_on_ready) {
   guest.add(two.near.get(), ONLOOP_READ, leave);
   guest.deadline_in(1h);
   guest.turn(10s);  // the loop frees itself as its outermost frame returns
-  EXPECT_FALSE(guest.attached_here());
+  EXPECT_FALSE(guest.attached());
   EXPECT_EQ(guest.calls, 1);
 }
 
@@ -233,7 +233,7 @@ TEST_P(Ops, C28_detach_inside_on_deadline) {
   guest.add(pair.near.get(), ONLOOP_READ);
   guest.on_deadline = [&] { guest.detach(); };
   guest.deadline_in(0ns);
-  ASSERT_TRUE(guest.until([&] { return !guest.attached_here(); }));
+  ASSERT_TRUE(guest.until([&] { return !guest.attached(); }));
   EXPECT_EQ(guest.deadlines, 1);
 }
 

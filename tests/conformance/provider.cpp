@@ -25,6 +25,9 @@ std::string Provider::exception(std::string_view number) {
   const bool of_an_application =
       std::find(kOfAnApplication.begin(), kOfAnApplication.end(), number) != kOfAnApplication.end();
   if (of_an_application && !application_drives()) return "an owned loop has no application of its own beside the guest";
+  if (number == "78" && application_drives() && !loop().ops().keepalive) {
+    return "the run call is the application's, and the loop has no keepalive";
+  }
   if ((number == "63" || number == "64") && application_drives()) {
     return "the application runs its loop itself: there is no run() to stop";
   }

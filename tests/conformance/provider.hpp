@@ -52,10 +52,6 @@ class Provider {
   /// Whether the host's run call would go on now because of the guest; only for hosts that have keepalive.
   [[nodiscard]] virtual bool kept_alive() { return true; }
 
-  /// Whether the loop makes up-calls that need not be: tests then do not count calls that are allowed to be spurious.
-  [[nodiscard]] virtual bool spurious() const { return false; }
-  /// Whether on_deadline may come before the deadline; the core tolerates it, the kit asks it of no shim.
-  [[nodiscard]] virtual bool early() const { return false; }
   /// Whether a turn is a whole batch: timers, then I/O, then tasks. Not so under direct hosting in a foreign loop.
   [[nodiscard]] virtual bool whole_batches() { return !loop().foreign() && loop().ops().turn; }
 

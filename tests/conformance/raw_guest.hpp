@@ -52,8 +52,7 @@ class RawGuest {
   void expect_sleep(std::chrono::milliseconds time = 60ms);
 
   [[nodiscard]] const onloop_ops& ops() const { return loop_of_provider_.ops(); }
-  [[nodiscard]] onloop_loop* attached() const { return loop_; }
-  [[nodiscard]] bool attached_here() const { return loop_ != nullptr; }
+  [[nodiscard]] bool attached() const { return loop_ != nullptr; }
 
   std::function<void()> on_deadline;
   int calls = 0;      // up-calls of both kinds
