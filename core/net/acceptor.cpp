@@ -98,7 +98,7 @@ bool ListeningSocket::accept_failed(int error) noexcept {
     case ENFILE:
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string() +
                                                ": clients are turned away until a descriptor is free");
-      if (net_.turn_away(fd())) return true;
+      if (runtime() && net_.turn_away(fd())) return true;
       break;
     case ENOMEM:
     case ENOBUFS:
@@ -111,6 +111,7 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       // ECONNABORTED and, on Linux, an error that is pending on the new connection: that client is gone, others wait.
       return true;
   }
+  if (!runtime()) return false;  // on_error has closed the listener, or destroyed the context
   (void)runtime()->want(*this, ONLOOP_NONE);
   try {
     runtime()->schedule(*this, now_ns() + kRetryAfter);

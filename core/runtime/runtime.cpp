@@ -121,9 +121,9 @@ void Runtime::check_thread_or_die() const noexcept {
 
 void Runtime::run() {
   check_thread();
+  if (!host_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   refuse_forked();
   if (running_) throw_error(EBUSY, "run a context that is running already");
-  if (!host_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   if (!host_->can_turn() && !host_->can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
 
   const Pin pin(*this);
