@@ -34,11 +34,9 @@ void ListeningSocket::start(int fd, const std::string& what) {
   runtime()->watch(*this, fd, ONLOOP_READ, what);
 }
 
-void ListeningSocket::set_paused(bool paused) noexcept {
+std::error_code ListeningSocket::set_paused(bool paused) noexcept {
   runtime()->cancel(*this);
-  if (const std::error_code error = runtime()->want(*this, paused ? ONLOOP_NONE : ONLOOP_READ)) {
-    runtime()->report(error, "listen on " + acceptor_.address().to_string());
-  }
+  return runtime()->want(*this, paused ? ONLOOP_NONE : ONLOOP_READ);
 }
 
 void ListeningSocket::sever() noexcept {
@@ -74,9 +72,10 @@ bool ListeningSocket::accept_one() {
   auto* stream = new Stream(net_, *acceptor_.protocol(), acceptor_.limits(), &acceptor_);
   try {
     stream->accepted(client.get());
-  } catch (const std::system_error& error) {
-    net_.runtime().report(error.code(), "accept on " + acceptor_.address().to_string());
+  } catch (const std::exception& error) {
+    const auto* reason = dynamic_cast<const std::system_error*>(&error);
     stream->sever();
+    net_.report_starved(reason ? reason->code() : error_of(ENOMEM), "accept on " + acceptor_.address().to_string());
     return true;
   }
   client.release();
@@ -98,7 +97,8 @@ bool ListeningSocket::accept_failed(int error) noexcept {
     case ENFILE:
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string() +
                                                ": clients are turned away until a descriptor is free");
-      if (runtime() && net_.turn_away(fd())) return true;
+      if (!(wanted() & ONLOOP_READ)) return false;  // on_error has paused or closed us, or destroyed the context
+      if (net_.turn_away(fd())) return true;
       break;
     case ENOMEM:
     case ENOBUFS:
@@ -111,19 +111,21 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       // ECONNABORTED and, on Linux, an error that is pending on the new connection: that client is gone, others wait.
       return true;
   }
-  if (!runtime()) return false;  // on_error has closed the listener, or destroyed the context
+  if (!(wanted() & ONLOOP_READ)) return false;
   (void)runtime()->want(*this, ONLOOP_NONE);
-  try {
-    runtime()->schedule(*this, now_ns() + kRetryAfter);
-  } catch (const std::exception&) {
-    (void)runtime()->want(*this, ONLOOP_READ);  // without a timer, the next turn has to try
-  }
+  retry_later();
   return false;
+}
+
+void ListeningSocket::retry_later() noexcept try {
+  runtime()->schedule(*this, now_ns() + kRetryAfter);
+} catch (const std::exception&) {
+  (void)runtime()->want(*this, ONLOOP_READ);  // without a timer, the next turn has to try
 }
 
 void ListeningSocket::on_due() {
   net_.keep_reserve();
-  set_paused(false);
+  if (set_paused(false)) retry_later();
 }
 
 // ---- the listener ----
@@ -157,7 +159,8 @@ void Acceptor::listen(const Address& address) {
     Address failed;
     const int error = bind_all(address, failed);
     if (error == 0) return;
-    if (error != EADDRINUSE || address.port() != 0 || attempts == 0) {
+    const bool other_port = address.family() == Address::Family::localhost && address.port() == 0;
+    if (error != EADDRINUSE || !other_port || attempts == 1) {
       throw_error(error, "listen on " + failed.to_string());
     }
     sever_sockets();  // the port that the kernel gave on one loopback address is taken on the other: another one
@@ -167,6 +170,7 @@ void Acceptor::listen(const Address& address) {
 void Acceptor::take_inherited(int fd, const std::string& what) {
   // accept4 must not block when a client has gone again. The flag is the open socket's, as with systemd's NonBlocking=.
   if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) throw_error(errno, what);
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) throw_error(errno, what);  // as sd_listen_fds(3) does
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   start(fd, what);
 }
@@ -213,8 +217,12 @@ int Acceptor::bind_one(const Address& address) {
   return 0;
 }
 
-void Acceptor::set_paused(bool paused) noexcept {
-  for (ListeningSocket* socket : sockets_) socket->set_paused(paused);
+void Acceptor::set_paused(bool paused) {
+  std::error_code failed;
+  for (ListeningSocket* socket : sockets_) {
+    if (const std::error_code error = socket->set_paused(paused)) failed = error;
+  }
+  if (failed) throw std::system_error(failed, "listen on " + address().to_string());
 }
 
 void Acceptor::sever_sockets() noexcept {

@@ -22,7 +22,7 @@ class ListeningSocket final : public Source, public TimerNode {
   ListeningSocket(Net& net, Acceptor& acceptor) noexcept;
   /// Takes the descriptor on success. Throws std::system_error.
   void start(int fd, const std::string& what);
-  void set_paused(bool paused) noexcept;
+  [[nodiscard]] std::error_code set_paused(bool paused) noexcept;
   void sever() noexcept override;
 
  private:
@@ -32,20 +32,21 @@ class ListeningSocket final : public Source, public TimerNode {
   /// False: there is nobody to accept, or nothing to accept with.
   bool accept_one();
   bool accept_failed(int error) noexcept;
-  void serve(int fd);
+  void retry_later() noexcept;
 
   Net& net_;
   Acceptor& acceptor_;
 };
 
-/// The Listener: one address, one or several listening sockets. Counted: by its Net, its sockets and its connections.
+/// The Listener: one address, one or several listening sockets. Counted: by its Net, its connections, and the frame
+/// that accepts.
 class Acceptor final : public Listener, public Client {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
   /// Throws std::system_error; then nothing listens, and the caller severs.
   void listen(const Address& address);
-  void set_paused(bool paused) noexcept;
+  void set_paused(bool paused);
   void sever() noexcept override;
 
   [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }

@@ -5,8 +5,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstring>
-#include <optional>
 
 #include "core/runtime/error.hpp"
 

@@ -3,8 +3,6 @@
 
 namespace onloop::detail {
 
-class Net;
-
 /// A listener or a connection as its protocol and its context know it: an entry in the list of either, so that each
 /// can sever all of its own when it goes.
 class Client {

@@ -53,7 +53,7 @@ void Connection::set_idle_timeout(std::chrono::nanoseconds timeout) {
   checked(*this).set_idle(timeout);
 }
 void Connection::set_protocol(Protocol& protocol) {
-  checked(*this).set_protocol(&protocol);
+  if (Stream& stream = checked(*this); stream.runtime()) stream.set_protocol(&protocol);
 }
 void Connection::shutdown_write() {
   checked(*this).end_writing();

@@ -2,8 +2,6 @@
 #include <sys/socket.h>
 #include <onloop/address.hpp>
 
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "core/runtime/unique_fd.hpp"

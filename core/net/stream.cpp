@@ -49,9 +49,9 @@ Stream::~Stream() = default;
 // ---- ways in ----
 
 void Stream::accepted(int fd) {
+  start_idle_clock(positive(limits_->idle_timeout));
   runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
   phase_ = Phase::open;
-  start_idle_clock(positive(limits_->idle_timeout));
   note_plain();
 }
 
@@ -60,8 +60,8 @@ void Stream::opened() {
 }
 
 void Stream::adopted(int fd) {
-  runtime()->watch(*this, fd, ONLOOP_NONE, "adopt descriptor " + std::to_string(fd));
   start_idle_clock(positive(limits_->idle_timeout));
+  runtime()->watch(*this, fd, ONLOOP_NONE, "adopt descriptor " + std::to_string(fd));
   runtime()->defer(*this);
 }
 
@@ -120,7 +120,7 @@ void Stream::finish_connect() {
   stop_clock();
   phase_ = Phase::open;
   start_idle_clock(idle_ns);
-  apply();
+  flush();  // what was written, and ended, meanwhile
   if (phase_ == Phase::open) opened();
 }
 
@@ -177,16 +177,15 @@ bool Stream::on_writable(std::uint32_t readiness) {
 /// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
 void Stream::read_on(std::byte* buffer, ssize_t got) {
   const std::size_t size = net_.buffer_size;
-  for (int left = kReadsPerTurn; left > 0; --left) {
+  for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
       read_stopped(got == 0 ? 0 : errno);
       return;
     }
-    if (!(wanted() & ONLOOP_READ)) return;
+    if (got > 0 && static_cast<std::size_t>(got) < size) return;
+    if (left == 0 || !(wanted() & ONLOOP_READ)) return;
     got = ::recv(fd(), buffer, size, MSG_DONTWAIT);
-    if (got <= 0) continue;
-    received(buffer, got);
-    if (static_cast<std::size_t>(got) < size) return;
+    if (got > 0) received(buffer, got);
   }
 }
 
@@ -248,7 +247,12 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
   const std::size_t taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
   net_.statistics.bytes_sent += taken;
   note_activity();
-  return queue(data.subspan(taken));
+  try {
+    return queue(data.subspan(taken));
+  } catch (const std::bad_alloc&) {  // some of it is sent: nothing but an end is true now
+    reset(error_of(ENOMEM));
+    return Flow::closed;
+  }
 }
 
 Flow Stream::queue(std::span<const std::byte> data) {
@@ -256,7 +260,7 @@ Flow Stream::queue(std::span<const std::byte> data) {
     if (!queue_) queue_ = std::make_unique<WriteQueue>();
     queue_->append(data);
   }
-  if (corks_ && queued() >= limits_->high_water) flush();
+  if (corks_ && queued() >= limits_->high_water && phase_ != Phase::connecting) flush();
   if (queued() > limits_->max_queued) reset(error_of(ENOBUFS));
   if (phase_ >= Phase::closing) return Flow::closed;
   if (queued() > limits_->high_water) full_ = waiting_ = true;
@@ -463,7 +467,7 @@ void Stream::set_idle(std::chrono::nanoseconds timeout) {
 }
 
 void Stream::note_time() noexcept {
-  if (!fin_sent_) extra_->last_activity = now_ns();
+  extra_->last_activity = now_ns();
 }
 
 /// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.

@@ -74,7 +74,10 @@ class Stream final : public Connection, public Source, public Client {
   ~Stream() override;
   void on_ready(std::uint32_t readiness) override;
   void on_deferred() override;
-  void on_exception(std::error_code error) noexcept override { reset(error); }
+  bool on_exception(std::error_code error) noexcept override {
+    reset(error);
+    return true;
+  }
   void on_watch_error(std::error_code error) noexcept override { shut(error); }
   void on_dropped() noexcept override { destroy_state(); }
   void on_due();

@@ -39,7 +39,10 @@ onloop_guest Runtime::guest() noexcept {
 
 void Runtime::shutdown() noexcept {
   check_thread_or_die();
-  if (forked()) host_->abandon();
+  if (forked()) {
+    release_thread();  // of the parent, perhaps not the one that forked
+    host_->abandon();
+  }
 
   if (tenant) tenant->sever();
   for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
@@ -75,8 +78,8 @@ void Runtime::refuse_forked() const {
 
 void Runtime::after_fork(const Loop& loop) {
   if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
+  release_thread();
   host_->abandon();
-  const bool has_fd = deadline_.uses_timerfd();
   deadline_.close();
   for (Source* source : sources_) {
     if (source && source->watch_) host_->watch_remove(std::exchange(source->watch_, nullptr));
@@ -101,8 +104,10 @@ void Runtime::after_fork(const Loop& loop) {
     source->set_ = source->wanted_;
   }
   host_ = std::move(next);
+  if (!keepalive_) host_->keepalive(false);
+  if (has_fd_) deadline_.use_timerfd();
   process_ = getpid();
-  if (has_fd) deadline_.use_timerfd();
+  if (running_ && !host_->can_turn()) due_ |= kLeave;
   due_ |= kArm;
   arm_or_report();
 }
@@ -114,15 +119,15 @@ void Runtime::refuse_other_thread() const {
 }
 
 void Runtime::check_thread_or_die() const noexcept {
-  if (other_thread()) die(kWrongThread);
+  if (other_thread() && !forked()) die(kWrongThread);
 }
 
 // ---- running ----
 
 void Runtime::run() {
   check_thread();
-  if (!host_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   refuse_forked();
+  if (!host_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   if (running_) throw_error(EBUSY, "run a context that is running already");
   if (!host_->can_turn() && !host_->can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
 
@@ -139,6 +144,8 @@ void Runtime::run() {
       runtime.running_ = runtime.stop_ = runtime.arms_each_turn_ = false;
       if (runtime.keepalive_ && runtime.alive()) runtime.due_ &= static_cast<std::uint8_t>(~kLeave);
       runtime.release_thread();
+      runtime.due_ |= kArm;
+      runtime.arm_or_report();  // for an application that goes on with fd() and dispatch()
     }
   } const running(*this);
 
@@ -168,11 +175,12 @@ void Runtime::set_keepalive(bool on) noexcept {
 }
 
 int Runtime::fd() {
-  const int set = host_->can_turn() ? host_->fd() : -ENOSYS;
+  const int set = host_->owned() && host_->can_turn() ? host_->fd() : -ENOSYS;
   if (set < 0) {
     throw_error(ENOTSUP, "get a descriptor for the loop \"" + std::string(host_->loop().name()) + "\", which has none");
   }
   deadline_.use_timerfd();
+  has_fd_ = true;
   arms_each_turn_ = false;
   due_ |= kArm;
   arm_or_report();
@@ -182,7 +190,9 @@ int Runtime::fd() {
 void Runtime::dispatch() {
   check_thread();
   refuse_forked();
-  if (!host_->can_turn()) throw_error(ENOTSUP, "dispatch a loop whose shim has no turn");
+  if (!host_->owned() || !host_->can_turn()) {
+    throw_error(ENOTSUP, "dispatch a loop that is the application's, or whose shim has no turn");
+  }
   bind_thread();
   const Pin pin(*this);
   one_turn();
@@ -216,7 +226,10 @@ std::error_code Runtime::want(Source& source, std::uint32_t interest) noexcept {
 void Runtime::unwatch(Source& source) noexcept {
   if (source.fd_ < 0) return;
   source.ready_ = Source::kGone;  // if it is queued, it stays there until it is come to
-  if (source.watch_) host_->watch_remove(std::exchange(source.watch_, nullptr));
+  if (source.watch_) {
+    if (forked()) host_->abandon();  // a removal must not reach the parent's loop
+    host_->watch_remove(std::exchange(source.watch_, nullptr));
+  }
   sources_[static_cast<std::size_t>(source.fd_)] = nullptr;
   source.fd_ = -1;
   source.wanted_ = source.set_ = 0;
@@ -259,6 +272,7 @@ void Runtime::post(Task task) {
 }
 
 void Runtime::report(std::error_code error, std::string_view what) noexcept try {
+  const Pin pin(*this);
   if (options_.on_error) {
     options_.on_error(error, what);
   } else {

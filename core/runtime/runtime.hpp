@@ -199,6 +199,7 @@ class Runtime {
   bool collecting_ = false;
   bool wake_due_ = false;
   bool running_ = false;
+  bool has_fd_ = false;  // fd() was asked for
   bool stop_ = false;
   bool keepalive_ = true;
 };

@@ -67,7 +67,8 @@ class Source {
   /// The context goes: end the watch and everything else that would call back, silently, and cut_off().
   virtual void sever() noexcept = 0;
   /// Its callback threw on a foreign loop, and the application does not handle exceptions itself.
-  virtual void on_exception(std::error_code) noexcept {}
+  /// True if it was aborted for that.
+  virtual bool on_exception(std::error_code) noexcept { return false; }
   /// Its owner has let go, and no frame is busy with it.
   virtual void on_dropped() noexcept {}
   /// The loop can't watch what it wants.

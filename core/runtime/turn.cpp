@@ -68,14 +68,13 @@ void Runtime::caught(const std::exception_ptr& exception) noexcept {
   Source* culprit = blamed_;
   std::string words = "a callback threw";
   try {
-    if (running_ && alive()) {
+    if (running_) {
       escaped_ = exception;
-      host_->stop();
+      if (alive()) host_->stop();
     } else if (options_.on_exception) {
       options_.on_exception(exception);
     } else {
-      if (culprit && culprit->runtime_) {
-        culprit->on_exception(error_of(ECONNABORTED));
+      if (culprit && culprit->runtime_ && culprit->on_exception(error_of(ECONNABORTED))) {
         words += ", its connection is aborted";
       }
       std::rethrow_exception(exception);

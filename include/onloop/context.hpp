@@ -33,8 +33,8 @@ class Runtime;
 /// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
 ///
 /// Thread: a context belongs to the thread that runs it (run, dispatch, or the foreign loop's callbacks) until run()
-/// returns or release_thread(). Any other use from another thread throws std::system_error (EPERM); for a destructor
-/// the process ends with words. Other threads use a Remote.
+/// returns or release_thread(). Any call from another thread that changes something throws std::system_error (EPERM);
+/// for a destructor the process ends with words. Other threads use a Remote.
 ///
 /// Turns: in one turn come the timers that are due, then I/O, then posted tasks. All callbacks may do anything,
 /// destroying the context included.
@@ -82,9 +82,10 @@ class Context {
   void set_keepalive(bool on);
 
   /// For an application that has a loop but no shim: a descriptor, readable whenever dispatch() has work, deadlines and
-  /// posted tasks included. Watch it for reading; the context owns it. ENOTSUP where the loop has none (native-poll).
+  /// posted tasks included. Watch it for reading; the context owns it. ENOTSUP where the loop has none (native-poll,
+  /// foreign loops), EMFILE and the like if it can have none now.
   [[nodiscard]] int fd();
-  /// Does what is due now, and does not block.
+  /// Does what is due now, and does not block. ENOTSUP for a foreign loop.
   void dispatch();
 
   /// Unbinds from the thread, so that another may run it next.

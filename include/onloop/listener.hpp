@@ -21,6 +21,7 @@ class Listener {
   [[nodiscard]] std::size_t connection_count() const noexcept;
   /// Clients wait in the kernel's backlog until resume().
   void pause();
+  /// Throws std::system_error if the loop can't watch the socket.
   void resume();
   /// Stops listening, and unlinks the file of a UNIX socket that is still its own. Accepted connections live on. The
   /// reference is invalid when this returns.

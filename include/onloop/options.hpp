@@ -46,7 +46,7 @@ struct ContextOptions {
   /// After Remote::wake(), once for any number of them.
   std::function<void()> on_wake;
   /// A later error that belongs to no connection: out of descriptors (accepting goes on by itself), a listener whose
-  /// descriptor can't be watched. Default: one line on standard error.
+  /// descriptor can't be watched. What it throws is logged and goes no further. Default: one line on standard error.
   std::function<void(std::error_code, std::string_view what)> on_error;
   /// A callback threw on a foreign loop, through whose C frames no exception may pass. Default: the connection whose
   /// callback it was is aborted with ECONNABORTED, and the reason goes to on_error. On an owned loop this is not used:

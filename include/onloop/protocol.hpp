@@ -36,7 +36,8 @@ class Protocol {
   /// The peer will send no more (a FIN); writing still works. Default: connection.close().
   virtual void on_end(Connection& connection);
   /// The connection is over; comes last and at most once, also for a connect that failed (then without on_open). No
-  /// error: both sides closed in order. The reference is valid until this returns, its descriptor is already closed.
+  /// error: an orderly end on our side; both sides closed, or the peer did not within Limits::linger, or abort() gave
+  /// none. The reference is valid until this returns, its descriptor is already closed.
   virtual void on_close(Connection& connection, std::error_code error);
 
  private:

@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <unistd.h>
 
 #include "conformance/fixtures.hpp"
@@ -94,6 +95,33 @@ TEST_P(OnContext, C84_what_the_child_does_with_its_context_does_not_disturb_the_
   bool ran = false;
   EXPECT_TRUE(remote.post([&] { ran = true; }));
   EXPECT_TRUE(until(*context, [&] { return ran; }));
+}
+
+TEST_P(OnContext, C84_a_remote_in_the_child_does_not_wake_the_parent) {
+  int wakes = 0;
+  ContextOptions options;
+  options.on_wake = [&] { ++wakes; };
+  Context context{loop(), options};
+  const Remote remote = context.remote();
+  turns(context);
+  const auto wake_in_child = [&] {
+    EXPECT_EQ(in_child([&] {
+                remote.wake();
+                remote.post([] {});
+                return true;
+              }),
+              "");
+  };
+  wake_in_child();
+  turns(context);
+  EXPECT_EQ(wakes, 0);
+  if (context.loop().ops().fd && !context.loop().foreign()) {  // here even a wake-up without a call shows
+    pollfd readable{context.fd(), POLLIN, 0};
+    wake_in_child();
+    EXPECT_EQ(::poll(&readable, 1, 0), 0) << "the child wrote to the parent's eventfd";
+  }
+  remote.wake();
+  EXPECT_TRUE(until(context, [&] { return wakes == 1; }));
 }
 
 }  // namespace onloop::conformance

@@ -152,6 +152,16 @@ TEST_P(Ops, C52_less_than_a_millisecond_is_not_rounded_down) {
   }
 }
 
+TEST_P(Ops, C52_never_early_on_a_loop_that_is_busy_meanwhile) {
+  RawGuest guest{provider()};
+  for (int round = 1; round <= 5; ++round) {
+    guest.deadline_in(3ms);
+    const std::uint64_t limit = monotonic_ns() + 10'000'000'000;
+    while (guest.deadlines < round && monotonic_ns() < limit) guest.turn(0ns);
+    EXPECT_EQ(guest.deadlines, round);
+  }
+}
+
 TEST_P(Ops, C52_less_than_a_millisecond_does_not_spin) {
   RawGuest guest{provider()};
   guest.deadline_in(20ms + 1us);

@@ -212,6 +212,18 @@ TEST_P(Connect, ShutDownBeforeItIsOpenFlushesThenEnds) {
   EXPECT_EQ(client.closes, 0) << "reading goes on";
 }
 
+// With nothing queued, no readiness to write was wanted, and the FIN never went.
+TEST_P(Connect, ShutDownBeforeItIsOpenEndsWithoutDataToo) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect(listener.address.to_string(), client).shutdown_write();
+  Peer server = listener.accept();
+  ASSERT_TRUE(run_until(context, [&] { return server.read() && server.over(); }));
+  EXPECT_TRUE(server.ended());
+  EXPECT_EQ(client.opens, 1);
+}
+
 TEST_P(Connect, PausedBeforeItIsOpenReadsNothingUntilResumed) {
   const RawListener listener("127.0.0.1:0");
   Recorder client;

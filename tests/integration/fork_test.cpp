@@ -136,6 +136,18 @@ TEST_P(Forked, WhatTheChildDoesWithItsLoopIsNotSeenByTheParents) {
   all.expect_to_work();
 }
 
+// The order in which members go: the watch before its context. Its removal once silenced the parent's.
+TEST_P(Forked, HandlesThatGoBeforeTheirContextInTheChildAreNotSeenByTheParent) {
+  Everything all(GetParam());
+  EXPECT_TRUE(in_child([&] {
+    all.watch = {};
+    all.ticking = {};
+    all.tcp_listener->close();
+    all.context.reset();
+  }));
+  all.expect_to_work();
+}
+
 TEST_P(Forked, ARemoteInTheChildIsDeafUntilAfterFork) {
   Everything all(GetParam());
   const Remote remote = all.context->remote();

@@ -46,6 +46,23 @@ TEST_P(IdleTimeout, CountsFromTheLastByteThatCame) {
   expect_timed_out(recorder);
 }
 
+// Bytes that came after the own FIN once did not count: a client that had ended its side lost a long answer.
+TEST_P(IdleTimeout, CountsWhatComesAfterTheOwnEnd) {
+  Recorder recorder;
+  auto last = Clock::now();
+  recorder.when_data = [&](Connection&, std::string_view) { last = Clock::now(); };
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(25ms));
+  line.connection.shutdown_write();
+  const auto start = Clock::now();
+  const Timer sending = context.every(8ms, [&] {
+    if (Clock::now() - start < 40ms) line.peer.send("x");
+  });
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_GE(Clock::now() - last, 25ms);
+  expect_timed_out(recorder);
+}
+
 TEST_P(IdleTimeout, CountsFromTheLastByteThatWent) {
   Recorder recorder;
   Context context{GetParam().make()};

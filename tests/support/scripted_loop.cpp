@@ -114,8 +114,8 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 void detach(onloop_loop* loop) {
   auto& self = Attachment::checked(loop);
   if (!self.watches.empty()) broken(self.script, "detaches while it still has a watch", self.watches.front()->fd);
-  self.detached = true;
   --self.script.attached;
+  self.detached = true;  // last: who attaches next on another thread may free it now
 }
 
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* context, onloop_watch** watch) {
