@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures onloop-echo side by side with other echo servers, in one interleaved run. README.md says how and why.
 
-    bench/run.py                  everything, about ten minutes; exit status 1 if a target is missed
-    bench/run.py --quick          about two minutes, for CI: throughput is reported, but only exact figures decide
+    bench/run.py                  everything, about five minutes; exit status 1 if a target is missed
+    bench/run.py --quick          about a minute, for CI: throughput is reported, but only exact figures decide
     bench/run.py --charts docs    also draws docs/throughput.svg, docs/figures.svg and the same as PNG
 """
 import argparse
