@@ -8,7 +8,5 @@ configure_package_config_file(cmake/onloop-config.cmake.in ${CMAKE_CURRENT_BINAR
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/onloop-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/onloop-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/onloop-config-version.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/onloop)
-# The file finds its prefix from where it lies, so that `cmake --install --prefix` and a moved tree work.
-file(RELATIVE_PATH ONLOOP_PREFIX_FROM_PKGCONFIG /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/onloop.pc.in ${CMAKE_CURRENT_BINARY_DIR}/onloop.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/onloop.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

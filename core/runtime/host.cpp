@@ -9,24 +9,36 @@
 
 namespace onloop::detail {
 
+std::string refusal(const onloop_ops& ops) {
+  if (ops.version >> 16 != ONLOOP_OPS_MAJOR) {
+    return "its shim has version " + std::to_string(ops.version >> 16) + " of the ops contract, this library has " +
+           std::to_string(ONLOOP_OPS_MAJOR);
+  }
+  if (ops.struct_size < offsetof(onloop_ops, deadline_set))
+    return "its shim's table is too short for the required slots";
+  if (!ops.name || !ops.attach || !ops.detach || !ops.watch_add || !ops.watch_set || !ops.watch_remove) {
+    return "its shim lacks a required slot or a name";
+  }
+  return {};
+}
+
 Host::Host(const Loop& loop, const onloop_guest& guest) : loop_(loop) {
   const onloop_ops& given = loop.ops();
-  const std::string name = given.name ? given.name : "(unnamed)";
-  const std::string what = "attach to the loop \"" + name + "\": ";
-  if (given.version >> 16 != ONLOOP_OPS_MAJOR) {
-    throw_error(EPROTO, what + "its shim has version " + std::to_string(given.version >> 16) +
-                            " of the ops contract, this library has " + std::to_string(ONLOOP_OPS_MAJOR));
-  }
-  if (given.struct_size < offsetof(onloop_ops, deadline_set)) {
-    throw_error(EPROTO, what + "its shim's table is too short for the required slots");
+  if (const std::string reason = refusal(given); !reason.empty()) {
+    throw_error(EPROTO, "attach to the loop \"" + std::string(given.name ? given.name : "(unnamed)") + "\": " + reason);
   }
   std::memcpy(&ops_, &given, std::min<std::size_t>(given.struct_size, sizeof ops_));
-  if (!ops_.name || !ops_.attach || !ops_.detach || !ops_.watch_add || !ops_.watch_set || !ops_.watch_remove) {
-    throw_error(EPROTO, what + "its shim lacks a required slot or a name");
-  }
+  const std::string what = "attach to the loop \"" + std::string(ops_.name) + "\"";
   if (const int error = ops_.attach(&guest, loop.foreign(), &attached_); error < 0) {
     attached_ = nullptr;
-    throw_error(error, "attach to the loop \"" + name + "\"");
+    throw_error(error, what);
+  }
+  if (const auto priority = loop.priority()) {
+    const int error = ops_.priority_set ? ops_.priority_set(attached_, *priority) : -ENOSYS;
+    if (error < 0) {
+      detach();
+      throw_error(error == -ENOSYS ? ENOTSUP : error, what + " with priority " + std::to_string(*priority));
+    }
   }
 }
 

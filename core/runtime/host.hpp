@@ -4,8 +4,12 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <string>
 
 namespace onloop::detail {
+
+/// Why a shim's table can't be used; empty if it can.
+[[nodiscard]] std::string refusal(const onloop_ops& ops);
 
 /// The loop that a context is attached to, through its ops. Checks the table once; absent slots are null here.
 class Host {

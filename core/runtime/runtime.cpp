@@ -19,7 +19,9 @@ constexpr const char* kWrongThread =
 Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
     : facade_(facade),
       options_(std::move(options)),
-      host_(std::make_unique<Host>(loop, guest())),
+      host_(make_host(loop)),
+      outer_(make_outer(loop, *host_)),
+      driver_(outer_ ? &outer_->host() : host_.get()),
       process_(getpid()),
       mailbox_(std::make_shared<Mailbox>()),
       waker_(*this),
@@ -27,6 +29,23 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
   deadline_.queued_ = true;
   if (options_.around) due_ |= kAround;
   watch(waker_, mailbox_->fd(), ONLOOP_READ, "watch the eventfd that wakes the loop");
+  try {
+    if (outer_) deadline_.use_timerfd();
+  } catch (...) {
+    unwatch(waker_);
+    throw;
+  }
+}
+
+std::unique_ptr<Host> Runtime::make_host(const Loop& loop) {
+  return std::make_unique<Host>(loop.hosting() == Hosting::aggregate ? native() : loop, guest());
+}
+
+std::unique_ptr<Outer> Runtime::make_outer(const Loop& loop, Host& set) {
+  if (loop.hosting() == Hosting::direct) return nullptr;
+  const int fd = set.fd();
+  if (fd < 0) throw_error(ENOTSUP, "be hosted by one descriptor, where the native loop has none");
+  return std::make_unique<Outer>(loop, outer_guest(), fd);
 }
 
 onloop_guest Runtime::guest() noexcept {
@@ -37,11 +56,17 @@ onloop_guest Runtime::guest() noexcept {
           .on_deadline = &Runtime::on_deadline};
 }
 
+onloop_guest Runtime::outer_guest() noexcept {
+  onloop_guest guest = this->guest();
+  guest.on_ready = &Runtime::on_set_ready;
+  return guest;
+}
+
 void Runtime::shutdown() noexcept {
   check_thread_or_die();
   if (forked()) {
     release_thread();  // of the parent, perhaps not the one that forked
-    host_->abandon();
+    abandon();
   }
 
   if (tenant) tenant->sever();
@@ -62,6 +87,7 @@ void Runtime::shutdown() noexcept {
   ready_end_ = &ready_head_;
   clear_blame();
   due_ |= kLeave;
+  outer_.reset();
   host_.reset();
   mailbox_->close();
   const std::deque<Task> dropped = std::move(tasks_);  // destroyed by this frame, when nothing can be posted any more
@@ -72,6 +98,11 @@ bool Runtime::forked() const noexcept {
   return getpid() != process_;
 }
 
+void Runtime::abandon() noexcept {
+  host_->abandon();
+  if (outer_) outer_->host().abandon();
+}
+
 void Runtime::refuse_forked() const {
   if (forked()) throw_error(EPERM, "use a context in a forked child: call after_fork() first");
 }
@@ -79,7 +110,7 @@ void Runtime::refuse_forked() const {
 void Runtime::after_fork(const Loop& loop) {
   if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
   release_thread();
-  host_->abandon();
+  abandon();
   deadline_.close();
   for (Source* source : sources_) {
     if (source && source->watch_) host_->watch_remove(std::exchange(source->watch_, nullptr));
@@ -88,7 +119,8 @@ void Runtime::after_fork(const Loop& loop) {
   mailbox_->renew();
   waker_.fd_ = mailbox_->fd();
 
-  auto next = std::make_unique<Host>(loop, guest());
+  std::unique_ptr<Host> next = make_host(loop);
+  std::unique_ptr<Outer> next_outer = make_outer(loop, *next);
   if (sources_.size() <= static_cast<std::size_t>(waker_.fd_))
     sources_.resize(static_cast<std::size_t>(waker_.fd_) + 1);
   sources_[static_cast<std::size_t>(waker_.fd_)] = &waker_;
@@ -103,11 +135,13 @@ void Runtime::after_fork(const Loop& loop) {
     }
     source->set_ = source->wanted_;
   }
+  outer_ = std::move(next_outer);
   host_ = std::move(next);
-  if (!keepalive_) host_->keepalive(false);
-  if (has_fd_) deadline_.use_timerfd();
+  driver_ = outer_ ? &outer_->host() : host_.get();
+  if (!keepalive_) driver_->keepalive(false);
+  if (has_fd_ || outer_) deadline_.use_timerfd();
   process_ = getpid();
-  if (running_ && !host_->can_turn()) due_ |= kLeave;
+  if (running_ && !driver_->can_turn()) due_ |= kLeave;
   due_ |= kArm;
   arm_or_report();
 }
@@ -127,9 +161,10 @@ void Runtime::check_thread_or_die() const noexcept {
 void Runtime::run() {
   check_thread();
   refuse_forked();
-  if (!host_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
+  if (!driver_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   if (running_) throw_error(EBUSY, "run a context that is running already");
-  if (!host_->can_turn() && !host_->can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
+  if (!driver_->can_turn() && !driver_->can_run())
+    throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
 
   const Pin pin(*this);
   struct Running {
@@ -149,14 +184,14 @@ void Runtime::run() {
     }
   } const running(*this);
 
-  if (host_->can_turn()) {
+  if (driver_->can_turn()) {
     arms_each_turn_ = !deadline_.uses_timerfd();
     turns();
     return;
   }
   if (due_ & kLeave) return;
   arm_or_report();
-  const int error = host_->run();
+  const int error = driver_->run();
   if (escaped_) std::rethrow_exception(std::exchange(escaped_, nullptr));
   if (error < 0) throw_error(error, "run the loop");
 }
@@ -164,20 +199,21 @@ void Runtime::run() {
 void Runtime::stop() noexcept {
   stop_ = true;
   due_ |= kLeave;
-  if (running_ && !host_->can_turn()) host_->stop();
+  if (running_ && !driver_->can_turn()) driver_->stop();
 }
 
 void Runtime::set_keepalive(bool on) noexcept {
   keepalive_ = on;
   due_ = static_cast<std::uint8_t>(stop_ || !on ? due_ | kLeave : due_ & ~kLeave);
-  host_->keepalive(on);
-  if (!on && running_ && !host_->can_turn()) host_->stop();
+  driver_->keepalive(on);
+  if (!on && running_ && !driver_->can_turn()) driver_->stop();
 }
 
 int Runtime::fd() {
-  const int set = host_->owned() && host_->can_turn() ? host_->fd() : -ENOSYS;
+  const int set = driver_->owned() && driver_->can_turn() ? driver_->fd() : -ENOSYS;
   if (set < 0) {
-    throw_error(ENOTSUP, "get a descriptor for the loop \"" + std::string(host_->loop().name()) + "\", which has none");
+    throw_error(ENOTSUP,
+                "get a descriptor for the loop \"" + std::string(driver_->loop().name()) + "\", which has none");
   }
   deadline_.use_timerfd();
   has_fd_ = true;
@@ -190,7 +226,7 @@ int Runtime::fd() {
 void Runtime::dispatch() {
   check_thread();
   refuse_forked();
-  if (!host_->owned() || !host_->can_turn()) {
+  if (!driver_->owned() || !driver_->can_turn()) {
     throw_error(ENOTSUP, "dispatch a loop that is the application's, or whose shim has no turn");
   }
   bind_thread();

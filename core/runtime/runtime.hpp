@@ -11,6 +11,7 @@
 #include "core/runtime/deadline.hpp"
 #include "core/runtime/host.hpp"
 #include "core/runtime/mailbox.hpp"
+#include "core/runtime/outer.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/thread_id.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -60,7 +61,7 @@ class Runtime {
   [[nodiscard]] bool alive() const noexcept { return host_ != nullptr; }
   [[nodiscard]] Context& facade() noexcept { return facade_; }
   [[nodiscard]] const ContextOptions& options() const noexcept { return options_; }
-  [[nodiscard]] const Loop& loop() const noexcept { return host_->loop(); }
+  [[nodiscard]] const Loop& loop() const noexcept { return driver_->loop(); }
   [[nodiscard]] bool forked() const noexcept;
   void after_fork(const Loop& loop);
 
@@ -121,6 +122,9 @@ class Runtime {
     if (--references_ == 0) delete this;
   }
   [[nodiscard]] onloop_guest guest() noexcept;
+  [[nodiscard]] onloop_guest outer_guest() noexcept;
+  [[nodiscard]] std::unique_ptr<Host> make_host(const Loop& loop);
+  [[nodiscard]] std::unique_ptr<Outer> make_outer(const Loop& loop, Host& set);
   [[nodiscard]] bool other_thread() const noexcept {
     const ThreadId owner = owner_.load(std::memory_order_relaxed);
     return owner && owner != this_thread();
@@ -128,12 +132,15 @@ class Runtime {
   void bind_thread() noexcept { owner_.store(this_thread(), std::memory_order_relaxed); }
   [[gnu::noinline]] void refuse_other_thread() const;  // unless it is bound to none
   void refuse_forked() const;
+  void abandon() noexcept;
 
   // up-calls
   static void on_ready(void* source, std::uint32_t readiness);
   static void on_deadline(void* runtime);
+  static void on_set_ready(void* runtime, std::uint32_t readiness);
   [[gnu::noinline]] void on_ready_slow(Source& source, std::uint32_t readiness) noexcept;
   void collect(Source& source, std::uint32_t readiness) noexcept;
+  void enter_upcall() noexcept;
   [[gnu::noinline]] void serve_upcall() noexcept;
   [[gnu::noinline]] void deadline_fired() noexcept;
   void caught(const std::exception_ptr& exception) noexcept;
@@ -149,9 +156,13 @@ class Runtime {
   void serve();
   [[gnu::noinline]] void serve_due();
   [[gnu::noinline]] void serve_around();
+  void serve_within_budget();
+  void serve_batch_within_budget();
   void serve_sources();
   [[gnu::noinline]] void serve_timers();
   void serve_ready();
+  void serve_ready_until(std::uint64_t end);
+  void serve_next(Source& source);
   [[gnu::noinline]] void serve_deferred();
   [[gnu::noinline]] void serve_tasks();
   void deliver(Source& source, std::uint32_t readiness);
@@ -170,7 +181,9 @@ class Runtime {
   ContextOptions options_;
   unsigned references_ = 1;
   std::atomic<ThreadId> owner_{nullptr};  // null: not bound
-  std::unique_ptr<Host> host_;
+  std::unique_ptr<Host> host_;    // watches the sources: the loop itself, or a native set under aggregate hosting
+  std::unique_ptr<Outer> outer_;  // then this is the loop, which watches the set
+  Host* driver_;                  // the loop that is run: host_ or outer_'s
   pid_t process_;
   std::vector<Source*> sources_;  // by descriptor
   TimerHeap timers_;

@@ -8,6 +8,27 @@
 #include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {
+namespace {
+
+/// How long a turn serves sources where an application waits. Half a frame at 60 Hz; a batch of short messages takes a
+/// tenth of it.
+constexpr std::uint64_t kBudget = 8'000'000;
+
+}  // namespace
+
+/// Up-calls come from a loop that this context drives, and only collect.
+class Runtime::Collecting {
+ public:
+  explicit Collecting(Runtime& runtime) noexcept
+      : runtime_(runtime), outer_(std::exchange(runtime.collecting_, true)) {}
+  Collecting(const Collecting&) = delete;
+  Collecting& operator=(const Collecting&) = delete;
+  ~Collecting() { runtime_.collecting_ = outer_; }
+
+ private:
+  Runtime& runtime_;
+  const bool outer_;
+};
 
 // ---- up-calls: entered from C, left without an exception ----
 
@@ -46,17 +67,33 @@ void Runtime::on_deadline(void* context) {
   if (!runtime.collecting_) runtime.serve_upcall();
 }
 
+/// Under aggregate hosting: one turn of the native set, which only collects; in it come its deadline and its waker,
+/// too.
+void Runtime::on_set_ready(void* context, std::uint32_t) {
+  Runtime& runtime = *static_cast<Runtime*>(context);
+  if (!runtime.collecting_) runtime.enter_upcall();
+  {
+    const Collecting collecting(runtime);
+    if (const int error = runtime.host_->turn(0); error < 0) runtime.report(error_of(error), "wait on the native set");
+  }
+  if (!runtime.collecting_) runtime.serve_upcall();
+}
+
 void Runtime::deadline_fired() noexcept {
   deadline_.fired();
   due_ |= kTimers | kArm;
 }
 
-void Runtime::serve_upcall() noexcept {
-  const Pin pin(*this);
+void Runtime::enter_upcall() noexcept {
   if (other_thread()) die("a loop calls its context from another thread than before; release_thread() first");
   bind_thread();
+}
+
+void Runtime::serve_upcall() noexcept {
+  const Pin pin(*this);
+  enter_upcall();
   try {
-    serve();
+    serve_within_budget();
   } catch (...) {
     caught(std::current_exception());
   }
@@ -70,7 +107,7 @@ void Runtime::caught(const std::exception_ptr& exception) noexcept {
   try {
     if (running_) {
       escaped_ = exception;
-      if (alive()) host_->stop();
+      if (alive()) driver_->stop();
     } else if (options_.on_exception) {
       options_.on_exception(exception);
     } else {
@@ -89,24 +126,9 @@ void Runtime::caught(const std::exception_ptr& exception) noexcept {
 
 // ---- a turn ----
 
-/// Up-calls come from a loop that this context drives, and only collect.
-class Runtime::Collecting {
- public:
-  explicit Collecting(Runtime& runtime) noexcept
-      : runtime_(runtime), outer_(std::exchange(runtime.collecting_, true)) {}
-  Collecting(const Collecting&) = delete;
-  Collecting& operator=(const Collecting&) = delete;
-  ~Collecting() { runtime_.collecting_ = outer_; }
-
- private:
-  Runtime& runtime_;
-  const bool outer_;
-};
-
 inline void Runtime::turn(std::int64_t max_wait_ns) {
-  const int error = host_->turn(max_wait_ns);
+  const int error = driver_->turn(max_wait_ns);
   if (error < 0) turn_failed(error);
-  serve();
 }
 
 void Runtime::turn_failed(int error) {
@@ -122,6 +144,7 @@ void Runtime::turns() try {
       arm_or_report();
     }
     turn(-1);
+    serve();
   }
 } catch (...) {
   clear_blame();  // the caller of run() gets the exception
@@ -133,6 +156,7 @@ void Runtime::one_turn() try {
   const Collecting collecting(*this);
   arm_or_report();
   turn(0);
+  serve_within_budget();
 } catch (...) {
   clear_blame();
   due_ |= kArm;
@@ -153,10 +177,22 @@ inline void Runtime::serve() {
 
 void Runtime::serve_around() {
   if (!ready_head_ && !(due_ & kTimers)) return;
-  options_.around([this] {
-    if (due_ & kTimers) serve_timers();
-    serve_sources();
-  });
+  options_.around([this] { serve_batch_within_budget(); });
+}
+
+/// Where the loop is the application's, a turn ends after a while, so that it gets to what is its own.
+void Runtime::serve_within_budget() {
+  if (due_ & kAround) {
+    serve_around();
+  } else {
+    serve_batch_within_budget();
+  }
+}
+
+void Runtime::serve_batch_within_budget() {
+  if (due_ & kTimers) serve_timers();
+  serve_ready_until(now_ns() + kBudget);
+  if (due_ & (kDeferred | kTasks)) serve_due();
 }
 
 /// What an exception leaves behind is served in the next turn.
@@ -181,12 +217,23 @@ void Runtime::serve_timers() {
   }
 }
 
+inline void Runtime::serve_next(Source& source) {
+  ready_head_ = source.next_ready_;
+  if (!ready_head_) ready_end_ = &ready_head_;
+  source.queued_ = false;
+  deliver(source, source.ready_);
+}
+
 inline void Runtime::serve_ready() {
-  while (Source* source = ready_head_) {
-    ready_head_ = source->next_ready_;
-    if (!ready_head_) ready_end_ = &ready_head_;
-    source->queued_ = false;
-    deliver(*source, source->ready_);
+  while (Source* source = ready_head_) serve_next(*source);
+}
+
+/// What is left then stays in the list, and makes the next turn due at once.
+void Runtime::serve_ready_until(std::uint64_t end) {
+  constexpr unsigned kEach = 4;  // looks at the clock after so many
+  for (unsigned served = 1; Source* source = ready_head_; ++served) {
+    serve_next(*source);
+    if (served % kEach == 0 && now_ns() >= end) break;
   }
 }
 

@@ -1,27 +1,62 @@
 #pragma once
 #include <onloop/loop_ops.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace onloop {
 
-/// Names a loop to run on. A value that owns nothing and does nothing: a Context attaches to the loop, and makes it
-/// first if no foreign one is given. The ops table must live for the rest of the process; a foreign loop must outlive
-/// the contexts on it. Any thread.
+/// How a context is hosted on a loop.
+enum class Hosting {
+  direct,     ///< the loop watches each descriptor
+  aggregate,  ///< the context keeps a native set of its own, and the loop watches that one descriptor
+};
+
+/// Names a loop to run on, and how to be hosted on it. A value that owns nothing and does nothing: a Context attaches
+/// to the loop, and makes it first if no foreign one is given. The ops table must live for the rest of the process; a
+/// foreign loop must outlive the contexts on it. Any thread.
 class Loop {
  public:
   /// A loop reached through `ops`: the application's own if `foreign` is given, else one that the shim makes and owns.
-  explicit Loop(const onloop_ops& ops, void* foreign = nullptr) noexcept : ops_(&ops), foreign_(foreign) {}
+  /// Hosting is aggregate on a foreign loop, direct on an owned one.
+  Loop(const onloop_ops& ops, void* foreign = nullptr) noexcept  // NOLINT: a table is a loop, where a loop is asked for
+      : ops_(&ops), foreign_(foreign), hosting_(foreign ? Hosting::aggregate : Hosting::direct) {}
+
+  /// The same loop, where each descriptor of the context is registered with it. What that costs is the host's affair;
+  /// its order of events is the host's, too.
+  [[nodiscard]] Loop direct() const noexcept { return with(Hosting::direct); }
+  /// The same loop, where all descriptors are in an epoll set of the context's own, whose one descriptor the loop
+  /// watches. Behaves the same on every loop, and costs the host the same whatever the number of connections.
+  [[nodiscard]] Loop aggregate() const noexcept { return with(Hosting::aggregate); }
+  /// The same loop, at another priority, in the host's own terms: GLib's (lower is sooner), sd-event's (likewise),
+  /// libevent's (likewise, from 0 to event_base_get_npriorities() - 1). A loop without priorities refuses it when the
+  /// context attaches (ENOTSUP).
+  [[nodiscard]] Loop priority(int priority) const noexcept {
+    Loop changed = *this;
+    changed.priority_ = priority;
+    return changed;
+  }
 
   [[nodiscard]] std::string_view name() const noexcept { return ops_->name; }
+  [[nodiscard]] Hosting hosting() const noexcept { return hosting_; }
+  /// None: the shim's default.
+  [[nodiscard]] std::optional<int> priority() const noexcept { return priority_; }
   [[nodiscard]] const onloop_ops& ops() const noexcept { return *ops_; }
   [[nodiscard]] void* foreign() const noexcept { return foreign_; }
 
  private:
+  [[nodiscard]] Loop with(Hosting hosting) const noexcept {
+    Loop changed = *this;
+    changed.hosting_ = hosting;
+    return changed;
+  }
+
   const onloop_ops* ops_;
   void* foreign_;
+  Hosting hosting_;
+  std::optional<int> priority_;
 };
 
 /// The best native loop of this system: on Linux the one on epoll, named "native".
@@ -32,13 +67,18 @@ class Loop {
 
 struct LoopInfo {
   std::string name;         ///< what loop_by_name takes
-  std::string description;  ///< one line for people
+  bool available = false;   ///< whether loop_by_name gives it
+  std::string description;  ///< one line for people: what it is, where its shim is, or why it can't be had
 };
 
-/// The loops that loop_by_name knows here.
+/// The loops that there are: the native ones; those whose shim is linked to this program; those whose shim,
+/// libonloop-NAME.so, lies in the directory that onloop is installed to; and those of onloop's own shims that are not
+/// installed. Loads what it lists.
 [[nodiscard]] std::vector<LoopInfo> available_loops();
 
-/// The loop of that name, owned. Throws std::system_error (EINVAL) that says which names there are.
+/// The loop of that name, owned; under aggregate hosting if it is not a native one. Its shim is loaded from the
+/// directory that onloop is installed to, if it is not linked to the program, and never unloaded. Throws
+/// std::system_error that says which names there are (EINVAL), or which file can't be used and why (ENOENT, EPROTO).
 [[nodiscard]] Loop loop_by_name(std::string_view name);
 
 }  // namespace onloop

@@ -89,6 +89,10 @@ typedef struct onloop_ops {
   int (*fd)(onloop_loop* loop);
 } onloop_ops;
 
+/* A shim that can be loaded at run time is a shared library libonloop-NAME.so that defines its table under the name
+ * onloop_shim_NAME, as `const onloop_ops ONLOOP_SHIM(NAME) = {...}` with C linkage; a '-' in NAME is a '_' there. */
+#define ONLOOP_SHIM(name) onloop_shim_##name
+
 #ifdef __cplusplus
 }
 #endif

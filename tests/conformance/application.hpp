@@ -60,8 +60,8 @@ class ByDescriptor : public PlainApplication {
 /// The scripted loop as the application's own.
 class ScriptedApplication : public PlainApplication {
  public:
-  explicit ScriptedApplication(void (*set)(test::Script&)) { set(script_); }
-  Loop loop() override { return script_.foreign(); }
+  ScriptedApplication(Hosting hosting, void (*set)(test::Script&)) : hosting_(hosting) { set(script_); }
+  Loop loop() override { return hosted(script_.foreign(), hosting_); }
   void iterate(Context*, std::chrono::nanoseconds max_wait) override {
     script_.run_once(busy() ? 0ns : max_wait);
     serve_application();
@@ -70,26 +70,29 @@ class ScriptedApplication : public PlainApplication {
   bool kept_alive() override { return script_.kept_alive(); }
 
  private:
+  Hosting hosting_;
   test::Script script_;
 };
 
 /// The scripted loop, owned.
 class Scripted : public Provider {
  public:
-  explicit Scripted(void (*set)(test::Script&)) { set(script_); }
-  Loop loop() override { return script_.loop(); }
+  Scripted(Hosting hosting, void (*set)(test::Script&)) : hosting_(hosting) { set(script_); }
+  Loop loop() override { return hosted(script_.loop(), hosting_); }
 
  private:
+  Hosting hosting_;
   test::Script script_;
 };
 
 /// An owned loop that needs nothing around it.
 class Owned : public Provider {
  public:
-  explicit Owned(Loop (*make)() noexcept) : make_(make) {}
-  Loop loop() override { return make_(); }
+  Owned(Hosting hosting, Loop (*make)() noexcept) : hosting_(hosting), make_(make) {}
+  Loop loop() override { return hosted(make_(), hosting_); }
 
  private:
+  Hosting hosting_;
   Loop (*make_)() noexcept;
 };
 

@@ -47,6 +47,24 @@ TEST_P(OnContext, C69_a_busy_guest_does_not_starve_the_applications_timers_and_d
   EXPECT_GE(of_descriptor, 50);
 }
 
+TEST_P(OnContext, C69_a_busy_guest_does_not_starve_sources_of_lower_priority) {
+  const Pair pair = socket_pair();
+  Context context{loop()};
+  int busy = 0;
+  const Watch watch = context.watch(pair.near.get(), Interest::write, [&](Interest) { ++busy; });  // always ready
+  for (int level = 0; level < provider().idle_levels(); ++level) {
+    int calls = 0;
+    provider().call_when_idle(level, [&] { ++calls; });
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (calls < 10 && std::chrono::steady_clock::now() < end) provider().iterate(&context, 0ns);
+    provider().call_when_idle(level, {});
+    EXPECT_GE(calls, 10) << "level " << level;
+  }
+  const int before = busy;
+  for (int i = 0; i < 100; ++i) provider().iterate(&context, 0ns);
+  EXPECT_GT(busy, before);
+}
+
 TEST_P(OnContext, C70_a_busy_application_does_not_starve_the_guest) {
   const Pair pair = socket_pair();
   const Pair application = socket_pair();

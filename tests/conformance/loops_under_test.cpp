@@ -26,68 +26,89 @@ void misbehave(Script& script) {
 
 // Against the bare ops only what every shim has to do is asked: no spurious call, no early deadline.
 const std::vector<ProviderCase> kOps{
-    make_case<Owned>("native", &native),
-    make_case<Owned>("native_poll", &native_poll),
+    make_case<Owned>("native", Hosting::direct, &native),
+    make_case<Owned>("native_poll", Hosting::direct, &native_poll),
     make_case<Scripted>(
-        "scripted_shuffled", +[](Script& script) { script.seed = 21; }),
+        "scripted_shuffled", Hosting::direct, +[](Script& script) { script.seed = 21; }),
     make_case<Scripted>(
-        "scripted_in_order", +[](Script& script) { script.shuffle = false; }),
+        "scripted_in_order", Hosting::direct, +[](Script& script) { script.shuffle = false; }),
     make_case<Scripted>(
-        "scripted_one_at_a_time",
+        "scripted_one_at_a_time", Hosting::direct,
         +[](Script& script) {
           script.seed = 22;
           script.batch = 1;
           script.late_deadlines = true;
         }),
     make_case<Scripted>(
-        "scripted_run_and_stop",
+        "scripted_run_and_stop", Hosting::direct,
         +[](Script& script) {
           script.seed = 23;
           script.with_turn_slot = false;
         }),
     make_case<ScriptedApplication>(
-        "scripted_foreign", +[](Script& script) { script.seed = 24; }),
+        "scripted_foreign", Hosting::direct, +[](Script& script) { script.seed = 24; }),
 };
 
 const std::vector<ProviderCase> kContexts{
-    make_case<Owned>("native", &native),
+    make_case<Owned>("native", Hosting::direct, &native),
     make_case<ByDescriptor>("native_by_descriptor", &native),
-    make_case<Owned>("native_poll", &native_poll),
+    make_case<Owned>("native_poll", Hosting::direct, &native_poll),
     make_case<Scripted>(
-        "scripted_shuffled", +[](Script& script) { script.seed = 31; }),
+        "scripted_shuffled", Hosting::direct, +[](Script& script) { script.seed = 31; }),
     make_case<Scripted>(
-        "scripted_misbehaving",
+        "scripted_misbehaving", Hosting::direct,
         +[](Script& script) {
           script.seed = 32;
           misbehave(script);
         }),
     make_case<Scripted>(
-        "scripted_one_at_a_time",
+        "scripted_one_at_a_time", Hosting::direct,
         +[](Script& script) {
           script.seed = 33;
           script.batch = 1;
           misbehave(script);
         }),
     make_case<Scripted>(
-        "scripted_without_deadlines",
+        "scripted_without_deadlines", Hosting::direct,
         +[](Script& script) {
           script.seed = 34;
           script.with_deadline_slot = script.with_keepalive_slot = false;
           misbehave(script);
         }),
     make_case<Scripted>(
-        "scripted_run_and_stop",
+        "scripted_run_and_stop", Hosting::direct,
         +[](Script& script) {
           script.seed = 35;
           script.with_turn_slot = false;
           misbehave(script);
         }),
     make_case<ScriptedApplication>(
-        "scripted_foreign", +[](Script& script) { script.seed = 36; }),
+        "scripted_foreign", Hosting::direct, +[](Script& script) { script.seed = 36; }),
     make_case<ScriptedApplication>(
-        "scripted_foreign_misbehaving",
+        "scripted_foreign_misbehaving", Hosting::direct,
         +[](Script& script) {
           script.seed = 37;
+          misbehave(script);
+        }),
+    make_case<Owned>("native_aggregate", Hosting::aggregate, &native),
+    make_case<Owned>("native_poll_aggregate", Hosting::aggregate, &native_poll),
+    make_case<Scripted>(
+        "scripted_aggregate", Hosting::aggregate,
+        +[](Script& script) {
+          script.seed = 38;
+          misbehave(script);
+        }),
+    make_case<Scripted>(
+        "scripted_run_and_stop_aggregate", Hosting::aggregate,
+        +[](Script& script) {
+          script.seed = 39;
+          script.with_turn_slot = false;
+          misbehave(script);
+        }),
+    make_case<ScriptedApplication>(
+        "scripted_foreign_aggregate", Hosting::aggregate,
+        +[](Script& script) {
+          script.seed = 40;
           misbehave(script);
         }),
 };

@@ -20,6 +20,9 @@ void Provider::call_from_application(std::function<void()>) {
 void Provider::watch_from_application(int, std::function<void()>) {
   throw std::logic_error("this provider has no application beside the guest");
 }
+void Provider::call_when_idle(int, std::function<void()>) {
+  throw std::logic_error("this provider's host has no idle sources");
+}
 
 std::string Provider::exception(std::string_view number) {
   const bool of_an_application =

@@ -47,13 +47,19 @@ class Provider {
   virtual void call_from_application(std::function<void()> callback);
   /// Calls `callback` from the application's own watch whenever `fd` is readable, until `fd` is -1.
   virtual void watch_from_application(int fd, std::function<void()> callback);
+  /// How many kinds of sources the host has that are served after those of the default priority: redrawing, idle.
+  [[nodiscard]] virtual int idle_levels() { return 0; }
+  /// Calls `callback` from such a source, which is always ready, until `callback` is empty. Levels count from 0.
+  virtual void call_when_idle(int level, std::function<void()> callback);
   /// How many handles, sources or events the host holds, the application's included; 0 where it can't be asked.
   [[nodiscard]] virtual int host_objects() { return 0; }
   /// Whether the host's run call would go on now because of the guest; only for hosts that have keepalive.
   [[nodiscard]] virtual bool kept_alive() { return true; }
 
   /// Whether a turn is a whole batch: timers, then I/O, then tasks. Not so under direct hosting in a foreign loop.
-  [[nodiscard]] virtual bool whole_batches() { return !loop().foreign() && loop().ops().turn; }
+  [[nodiscard]] virtual bool whole_batches() {
+    return loop().hosting() == Hosting::aggregate || (!loop().foreign() && loop().ops().turn);
+  }
 
   /// Why a case of CONFORMANCE.md ("65", "87a") is not for this provider; empty if it is. It is listed at the end.
   [[nodiscard]] virtual std::string exception(std::string_view case_number);
@@ -66,6 +72,10 @@ struct ProviderCase {
 inline void PrintTo(const ProviderCase& provider, std::ostream* out) {
   *out << provider.name;
 }  // NOLINT: gtest's name
+
+[[nodiscard]] inline Loop hosted(const Loop& loop, Hosting hosting) {
+  return hosting == Hosting::aggregate ? loop.aggregate() : loop.direct();
+}
 
 template <class P, class... A>
 ProviderCase make_case(std::string name, A... arguments) {

@@ -67,7 +67,7 @@ struct Script {
 
   /// A loop that is made and owned by the shim.
   [[nodiscard]] Loop loop();
-  /// This object as the application's own loop, driven by run_once.
+  /// This object as the application's own loop, driven by run_once; direct hosting.
   [[nodiscard]] Loop foreign();
   /// The application's side: one iteration for all that is attached to foreign(). Negative: no limit. May be nested.
   void run_once(std::chrono::nanoseconds max_wait);

@@ -1,0 +1,148 @@
+// Loops by name: the native ones, shims that are linked to the program, and shims that are loaded.
+//
+// A shim's table is looked for among the program's own symbols first. Else libonloop-NAME.so is loaded from the
+// directory that this code was installed to, and from nowhere else: not from the current directory, nor by a search
+// path. It is never unloaded, since a host may still call back into it (uv_close does).
+
+#include <dlfcn.h>
+#include <link.h>
+#include <unistd.h>
+#include <onloop/loop.hpp>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string>
+
+#include "core/runtime/error.hpp"
+#include "core/runtime/host.hpp"
+
+namespace onloop {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::throw_error;
+
+struct Known {
+  const char* name;
+  const char* description;
+};
+constexpr std::array<Known, 4> kOwnShims{{{"libevent", "an event_base of libevent"},
+                                          {"libuv", "a uv_loop_t of libuv"},
+                                          {"glib", "a GMainContext of GLib"},
+                                          {"sdevent", "an sd_event loop of libsystemd"}}};
+
+constexpr std::string_view kPrefix = "libonloop-";
+constexpr std::string_view kSuffix = ".so";
+
+bool valid(std::string_view name) {
+  constexpr std::size_t kLongest = 32;
+  const auto good = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  return !name.empty() && name.size() <= kLongest && std::all_of(name.begin(), name.end(), good);
+}
+
+/// Where libonloop lies, if it is a shared library; else the library directory of the installation that the program is
+/// in, or, for a program elsewhere, the one that onloop was built for.
+fs::path library_directory() {
+  static const char here = 0;
+  Dl_info info{};
+  link_map* map = nullptr;
+  if (dladdr1(&here, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) != 0 && map && map->l_name[0] == '/') {
+    return fs::path(map->l_name).parent_path();
+  }
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  const fs::path beside = program.parent_path().parent_path() / ONLOOP_LIBDIR;
+  return !error && fs::is_directory(beside, error) ? beside : fs::path(ONLOOP_FULL_LIBDIR);
+}
+
+fs::path file_for(std::string_view name) {
+  return library_directory() / (std::string(kPrefix) + std::string(name) + std::string(kSuffix));
+}
+
+std::string symbol_for(std::string_view name) {
+  std::string symbol = "onloop_shim_" + std::string(name);
+  std::replace(symbol.begin(), symbol.end(), '-', '_');
+  return symbol;
+}
+
+const onloop_ops* linked(std::string_view name) {
+  return static_cast<const onloop_ops*>(dlsym(RTLD_DEFAULT, symbol_for(name).c_str()));
+}
+
+/// Throws where it can't be used.
+const onloop_ops& load(std::string_view name, const fs::path& file) {
+  const std::string what = "load the loop \"" + std::string(name) + "\" from " + file.string();
+  if (std::error_code error; !fs::exists(file, error)) {
+    throw_error(ENOENT, what);
+  }
+  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!library) throw_error(ENOEXEC, what + ": " + dlerror());
+  const std::string symbol = symbol_for(name);
+  const auto* ops = static_cast<const onloop_ops*>(dlsym(library, symbol.c_str()));
+  if (!ops) throw_error(EPROTO, what + ": it is no shim for onloop: it has no symbol " + symbol);
+  if (const std::string reason = detail::refusal(*ops); !reason.empty()) throw_error(EPROTO, what + ": " + reason);
+  return *ops;
+}
+
+std::vector<Loop> native_loops() {
+  return {native(), native_poll()};
+}
+
+LoopInfo info_of(const std::string& name, const std::string& about) {
+  const std::string begin = about.empty() ? "" : about + "; ";
+  if (const onloop_ops* ops = linked(name)) {
+    const std::string reason = detail::refusal(*ops);
+    return {name, reason.empty(), begin + (reason.empty() ? "linked to this program" : reason)};
+  }
+  const fs::path file = file_for(name);
+  try {
+    static_cast<void>(load(name, file));
+    return {name, true, begin + "loaded from " + file.string()};
+  } catch (const std::system_error& error) {
+    return {name, false, begin + "not available: " + error.what()};
+  }
+}
+
+}  // namespace
+
+std::vector<LoopInfo> available_loops() {
+  std::vector<LoopInfo> loops{{"native", true, "onloop's own loop on epoll(7)"},
+                              {"native-poll", true, "onloop's own loop on poll(2)"}};
+  for (const Known& shim : kOwnShims) loops.push_back(info_of(shim.name, shim.description));
+
+  std::vector<std::string> others;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(library_directory(), error)) {
+    const std::string file = entry.path().filename().string();
+    if (!file.starts_with(kPrefix) || !file.ends_with(kSuffix)) continue;
+    const std::string name = file.substr(kPrefix.size(), file.size() - kPrefix.size() - kSuffix.size());
+    const auto listed = [&name](const LoopInfo& loop) { return loop.name == name; };
+    if (valid(name) && std::none_of(loops.begin(), loops.end(), listed)) others.push_back(name);
+  }
+  std::sort(others.begin(), others.end());
+  for (const std::string& name : others) loops.push_back(info_of(name, {}));
+  return loops;
+}
+
+Loop loop_by_name(std::string_view name) {
+  for (const Loop& loop : native_loops()) {
+    if (loop.name() == name) return loop;
+  }
+  if (valid(name)) {
+    if (const onloop_ops* ops = linked(name)) return Loop{*ops}.aggregate();
+    const auto is_it = [name](const Known& shim) { return shim.name == name; };
+    const fs::path file = file_for(name);
+    std::error_code error;
+    if (std::any_of(kOwnShims.begin(), kOwnShims.end(), is_it) || fs::exists(file, error)) {
+      return Loop{load(name, file)}.aggregate();
+    }
+  }
+  std::string names;
+  for (const LoopInfo& loop : available_loops()) {
+    if (loop.available) names += (names.empty() ? "" : ", ") + loop.name;
+  }
+  throw_error(EINVAL, "unknown loop \"" + std::string(name) + "\" (there are: " + names + ")");
+}
+
+}  // namespace onloop

@@ -1,0 +1,20 @@
+#pragma once
+#include <onloop/loop.hpp>
+
+extern "C" {
+struct event_base;
+extern const onloop_ops onloop_shim_libevent;
+}
+
+namespace onloop {
+
+/// A libevent base of onloop's own, which Context::run() iterates.
+[[nodiscard]] Loop libevent() noexcept;
+/// The application's own base. Whoever runs it (event_base_dispatch, event_base_loop) serves the onloop context. Null
+/// is refused (EINVAL). The onloop context may be destroyed in any callback.
+/// Loop::priority takes libevent's priorities, of which the base has event_base_get_npriorities(). Default: the middle
+/// one, as for every event; a guest that is always ready lets events of lower priority run each few milliseconds all
+/// the same. A base with a changelist (EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) refuses direct hosting.
+[[nodiscard]] Loop libevent(event_base* base);
+
+}  // namespace onloop

@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <ctime>
+
+namespace onloop {
+
+/// When a guest that is always ready has to let others have a turn, on a host where priorities would keep those of
+/// lower priority waiting for as long as it is ready.
+///
+/// A streak of dispatches begins with one before which the host has waited: until then nobody was kept waiting. When it
+/// has lasted for kLongest, rest() says so, once, and another begins.
+class Streak {
+ public:
+  /// At the beginning of a dispatch. Whether the guest is to rest first, for one iteration of the host or a moment.
+  [[nodiscard]] bool rest() noexcept {
+    const std::uint64_t now = now_ns();
+    if (now - last_ > kWaited) {
+      began_ = now;
+      return false;
+    }
+    if (now - began_ < kLongest) return false;
+    began_ = now;
+    return true;
+  }
+  /// At its end.
+  void end() noexcept { last_ = now_ns(); }
+
+ private:
+  static constexpr std::uint64_t kLongest = 4'000'000;  // a quarter of a frame at 60 Hz
+  static constexpr std::uint64_t kWaited = 100'000;     // hosts take 2 to 10 us from one dispatch to the next
+
+  static std::uint64_t now_ns() noexcept {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+  }
+
+  std::uint64_t began_ = 0;
+  std::uint64_t last_ = 0;
+};
+
+}  // namespace onloop
