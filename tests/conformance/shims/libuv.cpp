@@ -1,6 +1,7 @@
 // libuv's loop under every case of the kit, and what is special to it.
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <uv.h>
 #include <onloop/libuv.hpp>
 
@@ -157,5 +158,263 @@ const std::vector<ProviderCase> kContexts{
 
 ONLOOP_CONFORMANCE_OPS(Libuv, kOps);
 ONLOOP_CONFORMANCE_CONTEXT(Libuv, kContexts);
+
+// ---- what is special to this host ----
+
+using Libuv = test::CleanTest;
+
+namespace {
+
+/// A guest of one watch on an owned loop, for calls that RawGuest does not make.
+struct Bare {
+  explicit Bare(std::function<void(Bare&)> its_on_ready) : on_ready(std::move(its_on_ready)) {
+    const onloop_guest guest{
+        .version = ONLOOP_OPS_VERSION,
+        .struct_size = sizeof(onloop_guest),
+        .context = this,
+        .on_ready = [](void* self, std::uint32_t) { static_cast<Bare*>(self)->on_ready(*static_cast<Bare*>(self)); },
+        .on_deadline = [](void* self) { static_cast<Bare*>(self)->on_ready(*static_cast<Bare*>(self)); }};
+    EXPECT_EQ(ops.attach(&guest, nullptr, &loop), 0);
+    EXPECT_EQ(ops.watch_add(loop, pair.near.get(), ONLOOP_WRITE, this, &watch), 0);
+  }
+  void leave() {
+    ops.watch_remove(loop, watch);
+    ops.detach(loop);
+  }
+
+  const onloop_ops& ops = onloop_shim_libuv;
+  const Pair pair = socket_pair();
+  onloop_loop* loop = nullptr;
+  onloop_watch* watch = nullptr;
+  std::function<void(Bare&)> on_ready;
+};
+
+}  // namespace
+
+TEST_F(Libuv, no_loop_is_refused_in_words) {
+  EXPECT_TRUE(is(error_of([] { static_cast<void>(libuv(nullptr)); }), std::errc::invalid_argument));
+}
+
+TEST_F(Libuv, is_there_by_name) {
+  const Loop loop = loop_by_name("libuv");
+  EXPECT_EQ(loop.name(), "libuv");
+  EXPECT_EQ(loop.hosting(), Hosting::aggregate);
+  Context context{loop};
+  context.post([&] { context.stop(); });
+  context.run();
+}
+
+TEST_F(Libuv, a_priority_is_refused_in_words) {
+  Application application{Hosting::direct};
+  EXPECT_TRUE(is(error_of([&] { Context context{application.loop().priority(0)}; }), std::errc::not_supported));
+  EXPECT_TRUE(is(error_of([] { Context context{libuv().priority(0)}; }), std::errc::not_supported));
+}
+
+// uv_run() inside uv_run() of the same loop is undefined.
+TEST_F(Libuv, C65_a_turn_inside_a_turn_is_refused) {
+  int inner = 0;
+  Bare guest{[&](Bare& self) { inner = self.ops.turn(self.loop, 0); }};
+  EXPECT_EQ(guest.ops.turn(guest.loop, -1), 0);
+  EXPECT_EQ(inner, -EBUSY);
+  guest.leave();
+}
+
+TEST_F(Libuv, a_turn_inside_that_of_another_loop_is_served) {
+  int calls = 0;
+  Bare inner{[&](Bare&) { ++calls; }};
+  Bare outer{[&](Bare&) { EXPECT_EQ(inner.ops.turn(inner.loop, -1), 0); }};
+  EXPECT_EQ(outer.ops.turn(outer.loop, -1), 0);
+  EXPECT_EQ(calls, 1);
+  outer.leave();
+  inner.leave();
+}
+
+TEST_F(Libuv, a_turn_of_the_applications_loop_is_refused) {
+  Application application{Hosting::direct};
+  onloop_loop* loop = nullptr;
+  const onloop_guest guest{.version = ONLOOP_OPS_VERSION,
+                           .struct_size = sizeof(onloop_guest),
+                           .context = nullptr,
+                           .on_ready = [](void*, std::uint32_t) {},
+                           .on_deadline = [](void*) {}};
+  ASSERT_EQ(onloop_shim_libuv.attach(&guest, application.uv(), &loop), 0);
+  EXPECT_EQ(onloop_shim_libuv.turn(loop, 0), -ENOTSUP);
+  onloop_shim_libuv.detach(loop);
+}
+
+// The loop is freed when its own frame has returned; the sanitizers see if it is sooner.
+TEST_F(Libuv, C28_detach_inside_an_up_call_of_a_turn_frees_the_loop_after_it) {
+  int calls = 0;
+  const auto leave = [&](Bare& self) {
+    ++calls;
+    self.leave();
+  };
+  Bare in_on_ready{leave};
+  EXPECT_EQ(in_on_ready.ops.turn(in_on_ready.loop, -1), 0);
+  Bare in_on_deadline{leave};
+  EXPECT_EQ(in_on_deadline.ops.deadline_set(in_on_deadline.loop, 1), 0);
+  EXPECT_EQ(in_on_deadline.ops.turn(in_on_deadline.loop, -1), 0);
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(Libuv, a_past_deadline_comes_first_in_a_batch_of_an_owned_loop) {
+  int calls = 0;
+  Bare guest{[&](Bare& self) {
+    if (++calls == 1) self.ops.watch_remove(self.loop, self.watch);  // by the deadline: the ready watch is not called
+  }};
+  EXPECT_EQ(guest.ops.deadline_set(guest.loop, 1), 0);
+  EXPECT_EQ(guest.ops.turn(guest.loop, 0), 0);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(guest.ops.turn(guest.loop, 0), 0);
+  EXPECT_EQ(calls, 1);
+  guest.ops.detach(guest.loop);
+}
+
+TEST_F(Libuv, a_blocking_descriptor_stays_one) {
+  for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
+    Application application{hosting};
+    const Pair pair = socket_pair();
+    const int flags = ::fcntl(pair.near.get(), F_GETFL) & ~O_NONBLOCK;
+    ASSERT_EQ(::fcntl(pair.near.get(), F_SETFL, flags), 0);
+    Context context{application.loop()};
+    const Watch watch = context.watch(pair.near.get(), Interest::read, [](Interest) {});
+    application.iterate(&context, 0ns);
+    EXPECT_EQ(::fcntl(pair.near.get(), F_GETFL), flags);
+  }
+}
+
+TEST_F(Libuv, a_descriptor_that_the_application_watches_is_refused_under_direct_hosting) {
+  const Pair pair = socket_pair();
+  const auto watch = [&](Context& context) { return context.watch(pair.near.get(), Interest::read, [](Interest) {}); };
+  for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
+    Application application{hosting};
+    application.watch_from_application(pair.near.get(), [] {});
+    Context context{application.loop()};
+    const int before = application.host_objects();
+    const std::error_code error = error_of([&] { static_cast<void>(watch(context)); });
+    EXPECT_EQ(is(error, std::errc::file_exists), hosting == Hosting::direct) << error.message();
+    EXPECT_EQ(application.host_objects(), before);
+  }
+}
+
+TEST_F(Libuv, an_aggregate_guest_is_one_handle_whatever_it_has) {
+  Application application{Hosting::aggregate};
+  const int before = application.host_objects();
+  Echo echo;
+  Context context{application.loop()};
+  Pair pair = socket_pair();
+  context.adopt(pair.near.release(), echo);
+  const Timer timer = context.timer(1h, [] {});
+  application.iterate(&context, 0ns);
+  EXPECT_EQ(application.host_objects(), before + 1);
+}
+
+TEST_F(Libuv, C78_uv_run_returns_by_itself_when_the_context_is_destroyed_or_does_not_count) {
+  for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
+    Application application{hosting};
+    std::optional<Context> context{std::in_place, application.loop()};
+    int ticks = 0;
+    const Timer timer = context->every(1ms, [&] {
+      if (++ticks == 3) context->set_keepalive(false);
+      if (ticks == 4) context.reset();
+    });
+    uv_run(application.uv(), UV_RUN_DEFAULT);
+    EXPECT_EQ(ticks, 3);
+    context->set_keepalive(true);
+    uv_run(application.uv(), UV_RUN_DEFAULT);
+    EXPECT_EQ(ticks, 4);
+  }
+}
+
+TEST_F(Libuv, C43_a_zero_timer_that_re_arms_itself_lets_uv_run_poll) {
+  for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
+    Application application{hosting};
+    const Pair pair = socket_pair();
+    ASSERT_TRUE(put(pair.far.get()));
+    Context context{application.loop()};
+    Timer timer;
+    int timers = 0;
+    std::function<void()> again = [&] {
+      ++timers;
+      timer = context.timer(0ns, again);
+    };
+    again();
+    int reads = 0;
+    application.watch_from_application(pair.near.get(), [&] {
+      if (++reads == 10) uv_stop(application.uv());
+    });
+    uv_run(application.uv(), UV_RUN_DEFAULT);
+    EXPECT_GE(timers, 5);
+    EXPECT_LE(timers, 100);
+  }
+}
+
+// A child that goes on with its copy of the loop: libuv aborts at a handle whose descriptor was closed, and refuses a
+// second one of the same number. The parent's watches are in the epoll set that both have.
+TEST_F(Libuv, C84_a_child_may_go_on_with_the_loop) {
+  for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
+    for (const bool fork_the_loop_first : {false, true}) {
+      Application application{hosting};
+      const Pair pair = socket_pair();
+      auto context = std::make_unique<Context>(application.loop());
+      int calls = 0;
+      const auto serve = [&](Interest) { calls += static_cast<int>(take(pair.near.get()).size()); };
+      std::optional<Watch> watch{context->watch(pair.near.get(), Interest::read, serve)};
+      const Timer timer = context->every(1ms, [] {});
+      application.iterate(context.get(), 0ns);
+      EXPECT_EQ(in_child([&] {
+                  if (fork_the_loop_first && uv_loop_fork(application.uv()) != 0) return false;
+                  context.reset();
+                  if (!fork_the_loop_first && uv_loop_fork(application.uv()) != 0) return false;
+                  for (int i = 0; i < 3; ++i) application.iterate(nullptr, 0ns);
+                  return application.host_objects() == 3;  // the application's own
+                }),
+                "");
+      EXPECT_EQ(in_child([&] {
+                  if (uv_loop_fork(application.uv()) != 0) return false;
+                  context->after_fork(application.loop());
+                  put(pair.far.get());
+                  for (int i = 0; i < 100 && calls == 0; ++i) application.iterate(context.get(), 10ms);
+                  context.reset();
+                  for (int i = 0; i < 3; ++i) application.iterate(nullptr, 0ns);
+                  return calls == 1 && application.host_objects() == 3;
+                }),
+                "");
+      calls = 0;
+      ASSERT_TRUE(put(pair.far.get()));
+      for (int i = 0; i < 100 && calls == 0; ++i) application.iterate(context.get(), 100ms);
+      EXPECT_EQ(calls, 1) << "the child took the watch out of the parent's epoll set";
+    }
+  }
+}
+
+// No descriptor is to be had for the decoy: the handles stay, deaf, and go when they are called.
+TEST_F(Libuv, C84_a_child_without_a_descriptor_to_spare_does_not_disturb_the_parent) {
+  Application application{Hosting::direct};
+  const Pair pair = socket_pair();
+  auto context = std::make_unique<Context>(application.loop());
+  int calls = 0;
+  const Watch watch = context->watch(pair.near.get(), Interest::read, [&](Interest) {
+    ++calls;
+    take(pair.near.get());
+  });
+  application.iterate(context.get(), 0ns);
+  EXPECT_EQ(in_child([&] {
+              rlimit limit{};
+              ::getrlimit(RLIMIT_NOFILE, &limit);
+              const rlim_t former = std::exchange(limit.rlim_cur, rlim_t{0});
+              ::setrlimit(RLIMIT_NOFILE, &limit);
+              const int before = application.host_objects();
+              context.reset();
+              const bool kept = application.host_objects() >= before;
+              limit.rlim_cur = former;
+              ::setrlimit(RLIMIT_NOFILE, &limit);
+              return kept;
+            }),
+            "");
+  ASSERT_TRUE(put(pair.far.get()));
+  for (int i = 0; i < 100 && calls == 0; ++i) application.iterate(context.get(), 100ms);
+  EXPECT_EQ(calls, 1);
+}
 
 }  // namespace onloop::conformance
