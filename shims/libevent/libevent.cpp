@@ -17,8 +17,7 @@
 //   number be another's. Harmless for the one set of aggregate hosting; so a second watch is refused.
 // - After fork the epoll set is the parent's, too: before the child takes anything out, event_reinit() gives it one of
 //   its own.
-// - Where libevent gets no descriptors for its signals, it ends the process: the shim tries first whether there are
-// any.
+// - Where libevent gets no descriptors for its signals, it ends the process: the shim tries first whether it would.
 // - The select back end, being built with _FORTIFY_SOURCE, ends the process at descriptor 1024.
 // - event_enable_debug_mode() makes event_assign() insist on O_NONBLOCK, which an epoll set has not.
 
