@@ -14,7 +14,8 @@
 //   own callback costs nothing, and back when it is called there or, if the application is as busy, after a
 //   millisecond.
 // - With a changelist, the kernel hears of a removal in the next iteration, when the descriptor may be closed and its
-//   number be another's. Harmless for the one set of aggregate hosting; so a second watch is refused.
+//   number be another's. Harmless for the one set of aggregate hosting, which is empty by then; so a second watch is
+//   refused.
 // - After fork the epoll set is the parent's, too: before the child takes anything out, event_reinit() gives it one of
 //   its own.
 // - Where libevent gets no descriptors for its signals, it ends the process: the shim tries first whether it would.
