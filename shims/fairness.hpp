@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
-#include <ctime>
+
+#include "shims/clock.hpp"
 
 namespace onloop {
 
@@ -28,12 +29,6 @@ class Streak {
  private:
   static constexpr std::uint64_t kLongest = 4'000'000;  // a quarter of a frame at 60 Hz
   static constexpr std::uint64_t kWaited = 100'000;     // hosts take 2 to 10 us from one dispatch to the next
-
-  static std::uint64_t now_ns() noexcept {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
-  }
 
   std::uint64_t began_ = 0;
   std::uint64_t last_ = 0;

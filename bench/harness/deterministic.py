@@ -126,7 +126,8 @@ def resident(plan: Plan, server: Server, count: int) -> tuple:
 
 
 def measure(plan: Plan, server: Server, chosen: set) -> dict:
-    """Each figure in `chosen` (keys of FIGURES) of one server."""
+    """Each figure in `chosen` (keys of FIGURES) of one server, but for those that it skips."""
+    chosen = chosen - server.skip
     results = {}
     for name, function in (("system-calls", system_calls), ("instructions", instructions),
                            ("allocations", allocations)):
@@ -138,4 +139,4 @@ def measure(plan: Plan, server: Server, chosen: set) -> dict:
     if {"resident-idle", "resident-growth"} & chosen:
         machine.say(f"  {server.name}: resident bytes of {IDLE:,} connections")
         results["resident-idle"], results["resident-growth"] = resident(plan, server, IDLE)
-    return results
+    return {key: value for key, value in results.items() if key in chosen}

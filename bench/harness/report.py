@@ -41,6 +41,18 @@ def _throughput(result: dict) -> None:
     print(f"Other processes and the host took {others[0]:.2f} of a core from this at worst (in {others[1]}).")
 
 
+def _own_streams(result: dict) -> None:
+    titles = {scenario.key: scenario.title for scenario in throughput.SCENARIOS}
+    rows = []
+    for server, streams in dict.fromkeys((row["server"], row["streams"]) for row in result["own_streams"]):
+        title = f"{server} to {streams}"
+        for row in (r for r in result["own_streams"] if r["server"] == server):
+            rows.append([title, titles[row["scenario"]], _number(row["ratio"], 3), row["target"], _verdict(row)])
+            title = ""
+    print("\nonloop on a loop, and the loop's own streams: the quotient of their ratios above")
+    _table(["servers", "scenario", "ratio", "target", ""], rows)
+
+
 def _figures(result: dict) -> None:
     rows = []
     for figure in deterministic.FIGURES:
@@ -59,5 +71,7 @@ def print_tables(result: dict) -> None:
           f"at the start, {result['date']}")
     if result["throughput"]:
         _throughput(result)
+    if result["own_streams"]:
+        _own_streams(result)
     if result["figures"]:
         _figures(result)

@@ -91,7 +91,8 @@ def _summary(rounds: list) -> dict:
 
 def measure(plan: Plan, scenario: Scenario, servers: list) -> list:
     """One result a server. A baseline's group runs as b s1 b s2 b s1 … b, so that each round of a subject has one of
-    the baseline right before and right after it: what drifts (frequency, neighbours on the host) cancels."""
+    the baseline right before and right after it: what drifts (frequency, neighbours on the host) cancels. A server
+    that takes part in every third round only is in the first one, the fourth one, …"""
     results = []
     server_cpu = machine.cores()[0]
     for baseline in (server for server in servers if server.baseline is None):
@@ -107,10 +108,11 @@ def measure(plan: Plan, scenario: Scenario, servers: list) -> list:
                 rounds[server.name].append(_round(plan, scenario, running[server.name]))
 
             for number in range(plan.rounds):
-                for subject in subjects or [None]:
+                for subject in (s for s in subjects if number % s.every == 0):
                     turn(baseline)
-                    if subject:
-                        turn(subject)
+                    turn(subject)
+                if not subjects:
+                    turn(baseline)
                 machine.say(f"  {scenario.title}: round {number + 1} of {plan.rounds}")
             turn(baseline)
         results.append({"scenario": scenario.key, "server": baseline.name, "baseline": None,

@@ -5,13 +5,9 @@
 #include <cstdint>
 #include <ctime>
 
-namespace onloop::native_loop {
+#include "shims/clock.hpp"
 
-inline std::uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
-}
+namespace onloop::native_loop {
 
 /// One wait of a turn. It ends at a fixed moment, so that a retry after EINTR waits only for what is left.
 class Wait {

@@ -1,0 +1,79 @@
+// libuv's own streams: uv_tcp_t, what is read is tried to be written at once, and the rest is queued.
+#include <uv.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "peer.hpp"
+
+namespace {
+
+// Only while a callback runs is anything in it, so all connections share it.
+std::array<char, peer::kBufferSize> buffer;
+
+struct Connection {
+  uv_tcp_t tcp;  // first: its address is the stream's
+  uv_write_t write;
+  std::vector<char> unsent;  // empty as a rule; while it is not, nothing is read
+};
+
+void end(uv_stream_t* stream) {
+  auto* handle = reinterpret_cast<uv_handle_t*>(stream);
+  if (uv_is_closing(handle)) return;
+  uv_close(handle, [](uv_handle_t* closed) { delete reinterpret_cast<Connection*>(closed); });
+}
+
+void read(uv_stream_t* stream);
+
+void on_written(uv_write_t* request, int status) {
+  if (status != 0) return end(request->handle);
+  reinterpret_cast<Connection*>(request->handle)->unsent.clear();
+  read(request->handle);
+}
+
+void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* data) {
+  if (count == 0) return;  // EAGAIN
+  if (count < 0) return end(stream);
+  uv_buf_t message = uv_buf_init(data->base, static_cast<unsigned>(count));
+  const int tried = uv_try_write(stream, &message, 1);
+  if (tried == count) return;
+  if (tried < 0 && tried != UV_EAGAIN) return end(stream);
+
+  auto* connection = reinterpret_cast<Connection*>(stream);
+  connection->unsent.assign(data->base + std::max(tried, 0), data->base + count);
+  message = uv_buf_init(connection->unsent.data(), static_cast<unsigned>(connection->unsent.size()));
+  uv_read_stop(stream);
+  if (uv_write(&connection->write, stream, &message, 1, on_written) != 0) end(stream);
+}
+
+void read(uv_stream_t* stream) {
+  const auto lend_buffer = [](uv_handle_t*, std::size_t, uv_buf_t* lent) {
+    *lent = uv_buf_init(buffer.data(), static_cast<unsigned>(buffer.size()));
+  };
+  if (uv_read_start(stream, lend_buffer, on_read) != 0) end(stream);
+}
+
+void on_connection(uv_stream_t* listener, int status) {
+  if (status != 0) return;
+  auto* connection = new Connection{};
+  auto* stream = reinterpret_cast<uv_stream_t*>(&connection->tcp);
+  peer::require(uv_tcp_init(listener->loop, &connection->tcp) == 0, "uv_tcp_init");
+  if (uv_accept(listener, stream) != 0 || uv_tcp_nodelay(&connection->tcp, 1) != 0) return end(stream);
+  read(stream);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  uv_loop_t* loop = uv_default_loop();
+  uv_tcp_t listener;
+  const sockaddr_in address = peer::loopback(peer::port_argument(argc, argv));
+  peer::require(uv_tcp_init(loop, &listener) == 0, "uv_tcp_init");
+  peer::require(uv_tcp_bind(&listener, reinterpret_cast<const sockaddr*>(&address), 0) == 0, "uv_tcp_bind");
+  peer::require(uv_listen(reinterpret_cast<uv_stream_t*>(&listener), peer::kBacklog, on_connection) == 0, "uv_listen");
+  uv_os_fd_t fd = -1;
+  peer::require(uv_fileno(reinterpret_cast<uv_handle_t*>(&listener), &fd) == 0, "uv_fileno");
+  peer::announce_socket(fd);
+  return uv_run(loop, UV_RUN_DEFAULT);
+}

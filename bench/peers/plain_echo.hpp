@@ -1,0 +1,55 @@
+// The echo of those peers that only watch descriptors in their loop: a recv and a send for each message, as in
+// raw_epoll_echo. What they differ in from it is the loop, and nothing else.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "peer.hpp"
+
+namespace peer {
+
+class PlainEcho {
+ public:
+  // What the loop has to do with its watch after a step.
+  enum class Watch { same, readable, writable, over };
+
+  explicit PlainEcho(int fd) : fd_(fd) {}
+  ~PlainEcho() { close(fd_); }
+  PlainEcho(const PlainEcho&) = delete;
+  PlainEcho& operator=(const PlainEcho&) = delete;
+
+  [[nodiscard]] int fd() const { return fd_; }
+
+  // To be called when the descriptor is ready for what is watched, readable at first; also after an error or a hang-up,
+  // which recv or send then tells.
+  [[nodiscard]] Watch step() { return unsent_.empty() ? read_and_send() : send_rest(); }
+
+ private:
+  static bool is_transient() { return errno == EAGAIN || errno == EINTR; }
+
+  Watch read_and_send() {
+    static std::array<std::byte, kBufferSize> buffer;
+    const ssize_t received = recv(fd_, buffer.data(), buffer.size(), 0);
+    if (received == 0) return Watch::over;
+    if (received < 0) return is_transient() ? Watch::same : Watch::over;
+    ssize_t sent = send(fd_, buffer.data(), static_cast<std::size_t>(received), MSG_NOSIGNAL);
+    if (sent == received) return Watch::same;
+    if (sent < 0 && !is_transient()) return Watch::over;
+    if (sent < 0) sent = 0;
+    unsent_.assign(buffer.begin() + sent, buffer.begin() + received);
+    return Watch::writable;
+  }
+
+  Watch send_rest() {
+    const ssize_t sent = send(fd_, unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
+    if (sent < 0) return is_transient() ? Watch::same : Watch::over;
+    unsent_.erase(unsent_.begin(), unsent_.begin() + sent);
+    return unsent_.empty() ? Watch::readable : Watch::same;
+  }
+
+  int fd_;
+  std::vector<std::byte> unsent_;  // empty as a rule; while it is not, the descriptor is watched for writing only
+};
+
+}  // namespace peer
