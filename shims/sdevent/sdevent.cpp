@@ -22,13 +22,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <memory>
 #include <new>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "shims/clock.hpp"
 #include "shims/fairness.hpp"
 
 namespace onloop {
@@ -81,12 +81,6 @@ SdLoop& self(onloop_loop* loop) {
 }
 SdWatch& self(onloop_watch* watch) {
   return *reinterpret_cast<SdWatch*>(watch);
-}
-
-std::uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 std::uint64_t microseconds(std::uint64_t ns) {
