@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <onloop/libevent.hpp>
 
+#include <utility>
+
 #include "guest.hpp"
 
 namespace {
@@ -18,9 +20,10 @@ F* next(F*, const char* name) {
   return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
 }
 
-bool invited;  // the main thread's, like the next two
+// Of the main thread. The guest goes before its loop, or else stays: exit() may come on any thread.
+bool invited;
 event_base* host;
-std::unique_ptr<graft::Guest> guest;
+graft::Guest* guest;
 
 }  // namespace
 
@@ -31,14 +34,14 @@ extern "C" {
   if (gettid() == getpid() && !invited) {
     invited = true;
     host = base;
-    guest = graft::invite(onloop::libevent(base));
+    guest = graft::invite(onloop::libevent(base)).release();
   }
   return real(base, flags);
 }
 
 [[gnu::visibility("default")]] void event_base_free(event_base* base) {
   static const auto real = next(event_base_free, "event_base_free");
-  if (base && base == host) guest.reset();  // a loop outlives its guests
+  if (base == host) delete std::exchange(guest, nullptr);
   real(base);
 }
 }

@@ -5,6 +5,8 @@
 #include <uv.h>
 #include <onloop/libuv.hpp>
 
+#include <utility>
+
 #include "guest.hpp"
 
 namespace {
@@ -15,9 +17,10 @@ F* next(F*, const char* name) {
   return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
 }
 
-bool invited;  // the main thread's, like the next two
+// Of the main thread. The guest goes before its loop, or else stays: exit() may come on any thread.
+bool invited;
 uv_loop_t* host;
-std::unique_ptr<graft::Guest> guest;
+graft::Guest* guest;
 
 }  // namespace
 
@@ -28,7 +31,7 @@ int uv_run(uv_loop_t* loop, uv_run_mode mode) {
   if (gettid() == getpid() && !invited) {
     invited = true;
     host = loop;
-    guest = graft::invite(onloop::libuv(loop));
+    guest = graft::invite(onloop::libuv(loop)).release();
   }
   return real(loop, mode);
 }
@@ -37,7 +40,7 @@ int uv_run(uv_loop_t* loop, uv_run_mode mode) {
 /// the guest's go.
 int uv_loop_close(uv_loop_t* loop) {
   static const auto real = next(uv_loop_close, "uv_loop_close");
-  if (loop == host) guest.reset();
+  if (loop == host) delete std::exchange(guest, nullptr);
   return real(loop);
 }
 }

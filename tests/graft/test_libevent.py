@@ -1,5 +1,6 @@
 """memcached: an onloop guest on the event_base of its main thread, which accepts memcached's own clients meanwhile."""
 
+import os
 import shutil
 import signal
 import socket
@@ -62,14 +63,16 @@ class Memcached(GraftTest):
             self.assertEqual(len(host.mapped("libevent")), 1, host.mapped("libevent"))
 
     def test_sigterm_ends_it_under_an_open_connection(self):
-        _, host = self.memcached("unix:" + self.path("guest.sock"))
+        guest = self.path("guest.sock")
+        _, host = self.memcached("unix:" + guest)
         with host:
             with connect(host.address("libevent")) as client:
                 client.sendall(b"hello")
                 self.assertEqual(client.recv(5, socket.MSG_WAITALL), b"hello")
                 host.signal(signal.SIGTERM)
-                self.assertEqual(client.recv(1), b"", "the guest goes with its loop")
+                self.assertEqual(client.recv(1), b"")
             self.assertEqual(host.wait(), 0)
+            self.assertFalse(os.path.exists(guest), "the guest has gone before its loop")
 
     def test_it_goes_on_if_there_can_be_no_guest(self):
         own, host = self.memcached("unix:/nonexistent/socket")

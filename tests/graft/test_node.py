@@ -66,10 +66,14 @@ class Node(GraftTest):
             self.assertLessEqual(len(host.mapped("libuv.so")), 1, host.mapped("libuv"))
 
     def test_ticks_and_microtasks_run_after_each_batch(self):
-        """Nothing else happens in the process that could run them: the client waits for them."""
+        """The client waits for them before it sends more. The callback's own asynchronous context is what tells a
+        callback scope from being called bare, where Node gets to them at times by chance."""
         with self.node("""
+                const {createHook, executionAsyncId} = require('async_hooks');
+                let own;
+                createHook({init(id, type) { if (type === 'onloop') own = id; }}).enable();
                 const service = onloop.echo(listen, (bytes) => {
-                  console.log('data', bytes.toString());
+                  console.log('data', bytes.toString(), executionAsyncId() === own);
                   process.nextTick(() => console.log('tick'));
                   Promise.resolve().then(() => console.log('promise')).then(() => console.log('chained'));
                   queueMicrotask(() => console.log('microtask'));
@@ -80,7 +84,7 @@ class Node(GraftTest):
             with connect(host.address("libuv")) as client:
                 for message in ("a", "b", "c"):
                     client.sendall(message.encode())
-                    expected += f"data {message}\ntick\npromise\nmicrotask\nchained\n"
+                    expected += f"data {message} true\ntick\npromise\nmicrotask\nchained\n"
                     host.wait_until(lambda: len(host.stdout()) >= len(expected), "the microtasks")
                     self.assertEqual(host.stdout(), expected)
 
