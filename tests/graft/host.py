@@ -66,7 +66,7 @@ class Host:
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command, stdin=stdin, stdout=self.output, stderr=self.errors, preexec_fn=die_with_parent,
-            env={**os.environ, "ONLOOP_GRAFT_LISTEN": listen, **env})
+            env={**os.environ, "LC_ALL": "C.UTF-8", "ONLOOP_GRAFT_LISTEN": listen, **env})
         self.pid = self.process.pid
 
     def stdout(self):

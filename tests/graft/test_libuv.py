@@ -21,7 +21,7 @@ class Neovim(GraftTest):
     def ask(self, expression):
         """What the editor answers by RPC to another process of itself, without a guest."""
         return run("nvim", "--clean", "--server", self.own, "--remote-expr", expression,
-                   env={**os.environ, "HOME": self.directory})
+                   env={**os.environ, "HOME": self.directory}).strip()
 
     def quit(self, command="qa!"):
         """Typed into it. Its end may come before the answer to whoever typed."""
@@ -76,7 +76,7 @@ class Neovim(GraftTest):
             self.ask("1")  # it is past its start
             host.signal(signal.SIGTERM)
             self.assertEqual(host.wait(), 1)
-            self.assertIn("Vim: Caught deadly signal 'SIGTERM'", host.stderr())
+            self.assertIn("Caught deadly signal 'SIGTERM'", host.stderr())
 
 
 if __name__ == "__main__":
