@@ -9,10 +9,11 @@
 namespace graft {
 
 /// What the grafts bring into a program: an echo service on that program's loop. It listens where the environment says
-/// (ONLOOP_GRAFT_LISTEN, any address that onloop knows), and tells so on standard error.
+/// (ONLOOP_GRAFT_LISTEN, any address that onloop knows), and tells so on standard error. With ONLOOP_GRAFT_DIRECT=1 the
+/// loop watches each descriptor itself.
 class Guest {
  public:
-  explicit Guest(const onloop::Loop& loop) : context_(loop) {
+  explicit Guest(const onloop::Loop& loop) : context_(std::getenv("ONLOOP_GRAFT_DIRECT") ? loop.direct() : loop) {
     const char* address = std::getenv("ONLOOP_GRAFT_LISTEN");
     onloop::ListenOptions options;
     options.replace_stale = true;  // most hosts are ended by a signal, and nobody then unlinks the socket

@@ -26,14 +26,15 @@ class Gsettings(GraftTest):
         self.settings = {"GSETTINGS_SCHEMA_DIR": self.directory, "GSETTINGS_BACKEND": "keyfile",
                          "XDG_CONFIG_HOME": self.directory}
 
-    def monitor(self, listen=LOOPBACK):
-        return Host("gsettings", "monitor", "org.example.graft", env={**MODULES, **self.settings}, listen=listen)
+    def monitor(self, listen=LOOPBACK, env=None):
+        return Host("gsettings", "monitor", "org.example.graft", listen=listen,
+                    env={**MODULES, **self.settings, **(env or {})})
 
     def gsettings(self, *arguments, env=None):
         return run("gsettings", *arguments, env={**os.environ, **self.settings, **(env or {})})
 
-    def test_host_and_guest_are_served_at_a_time(self):
-        with self.monitor() as host:
+    def assert_host_and_guest_are_served(self, env):
+        with self.monitor(env=env) as host:
             address = host.address("glib")
             count = 0
 
@@ -46,6 +47,12 @@ class Gsettings(GraftTest):
             self.assert_echoes(address, change)
             host.signal(signal.SIGTERM)
             self.assertEqual(host.wait(), -signal.SIGTERM)
+
+    def test_host_and_guest_are_served_at_a_time(self):
+        self.assert_host_and_guest_are_served({})
+
+    def test_likewise_if_the_loop_watches_each_descriptor(self):
+        self.assert_host_and_guest_are_served({"ONLOOP_GRAFT_DIRECT": "1"})
 
     def test_a_unix_socket_that_a_killed_host_left_is_taken_over(self):
         address = "unix:" + self.path("guest.sock")

@@ -33,13 +33,13 @@ class Memcache:
 
 @unittest.skipUnless(shutil.which("memcached"), "memcached is not installed")
 class Memcached(GraftTest):
-    def memcached(self, listen=LOOPBACK):
+    def memcached(self, listen=LOOPBACK, env=None):
         own = self.path("memcached.sock")
         command = ["memcached", "-s", own, "-t", "2", "-u", "root"]  # -u is for root only, and then required
-        return own, Host(*command, env={"LD_PRELOAD": GRAFT}, listen=listen)
+        return own, Host(*command, env={"LD_PRELOAD": GRAFT, **(env or {})}, listen=listen)
 
-    def test_host_and_guest_are_served_at_a_time(self):
-        own, host = self.memcached()
+    def assert_host_and_guest_are_served(self, env):
+        own, host = self.memcached(env=env)
         with host:
             address = host.address("libevent")
             count = 0
@@ -55,6 +55,12 @@ class Memcached(GraftTest):
             self.assert_echoes(address, set_and_get)
             host.signal(signal.SIGTERM)
             self.assertEqual(host.wait(), 0)
+
+    def test_host_and_guest_are_served_at_a_time(self):
+        self.assert_host_and_guest_are_served({})
+
+    def test_likewise_if_the_loop_watches_each_descriptor(self):
+        self.assert_host_and_guest_are_served({"ONLOOP_GRAFT_DIRECT": "1"})
 
     def test_one_libevent_is_in_the_process(self):
         _, host = self.memcached()

@@ -12,11 +12,11 @@ from host import DEADLINE, GRAFT, LOOPBACK, GraftTest, Host, connect, run
 
 @unittest.skipUnless(shutil.which("nvim"), "neovim is not installed")
 class Neovim(GraftTest):
-    def neovim(self, listen=LOOPBACK):
+    def neovim(self, listen=LOOPBACK, env=None):
         self.own = self.path("nvim.sock")
         home = {name: self.directory for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
-        return Host("nvim", "--headless", "--clean", "-n", "--listen", self.own, env={"LD_PRELOAD": GRAFT, **home},
-                    listen=listen)
+        return Host("nvim", "--headless", "--clean", "-n", "--listen", self.own, listen=listen,
+                    env={"LD_PRELOAD": GRAFT, **home, **(env or {})})
 
     def ask(self, expression):
         """What the editor answers by RPC to another process of itself, without a guest."""
@@ -29,8 +29,8 @@ class Neovim(GraftTest):
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=DEADLINE,
                        env={**os.environ, "HOME": self.directory}, check=False)
 
-    def test_host_and_guest_are_served_at_a_time(self):
-        with self.neovim() as host:
+    def assert_host_and_guest_are_served(self, env):
+        with self.neovim(env=env) as host:
             address = host.address("libuv")
             count = 0
 
@@ -42,6 +42,12 @@ class Neovim(GraftTest):
             self.assert_echoes(address, evaluate)
             self.quit()
             self.assertEqual(host.wait(), 0)
+
+    def test_host_and_guest_are_served_at_a_time(self):
+        self.assert_host_and_guest_are_served({})
+
+    def test_likewise_if_the_loop_watches_each_descriptor(self):
+        self.assert_host_and_guest_are_served({"ONLOOP_GRAFT_DIRECT": "1"})
 
     def test_one_libuv_is_in_the_process(self):
         with self.neovim() as host:
