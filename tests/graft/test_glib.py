@@ -8,7 +8,7 @@ import socket
 import subprocess
 import unittest
 
-from host import GRAFT, LOOPBACK, GraftTest, Host, connect, run
+from host import GRAFT, LOOPBACK, GraftTest, Host, connect, die_with_parent, run
 
 MODULES = {"GIO_EXTRA_MODULES": os.path.dirname(os.path.abspath(GRAFT))}
 SCHEMA = """<schemalist><schema id="org.example.graft" path="/org/example/graft/">
@@ -83,7 +83,8 @@ class Dialog(GraftTest):
         self.addCleanup(os.close, reader)
         try:
             self.server = subprocess.Popen(["Xvfb", "-displayfd", str(writer), "-nolisten", "tcp"], pass_fds=[writer],
-                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                           preexec_fn=die_with_parent)
         finally:
             os.close(writer)
         self.addCleanup(self.server.wait)
