@@ -81,16 +81,15 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 
 void detach(onloop_loop* loop) {
   EpollLoop& own = self(loop);
-  if (!own.abandoned) close(own.set);
+  close(own.set);  // abandoned, it lives on in the parent
   own.detached = true;
   own.end = own.next;
   if (own.turns == 0) delete &own;
 }
 
+/// The set stays open until detach: under aggregate hosting, another loop watches it.
 void abandon(onloop_loop* loop) {
-  EpollLoop& own = self(loop);
-  own.abandoned = true;
-  close(own.set);  // the child's reference; the set lives on in the parent
+  self(loop).abandoned = true;
 }
 
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {

@@ -1,0 +1,535 @@
+// The shim for libevent's event_base.
+//
+// One `struct event` a watch, persistent and level-triggered, in one allocation with the watch. libevent takes an event
+// that is deleted out of the batch in hand, and touches none after its callback: a watch can be freed anywhere.
+//
+// - event_del() and event_add() of a change would cost two system calls and could lose the descriptor in between. So
+//   another event holds it meanwhile: libevent counts those who want a direction, and tells the kernel differences.
+// - The default clock is CLOCK_MONOTONIC_COARSE, and in callbacks it stands still (event_base_update_cache_time()): a
+//   timer may be early by a batch or a tick. So each is compared with the deadline, and set again.
+//   EVENT_BASE_FLAG_PRECISE_TIMER costs a timerfd_settime() an iteration. A base of the shim's own goes without, and
+//   has a timerfd for the deadline, set when that changes.
+// - An iteration serves only the highest priority at which something is ready: a guest that always is would keep those
+//   below it waiting. So after some milliseconds it rests: what is called moves to the lowest priority, which in its
+//   own callback costs nothing, and back when it is called there or, if the application is as busy, after a
+//   millisecond.
+// - With a changelist, the kernel hears of a removal in the next iteration, when the descriptor may be closed already
+// and
+//   its number be another's. Harmless for the one set of aggregate hosting, so a second watch is refused.
+// - After fork the epoll set is the parent's, too: before the child takes anything out, event_reinit() gives it its
+// own.
+// - Where libevent gets no descriptor for its signals it ends the process: the shim looks first whether they can be
+// had.
+// - The select back end, being built with _FORTIFY_SOURCE, ends the process at descriptor 1024.
+// - event_enable_debug_mode() makes event_assign() insist on O_NONBLOCK, which an epoll set has not.
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/select.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include <onloop/libevent.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "shims/fairness.hpp"
+
+namespace onloop {
+namespace {
+
+struct LibeventLoop;
+
+/// A watch, or the deadline. Its event lies behind it: the size of one is known to libevent alone.
+struct Item {
+  LibeventLoop* loop;
+  void* context;
+  std::uint32_t rests = 0;  // at the lowest priority: its index + 1 among those that do
+  std::uint8_t interest;
+  bool blocking;  // its descriptor is
+};
+
+event* event_of(Item* item) {
+  return reinterpret_cast<event*>(item + 1);
+}
+
+struct Free {
+  void operator()(Item* item) const {
+    event_del(event_of(item));
+    event_debug_unassign(event_of(item));
+    operator delete(item);
+  }
+  void operator()(event* made) const { event_free(made); }
+  void operator()(event_config* made) const { event_config_free(made); }
+  void operator()(event_base* made) const { event_base_free(made); }
+};
+template <class T>
+using Owned = std::unique_ptr<T, Free>;
+
+struct LibeventLoop {
+  onloop_guest guest;
+  Owned<event_base> own;  // null if the base is the application's
+  event_base* base;
+  int timerfd = -1;          // for the deadline, on a base of the shim's own
+  Owned<Item> timer = {};    // its event, or a timer's
+  Owned<event> holder = {};  // of a descriptor whose event changes
+  Owned<event> waking = {};  // a timer that ends the rest
+  bool changelist = false;
+  int most_descriptors = INT_MAX;
+  int priority = 0;
+  int lowest = 0;
+  std::size_t watches = 0;
+  std::uint64_t deadline = ONLOOP_NO_DEADLINE;
+  std::uint64_t turn_end = ONLOOP_NO_DEADLINE;
+  int frames = 0;  // on the stack; the outermost frees the loop if detach came meanwhile
+  bool turning = false;
+  bool fresh = false;  // a turn has made no up-call yet
+  bool detached = false;
+  bool forgotten = false;   // is the parent's, and libevent still has our events
+  Item* current = nullptr;  // the watch whose callback this is, until it is removed
+  Streak streak = {};
+  bool resting = false;
+  std::vector<Item*> at_rest = {};
+
+  LibeventLoop(const onloop_guest& up, Owned<event_base> made, event_base* foreign)
+      : guest(up), own(std::move(made)), base(own ? own.get() : foreign) {}
+  LibeventLoop(const LibeventLoop&) = delete;
+  LibeventLoop& operator=(const LibeventLoop&) = delete;
+  ~LibeventLoop() {
+    timer.reset();
+    if (timerfd >= 0) close(timerfd);
+  }
+};
+
+LibeventLoop& self(onloop_loop* loop) {
+  return *reinterpret_cast<LibeventLoop*>(loop);
+}
+Item& self(onloop_watch* watch) {
+  return *reinterpret_cast<Item*>(watch);
+}
+
+std::uint64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+short events_of(std::uint32_t interest) {
+  return static_cast<short>(((interest & ONLOOP_READ) ? EV_READ : 0) | ((interest & ONLOOP_WRITE) ? EV_WRITE : 0));
+}
+
+/// libevent reports an error or a hang-up as both.
+std::uint32_t readiness_of(short events) {
+  return ((events & EV_READ) ? ONLOOP_READ : 0u) | ((events & EV_WRITE) ? ONLOOP_WRITE : 0u);
+}
+
+int failure() {
+  return errno ? -errno : -ENOMEM;
+}
+
+void leave(LibeventLoop& loop) {
+  if (--loop.frames == 0 && loop.detached) delete &loop;
+}
+
+// ---- events ----
+
+void on_io(evutil_socket_t, short events, void* watch);
+void on_timer(evutil_socket_t, short, void* timer);
+
+Owned<Item> make_item(LibeventLoop& loop, void* context, bool blocking) {
+  void* memory = operator new(sizeof(Item) + event_get_struct_event_size(), std::nothrow);
+  if (!memory) return nullptr;
+  auto* made = new (memory) Item{.loop = &loop, .context = context, .interest = ONLOOP_NONE, .blocking = blocking};
+  event_assign(event_of(made), loop.base, -1, 0, on_io, made);
+  return Owned<Item>(made);
+}
+
+void assign(const Item& watch, event* to, int fd, std::uint32_t interest) {
+  const int flags = watch.blocking ? fcntl(fd, F_GETFL) : 0;
+  if (watch.blocking) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  const auto events = static_cast<short>(EV_PERSIST | events_of(interest));
+  event_assign(to, watch.loop->base, fd, events, on_io, const_cast<Item*>(&watch));
+  if (watch.blocking) fcntl(fd, F_SETFL, flags);
+  event_priority_set(to, watch.loop->priority);
+}
+
+/// Adds a watch's event anew, at the loop's priority. Costs a system call for each direction that comes or goes.
+int add_again(Item& watch, std::uint32_t interest) {
+  event* changed = event_of(&watch);
+  event* holder = watch.loop->holder.get();
+  const int fd = event_get_fd(changed);
+  assign(watch, holder, fd, interest);
+  errno = 0;
+  if (event_add(holder, nullptr) < 0) return failure();
+  event_del(changed);
+  assign(watch, changed, fd, interest);
+  event_add(changed, nullptr);  // the kernel is not asked, so it can't fail
+  event_del(holder);
+  return 0;
+}
+
+// ---- the deadline ----
+
+/// Rounded up. A later one than a day hence is looked at again then, so that no back end has to take it.
+timeval time_until(std::uint64_t at) {
+  constexpr std::uint64_t kDay = 86'400'000'000;
+  const std::uint64_t time = now();
+  const std::uint64_t wait = at <= time ? 0 : std::min((at - time - 1) / 1000u + 1, kDay);
+  return {.tv_sec = static_cast<time_t>(wait / 1'000'000u), .tv_usec = static_cast<suseconds_t>(wait % 1'000'000u)};
+}
+
+int arm(LibeventLoop& loop) {
+  const std::uint64_t at = std::min(loop.deadline, loop.turn_end);
+  if (loop.timerfd >= 0) {
+    itimerspec when{};
+    if (at != ONLOOP_NO_DEADLINE) {
+      const std::uint64_t armed = std::max<std::uint64_t>(at, 1);  // zero would disarm it
+      when.it_value.tv_sec = static_cast<time_t>(armed / 1'000'000'000u);
+      when.it_value.tv_nsec = static_cast<long>(armed % 1'000'000'000u);
+    }
+    return timerfd_settime(loop.timerfd, TFD_TIMER_ABSTIME, &when, nullptr) < 0 ? -errno : 0;
+  }
+  if (at == ONLOOP_NO_DEADLINE) {
+    event_del(event_of(loop.timer.get()));
+    return 0;
+  }
+  const timeval wait = time_until(at);
+  return event_add(event_of(loop.timer.get()), &wait) < 0 ? -ENOMEM : 0;
+}
+
+bool due(const LibeventLoop& loop) {
+  return loop.deadline != ONLOOP_NO_DEADLINE && now() >= loop.deadline;
+}
+
+void call_on_deadline(LibeventLoop& loop) {
+  loop.deadline = ONLOOP_NO_DEADLINE;
+  if (loop.timerfd >= 0) arm(loop);
+  loop.guest.on_deadline(loop.guest.context);
+}
+
+// ---- resting ----
+
+void forget_rest(LibeventLoop& loop, Item& item) {
+  if (item.rests == 0) return;
+  loop.at_rest[item.rests - 1] = loop.at_rest.back();
+  loop.at_rest[item.rests - 1]->rests = item.rests;
+  loop.at_rest.pop_back();
+  item.rests = 0;
+}
+
+/// Takes one back to the loop's priority that libevent already has in its queue for this iteration.
+void requeue(LibeventLoop& loop, Item& item) {
+  if (&item != loop.timer.get()) {
+    add_again(item, item.interest);
+    return;
+  }
+  event_del(event_of(&item));
+  event_priority_set(event_of(&item), loop.priority);
+  arm(loop);
+}
+
+void end_rest(LibeventLoop& loop, bool queued_too) {
+  loop.resting = false;
+  for (std::size_t i = loop.at_rest.size(); i > 0; --i) {
+    Item& item = *loop.at_rest[i - 1];
+    if (event_priority_set(event_of(&item), loop.priority) < 0) {
+      if (!queued_too) continue;
+      requeue(loop, item);
+    }
+    forget_rest(loop, item);
+  }
+  if (loop.at_rest.empty()) event_del(loop.waking.get());
+}
+
+void begin_rest(LibeventLoop& loop) {
+  const timeval moment{.tv_sec = 0, .tv_usec = 1000};
+  loop.resting = event_add(loop.waking.get(), &moment) == 0;
+}
+
+/// Whether an item that is called rests instead.
+bool rests(LibeventLoop& loop, Item& item) try {
+  if (item.rests > 0) {  // everybody else had a turn
+    forget_rest(loop, item);
+    event_priority_set(event_of(&item), loop.priority);
+    end_rest(loop, false);
+    return false;
+  }
+  if (!loop.resting && loop.streak.rest()) begin_rest(loop);
+  if (!loop.resting) return false;
+  loop.at_rest.push_back(&item);
+  item.rests = static_cast<std::uint32_t>(loop.at_rest.size());
+  event_priority_set(event_of(&item), loop.lowest);
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
+}
+
+void on_rested(evutil_socket_t, short, void* context) {
+  auto& loop = *static_cast<LibeventLoop*>(context);
+  if (!loop.forgotten) end_rest(loop, true);
+}
+
+// ---- callbacks of libevent's ----
+
+void on_io(evutil_socket_t, short events, void* context) {
+  Item& watch = *static_cast<Item*>(context);
+  LibeventLoop& loop = *watch.loop;
+  if (loop.forgotten) {
+    Free{}(&watch);
+    return;
+  }
+  const bool others_wait = loop.priority < loop.lowest;
+  if (others_wait && rests(loop, watch)) return;
+  ++loop.frames;
+  loop.current = &watch;
+  if (loop.fresh) {
+    loop.fresh = false;
+    if (due(loop)) call_on_deadline(loop);
+  }
+  if (loop.current) {
+    const std::uint32_t wanted = readiness_of(events) & watch.interest;
+    if (wanted) loop.guest.on_ready(watch.context, wanted);
+  }
+  loop.current = nullptr;
+  if (others_wait) loop.streak.end();
+  leave(loop);
+}
+
+void on_timer(evutil_socket_t, short, void* context) {
+  Item& timer = *static_cast<Item*>(context);
+  LibeventLoop& loop = *timer.loop;
+  if (loop.forgotten) return;  // one-shot, and nobody adds it again
+  const bool others_wait = loop.priority < loop.lowest;
+  if (!due(loop) || (others_wait && rests(loop, timer))) {
+    arm(loop);
+    return;
+  }
+  ++loop.frames;
+  loop.fresh = false;
+  call_on_deadline(loop);
+  if (others_wait) loop.streak.end();
+  leave(loop);
+}
+
+// ---- attach and detach ----
+
+/// Whether the process can open so many descriptors more.
+int try_descriptors(int count) {
+  std::array<int, 4> opened{};
+  int made = 0;
+  while (made < count && (opened.at(static_cast<std::size_t>(made)) = eventfd(0, EFD_CLOEXEC)) >= 0) ++made;
+  const int error = made < count ? -errno : 0;
+  while (made > 0) close(opened.at(static_cast<std::size_t>(--made)));
+  return error;
+}
+
+/// Whatever the environment says, so that it has no changelist.
+int new_base(Owned<event_base>& base) {
+  constexpr int kEpollAndTwoForSignals = 3;
+  if (const int error = try_descriptors(kEpollAndTwoForSignals); error < 0) return error;
+  const Owned<event_config> config{event_config_new()};
+  if (!config) return -ENOMEM;
+  event_config_set_flag(config.get(), EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
+  errno = 0;
+  base.reset(event_base_new_with_config(config.get()));
+  return base ? 0 : failure();
+}
+
+int make_deadline(LibeventLoop& loop) {
+  loop.timer = make_item(loop, nullptr, false);
+  if (!loop.timer) return -ENOMEM;
+  event* timer = event_of(loop.timer.get());
+  if (!loop.own) return evtimer_assign(timer, loop.base, on_timer, loop.timer.get());
+  loop.timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (loop.timerfd < 0) return -errno;
+  event_assign(timer, loop.base, loop.timerfd, EV_READ | EV_PERSIST, on_timer, loop.timer.get());
+  errno = 0;
+  return event_add(timer, nullptr) < 0 ? failure() : 0;
+}
+
+int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
+  Owned<event_base> own;
+  if (!foreign) {
+    if (const int error = new_base(own); error < 0) return error;
+  }
+  std::unique_ptr<LibeventLoop> made(new (std::nothrow)
+                                         LibeventLoop(*guest, std::move(own), static_cast<event_base*>(foreign)));
+  if (!made) return -ENOMEM;
+  const std::string_view method = event_base_get_method(made->base);
+  made->changelist = method == "epoll (with changelist)";
+  if (method == "select") made->most_descriptors = FD_SETSIZE;
+  made->lowest = event_base_get_npriorities(made->base) - 1;
+  made->holder.reset(event_new(made->base, -1, 0, on_io, nullptr));
+  made->waking.reset(evtimer_new(made->base, on_rested, made.get()));
+  if (!made->holder || !made->waking) return -ENOMEM;
+  made->priority = event_get_priority(made->waking.get());
+  if (const int error = make_deadline(*made); error < 0) return error;
+  *loop = reinterpret_cast<onloop_loop*>(made.release());
+  return 0;
+}
+
+void detach(onloop_loop* loop) {
+  LibeventLoop& own = self(loop);
+  if (own.forgotten) return;
+  own.detached = true;
+  own.timer.reset();
+  own.waking.reset();
+  if (own.turning) event_base_loopbreak(own.base);
+  if (own.frames == 0) delete &own;
+}
+
+/// A base is of no use in a child before event_reinit(), and may go through it more than once. Where that would end the
+/// process, all is left as it is, and what is called takes itself out.
+void abandon(onloop_loop* loop) {
+  constexpr int kEpollAndTwoForSignalsAndOneForThreads = 4;
+  LibeventLoop& own = self(loop);
+  own.forgotten = try_descriptors(kEpollAndTwoForSignalsAndOneForThreads) < 0;
+  if (!own.forgotten) event_reinit(own.base);
+}
+
+// ---- watches ----
+
+int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
+  LibeventLoop& own = self(loop);
+  if (own.changelist && own.watches > 0) return -ENOTSUP;
+  if (fd >= own.most_descriptors) return -EMFILE;
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  Owned<Item> made = make_item(own, watch_context, (flags & O_NONBLOCK) == 0);
+  if (!made) return -ENOMEM;
+  assign(*made, event_of(made.get()), fd, interest);
+  made->interest = static_cast<std::uint8_t>(interest);
+  errno = 0;
+  if (interest && event_add(event_of(made.get()), nullptr) < 0) return failure();
+  ++own.watches;
+  *watch = reinterpret_cast<onloop_watch*>(made.release());
+  return 0;
+}
+
+int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
+  Item& own = self(watch);
+  event* changed = event_of(&own);
+  if (interest == own.interest) return 0;
+  if (interest == ONLOOP_NONE) {
+    event_del(changed);
+  } else if (own.interest != ONLOOP_NONE) {
+    if (const int error = add_again(own, interest); error < 0) return error;
+  } else {
+    assign(own, changed, event_get_fd(changed), interest);
+    errno = 0;
+    if (event_add(changed, nullptr) < 0) return failure();
+  }
+  forget_rest(self(loop), own);
+  own.interest = static_cast<std::uint8_t>(interest);
+  return 0;
+}
+
+void watch_remove(onloop_loop* loop, onloop_watch* watch) {
+  LibeventLoop& own = self(loop);
+  Item& gone = self(watch);
+  if (own.forgotten) return;
+  if (own.current == &gone) own.current = nullptr;
+  forget_rest(own, gone);
+  Free{}(&gone);
+  --own.watches;
+}
+
+int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
+  LibeventLoop& own = self(loop);
+  const std::uint64_t former = own.deadline;
+  own.deadline = at_ns;
+  const int error = arm(own);
+  if (error < 0) own.deadline = former;
+  return error;
+}
+
+/// For event_base_foreach_event: sets the priority of the loop's watches; one that is queued it can't, and hands it
+/// out.
+int set_priority_of(const event_base*, const event* each, void* search) {
+  auto& [loop, queued] = *static_cast<std::pair<LibeventLoop*, Item*>*>(search);
+  if (event_get_callback(each) != on_io) return 0;
+  auto* watch = static_cast<Item*>(event_get_callback_arg(each));
+  if (watch->loop != loop || event_get_priority(each) == loop->priority) return 0;
+  if (event_priority_set(event_of(watch), loop->priority) == 0) return 0;
+  queued = watch;
+  return 1;
+}
+
+int priority_set(onloop_loop* loop, int priority) {
+  LibeventLoop& own = self(loop);
+  if (priority < 0 || priority > own.lowest) return -EINVAL;
+  end_rest(own, true);
+  own.priority = priority;
+  std::pair<LibeventLoop*, Item*> search{&own, nullptr};
+  while (event_base_foreach_event(own.base, set_priority_of, &search) != 0) {
+    add_again(*search.second, search.second->interest);
+  }
+  event_priority_set(own.waking.get(), priority);
+  if (event_priority_set(event_of(own.timer.get()), priority) < 0) requeue(own, *own.timer);
+  return 0;
+}
+
+// ---- an owned loop ----
+
+int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
+  LibeventLoop& own = self(loop);
+  if (own.turning) return -EBUSY;
+  if (max_wait_ns > 0) {
+    own.turn_end = now() + static_cast<std::uint64_t>(max_wait_ns);
+    arm(own);
+  }
+  ++own.frames;
+  own.turning = own.fresh = true;
+  errno = 0;
+  const int wait = max_wait_ns == 0 ? EVLOOP_NONBLOCK : 0;
+  const int error = event_base_loop(own.base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | wait) < 0 ? failure() : 0;
+  own.turning = own.fresh = false;
+  if (max_wait_ns > 0 && !own.detached) {
+    own.turn_end = ONLOOP_NO_DEADLINE;
+    arm(own);
+  }
+  leave(own);
+  return error;
+}
+
+}  // namespace
+
+Loop libevent() noexcept {
+  return Loop{onloop_shim_libevent}.aggregate();
+}
+
+Loop libevent(event_base* base) {
+  if (!base) {
+    throw std::system_error(EINVAL, std::generic_category(),
+                            "onloop::libevent(): the event_base is null; did event_base_new() fail?");
+  }
+  return Loop{onloop_shim_libevent, base};
+}
+
+}  // namespace onloop
+
+const onloop_ops onloop_shim_libevent = {.version = ONLOOP_OPS_VERSION,
+                                         .struct_size = sizeof(onloop_ops),
+                                         .name = "libevent",
+                                         .attach = onloop::attach,
+                                         .detach = onloop::detach,
+                                         .watch_add = onloop::watch_add,
+                                         .watch_set = onloop::watch_set,
+                                         .watch_remove = onloop::watch_remove,
+                                         .deadline_set = onloop::deadline_set,
+                                         .priority_set = onloop::priority_set,
+                                         .keepalive = nullptr,
+                                         .run = nullptr,
+                                         .stop = nullptr,
+                                         .turn = onloop::turn,
+                                         .abandon = onloop::abandon,
+                                         .fd = nullptr};
