@@ -1,0 +1,403 @@
+// libuv's loop, one uv_poll_t a watch.
+//
+// Traps that shape it.
+// - A handle is not gone when uv_close returns: the loop calls back in a later phase of its iteration. So a watch frees
+//   itself, and from its removal on points to nothing; an attachment goes with the last of its own handles.
+// - POLLERR comes as UV_EBADF, with the handle stopped. Here it means ready: the handle is started again.
+// - uv_poll_init makes the descriptor non-blocking, for all who share it.
+// - Timers count whole milliseconds from the loop's time, which stands still during an iteration. So the moment is what
+//   is rounded, not the delay, and the result is right whatever the loop's time is: never early, and nobody else's
+//   uv_now() moves.
+// - A timer of 0 ms that is set by a timer runs in the same pass, for ever. A deadline that has passed therefore waits
+//   for an idle handle: it runs before the next poll, keeps that from blocking, and only then sets the timer.
+// - UV_RUN_ONCE runs timers and then blocks, though they were what it was to wait for; and a loop without a referenced
+//   active handle does not even poll. An owned loop has one timer for each wait, which calls uv_stop.
+// - uv_run must not be nested: a turn in a turn is refused. A loop that is freed inside its own callback crashes: the
+//   outermost frame does it.
+// - After fork the epoll set is shared, and each stop or close of a handle takes a descriptor out of it: see Decoy.
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <uv.h>
+#include <onloop/libuv.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <new>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace onloop {
+namespace {
+
+struct Watch {
+  uv_poll_t poll;  // its data: the attachment, or null once the watch is removed
+  Watch* next;
+  Watch* previous;
+  void* context;
+  std::uint32_t interest;
+};
+static_assert(std::is_standard_layout_v<Watch>, "a uv_poll_t is cast to the watch that it begins");
+static_assert(ONLOOP_READ == UV_READABLE && ONLOOP_WRITE == UV_WRITABLE);
+
+struct Attachment {
+  onloop_guest guest;
+  uv_loop_t* loop = nullptr;
+  Watch* watches = nullptr;
+  std::uint64_t deadline = ONLOOP_NO_DEADLINE;
+  uv_timer_t timer{};  // the deadline; on an owned loop the end of a wait
+  uv_idle_t idle{};    // a deadline that has passed; not on an owned loop
+  int handles = 0;     // of these two, not closed yet
+  bool owned = false;
+  bool keepalive = true;
+  bool abandoned = false;
+  bool leaked = false;  // abandoned, with handles that could not be closed
+  bool detached = false;
+  // of an owned loop:
+  bool turning = false;
+  bool called = false;         // an up-call came in this turn
+  bool look_at_clock = false;  // whether the deadline has passed is to be found out before the next up-call
+};
+
+Attachment& self(onloop_loop* loop) {
+  return *reinterpret_cast<Attachment*>(loop);
+}
+Watch& self(onloop_watch* watch) {
+  return *reinterpret_cast<Watch*>(watch);
+}
+template <class H>
+uv_handle_t* handle(H& any) {
+  return reinterpret_cast<uv_handle_t*>(&any);
+}
+
+std::uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+/// What uv_timer_start takes for a moment: the loop's time is CLOCK_MONOTONIC in whole milliseconds, and may be old.
+std::uint64_t timeout_until(const uv_loop_t* loop, std::uint64_t at_ns) {
+  if (at_ns == ONLOOP_NO_DEADLINE) return UINT64_MAX;
+  const std::uint64_t moment = at_ns / 1'000'000 + (at_ns % 1'000'000 != 0);
+  return moment - std::min(moment, uv_now(loop));
+}
+
+// ---- watches ----
+
+/// Up-calls the deadline on an owned loop, once in an iteration and before all else.
+void call_if_past_deadline(Attachment& own) {
+  own.look_at_clock = false;
+  if (own.detached || own.deadline == ONLOOP_NO_DEADLINE || now_ns() < own.deadline) return;
+  own.deadline = ONLOOP_NO_DEADLINE;
+  own.called = true;
+  own.guest.on_deadline(own.guest.context);
+}
+
+void free_watch(uv_handle_t* poll) {
+  delete reinterpret_cast<Watch*>(poll);
+}
+
+void on_poll(uv_poll_t* poll, int status, int events) {
+  auto* own = static_cast<Attachment*>(poll->data);
+  if (!own) return uv_close(handle(*poll), free_watch);  // one that a forked child could only forget
+  if (own->look_at_clock) {
+    call_if_past_deadline(*own);
+    if (!poll->data) return;
+  }
+  const Watch& watch = *reinterpret_cast<Watch*>(poll);
+  auto readiness = static_cast<std::uint32_t>(events);
+  if (status < 0) {
+    readiness = watch.interest;
+    if (readiness) uv_poll_start(poll, static_cast<int>(readiness), on_poll);
+  }
+  own->called = true;
+  if (readiness &= watch.interest) own->guest.on_ready(watch.context, readiness);
+}
+
+void enlist(Attachment& own, Watch& watch) {
+  watch.next = own.watches;
+  watch.previous = nullptr;
+  if (watch.next) watch.next->previous = &watch;
+  own.watches = &watch;
+}
+
+void forget(Attachment& own, Watch& watch) {
+  (watch.previous ? watch.previous->next : own.watches) = watch.next;
+  if (watch.next) watch.next->previous = watch.previous;
+  watch.poll.data = nullptr;
+}
+
+/// uv_poll_init, and the descriptor blocks again if it did.
+int init_poll(uv_loop_t* loop, uv_poll_t& poll, int fd) {
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  const int error = uv_poll_init(loop, &poll, fd);
+  if (error == 0 && !(flags & O_NONBLOCK)) fcntl(fd, F_SETFL, flags);
+  return error;
+}
+
+int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
+  Attachment& own = self(loop);
+  auto* made = new (std::nothrow) Watch{};
+  if (!made) return -ENOMEM;
+  if (const int error = init_poll(own.loop, made->poll, fd); error < 0) {
+    delete made;
+    return error;
+  }
+  made->context = watch_context;
+  made->interest = interest;
+  const int error = interest ? uv_poll_start(&made->poll, static_cast<int>(interest), on_poll) : 0;
+  if (error < 0) {
+    uv_close(handle(made->poll), free_watch);
+    return error;
+  }
+  if (!own.keepalive) uv_unref(handle(made->poll));
+  made->poll.data = &own;
+  enlist(own, *made);
+  *watch = reinterpret_cast<onloop_watch*>(made);
+  return 0;
+}
+
+int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
+  Watch& own = self(watch);
+  if (self(loop).abandoned || interest == own.interest) return 0;
+  const int error = interest ? uv_poll_start(&own.poll, static_cast<int>(interest), on_poll) : uv_poll_stop(&own.poll);
+  if (error == 0) own.interest = interest;
+  return error;
+}
+
+void close_watch(Attachment& own, Watch& watch) {
+  forget(own, watch);
+  uv_close(handle(watch.poll), free_watch);
+}
+
+void watch_remove(onloop_loop* loop, onloop_watch* watch) {
+  if (!self(loop).abandoned) close_watch(self(loop), self(watch));  // else the watch is removed, and perhaps freed
+}
+
+int keepalive(onloop_loop* loop, int on) {
+  Attachment& own = self(loop);
+  own.keepalive = on != 0;
+  for (Watch* watch = own.watches; watch; watch = watch->next) {
+    if (own.keepalive) {
+      uv_ref(handle(watch->poll));
+    } else {
+      uv_unref(handle(watch->poll));
+    }
+  }
+  return 0;
+}
+
+// ---- the deadline on the application's loop ----
+
+void arm(Attachment& own);
+
+void on_timer(uv_timer_t* timer) {
+  Attachment& own = *static_cast<Attachment*>(timer->data);
+  if (now_ns() < own.deadline) return arm(own);  // by another clock than the loop's
+  own.deadline = ONLOOP_NO_DEADLINE;
+  own.guest.on_deadline(own.guest.context);
+}
+
+void on_idle(uv_idle_t* idle) {
+  uv_idle_stop(idle);
+  uv_timer_start(&static_cast<Attachment*>(idle->data)->timer, on_timer, 0, 0);
+}
+
+void arm(Attachment& own) {
+  uv_timer_stop(&own.timer);
+  uv_idle_stop(&own.idle);
+  if (own.deadline == ONLOOP_NO_DEADLINE) return;
+  if (own.deadline <= now_ns()) {
+    uv_idle_start(&own.idle, on_idle);
+  } else {
+    uv_timer_start(&own.timer, on_timer, timeout_until(own.loop, own.deadline), 0);
+  }
+}
+
+/// Made when first wanted: under aggregate hosting no deadline comes here, and the host has one handle of ours.
+void make_deadline_handles(Attachment& own) {
+  uv_timer_init(own.loop, &own.timer);
+  uv_idle_init(own.loop, &own.idle);
+  own.timer.data = own.idle.data = &own;
+  uv_unref(handle(own.timer));
+  uv_unref(handle(own.idle));
+  own.handles = 2;
+}
+
+int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
+  Attachment& own = self(loop);
+  own.deadline = at_ns;
+  if (own.owned || own.abandoned) return 0;
+  if (own.handles == 0) make_deadline_handles(own);
+  arm(own);
+  return 0;
+}
+
+// ---- an owned loop ----
+
+/// Ends uv_run's wait also if it runs timers before it.
+void on_end_of_wait(uv_timer_t* timer) {
+  uv_stop(timer->loop);
+}
+
+int make_loop(Attachment& own) {
+  own.loop = new (std::nothrow) uv_loop_t{};
+  if (!own.loop) return -ENOMEM;
+  if (const int error = uv_loop_init(own.loop); error < 0) {
+    // Up to 1.44 it leaves its epoll set open if it is another descriptor that is not to be had.
+    const int set = error == UV_EMFILE || error == UV_ENFILE ? uv_backend_fd(own.loop) : -1;
+    if (set >= 0) close(set);
+    delete own.loop;
+    return error;
+  }
+  own.owned = true;
+  uv_timer_init(own.loop, &own.timer);
+  return 0;
+}
+
+/// With no frame of the loop on the stack. In a forked child the loop is made the child's own first; where that is not
+/// to be had, it is leaked.
+void free_loop(Attachment& own) {
+  if (own.abandoned && (own.leaked || uv_loop_fork(own.loop) < 0)) return;
+  uv_close(handle(own.timer), nullptr);
+  uv_run(own.loop, UV_RUN_NOWAIT);  // all that is closing
+  if (uv_loop_close(own.loop) < 0) return;
+  delete own.loop;
+  delete &own;
+}
+
+void iterate(Attachment& own, std::uint64_t end) {
+  own.look_at_clock = own.deadline != ONLOOP_NO_DEADLINE;
+  uv_timer_start(&own.timer, on_end_of_wait, timeout_until(own.loop, std::min(end, own.deadline)), 0);
+  uv_run(own.loop, end == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+  if (own.look_at_clock) call_if_past_deadline(own);
+}
+
+int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
+  Attachment& own = self(loop);
+  if (!own.owned) return -ENOTSUP;
+  if (own.turning) return -EBUSY;
+  const auto wait = static_cast<std::uint64_t>(max_wait_ns);
+  const std::uint64_t end = max_wait_ns < 0 ? ONLOOP_NO_DEADLINE : max_wait_ns > 0 ? now_ns() + wait : 0;
+  own.turning = true;
+  own.called = false;
+  do {
+    iterate(own, end);  // returns early for libuv's own affairs, such as a handle that is closed
+  } while (!own.called && end != 0 && now_ns() < end);
+  own.turning = false;
+  if (own.detached) free_loop(own);
+  return 0;
+}
+
+// ---- the attachment ----
+
+int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
+  auto* made = new (std::nothrow) Attachment{.guest = *guest};
+  if (!made) return -ENOMEM;
+  made->loop = static_cast<uv_loop_t*>(foreign);
+  if (const int error = foreign ? 0 : make_loop(*made); error < 0) {
+    delete made;
+    return error;
+  }
+  *loop = reinterpret_cast<onloop_loop*>(made);
+  return 0;
+}
+
+void closed(uv_handle_t* one) {
+  auto* own = static_cast<Attachment*>(one->data);
+  if (--own->handles == 0) delete own;
+}
+
+void detach(onloop_loop* loop) {
+  Attachment& own = self(loop);
+  own.detached = true;
+  if (own.owned) {
+    if (!own.turning) free_loop(own);
+  } else if (own.handles == 0) {
+    delete &own;
+  } else {
+    uv_close(handle(own.timer), closed);
+    uv_close(handle(own.idle), closed);
+  }
+}
+
+/// In a forked child: an empty epoll set in the place of the loop's, which is the parent's, too. uv_close, which would
+/// silence the parent's watch, then finds nothing to take out. What libuv holds in memory is the child's own, and has
+/// to be tidied: a handle that is merely forgotten makes a loop that goes on after uv_loop_fork() abort once its
+/// descriptor is closed, and stands in the way of another watch of the same number.
+class Decoy {
+ public:
+  explicit Decoy(const uv_loop_t* loop)
+      : place_(uv_backend_fd(loop)), set_(fcntl(place_, F_DUPFD_CLOEXEC, 0)), empty_(epoll_create1(EPOLL_CLOEXEC)) {
+    stands_ = set_ >= 0 && empty_ >= 0 && dup3(empty_, place_, O_CLOEXEC) >= 0;
+  }
+  Decoy(const Decoy&) = delete;
+  Decoy& operator=(const Decoy&) = delete;
+  ~Decoy() {
+    if (stands_) dup3(set_, place_, O_CLOEXEC);
+    if (set_ >= 0) close(set_);
+    if (empty_ >= 0) close(empty_);
+  }
+  [[nodiscard]] bool stands() const { return stands_; }
+
+ private:
+  int place_;
+  int set_;
+  int empty_;
+  bool stands_;
+};
+
+void abandon(onloop_loop* loop) {
+  Attachment& own = self(loop);
+  if (std::exchange(own.abandoned, true)) return;
+  own.deadline = ONLOOP_NO_DEADLINE;
+  if (own.handles) arm(own);
+  const Decoy decoy(own.loop);
+  while (Watch* watch = own.watches) {
+    if (decoy.stands()) {
+      close_watch(own, *watch);
+    } else {
+      forget(own, *watch);
+      own.leaked = true;
+    }
+  }
+}
+
+}  // namespace
+
+Loop libuv() noexcept {
+  return Loop{onloop_shim_libuv}.aggregate();
+}
+
+Loop libuv(uv_loop_s* loop) {
+  if (!loop) {
+    throw std::system_error(EINVAL, std::generic_category(), "host on the application's libuv loop: it is null");
+  }
+  return Loop{onloop_shim_libuv, loop};
+}
+
+}  // namespace onloop
+
+extern "C" const onloop_ops onloop_shim_libuv{.version = ONLOOP_OPS_VERSION,
+                                              .struct_size = sizeof(onloop_ops),
+                                              .name = "libuv",
+                                              .attach = onloop::attach,
+                                              .detach = onloop::detach,
+                                              .watch_add = onloop::watch_add,
+                                              .watch_set = onloop::watch_set,
+                                              .watch_remove = onloop::watch_remove,
+                                              .deadline_set = onloop::deadline_set,
+                                              .priority_set = nullptr,
+                                              .keepalive = onloop::keepalive,
+                                              .run = nullptr,
+                                              .stop = nullptr,
+                                              .turn = onloop::turn,
+                                              .abandon = onloop::abandon,
+                                              // libuv's backend descriptor knows nothing of watches that were changed
+                                              // since the last iteration
+                                              .fd = nullptr};
