@@ -1,0 +1,401 @@
+// sd-event, the loop of libsystemd: epoll with priorities. Each watch is an I/O source of its own, the deadline a time
+// source.
+//
+// Traps that shape it. An iteration dispatches one source: the pending one of the highest priority, among equals the
+// one that has been pending longest. So equals share, but a source that is always ready keeps all of lower priority
+// waiting for ever; see "Resting" below. Epoll reports HUP and ERR whether asked or not, so a watch without interest is
+// switched off. A loop can't be iterated from its own handlers (EBUSY); the handlers may remove any source, their own
+// included, and drop the loop. A loop that has exited takes no more changes (ESTALE), but lets sources go. After fork
+// every call but the last unref is refused (ECHILD), and that one leaves the kernel's set alone. A handler that returns
+// a negative number is switched off, and one that is null ends the loop: both never happen here.
+//
+// Time. sd-event counts microseconds: the deadline is rounded up, and the loop's own time is rounded down, so that it
+// is never early. An accuracy of 0 would mean 250 ms. The time source is made with the first deadline, since with it
+// the loop opens a timerfd, which it keeps; a guest under aggregate hosting needs none.
+//
+// Turns of an owned loop. The deadline, if it is due, and then one source: sd-event asks the kernel again before each,
+// and would announce what the guest has only noted so far once more. An interrupted wait looks like a source that was
+// dispatched, so a turn counts its up-calls.
+#include <onloop/sdevent.hpp>
+
+#include <systemd/sd-event.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "shims/fairness.hpp"
+
+namespace onloop {
+namespace {
+
+constexpr std::int64_t kLowest = INT64_MAX;  // the priority of a source that rests
+constexpr std::uint64_t kRest = 1'000'000;   // how long, in nanoseconds, if the host has always something better to do
+constexpr std::uint64_t kAccuracy = 1;       // the finest, in microseconds
+
+struct SdLoop;
+
+/// A source of the guest's in the host.
+struct Member {
+  SdLoop* loop;
+  sd_event_source* source;
+  std::size_t index;  // in SdLoop::members
+};
+
+struct SdWatch : Member {
+  std::uint32_t interest;
+  void* context;
+};
+
+struct Unref {
+  void operator()(sd_event* event) const { sd_event_unref(event); }
+};
+
+struct SdLoop {
+  onloop_guest guest;
+  std::unique_ptr<sd_event, Unref> event;
+  bool owned;
+  bool abandoned = false;
+  bool detached = false;
+  bool called = false;  // an up-call was made
+  int frames = 0;       // on the stack; the outermost frees the loop if detach came meanwhile
+  int priority = SD_EVENT_PRIORITY_NORMAL;
+  std::uint64_t deadline = ONLOOP_NO_DEADLINE;
+  Member timer{this, nullptr, 0};  // the deadline's; its source is made when it is first needed
+
+  std::vector<Member*> members;  // those that rest first
+  std::size_t resting = 0;
+  std::uint64_t rests_from = 0;
+  bool rest_ends = false;  // whether rest_timer is set
+  sd_event_source* rest_timer = nullptr;
+  Streak streak;
+};
+
+SdLoop& self(onloop_loop* loop) {
+  return *reinterpret_cast<SdLoop*>(loop);
+}
+SdWatch& self(onloop_watch* watch) {
+  return *reinterpret_cast<SdWatch*>(watch);
+}
+
+std::uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+std::uint64_t microseconds(std::uint64_t ns) {
+  return ns / 1000 + (ns % 1000 != 0);
+}
+
+std::uint32_t events_of(std::uint32_t interest) {
+  return ((interest & ONLOOP_READ) ? EPOLLIN : 0u) | ((interest & ONLOOP_WRITE) ? EPOLLOUT : 0u);
+}
+
+std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
+  if (events & (EPOLLERR | EPOLLHUP)) return interest;
+  return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u));
+}
+
+// ---- sources ----
+
+/// Sets a one-shot time source, which is made if need be.
+int set_timer(SdLoop& own, sd_event_source*& source, std::uint64_t at_ns, sd_event_time_handler_t handler) {
+  const std::uint64_t at = microseconds(at_ns);
+  if (!source) {
+    const int result = sd_event_add_time(own.event.get(), &source, CLOCK_MONOTONIC, at, kAccuracy, handler, &own);
+    if (result >= 0) sd_event_source_set_priority(source, own.priority);
+    return result;
+  }
+  if (const int result = sd_event_source_set_time(source, at); result < 0) return result;
+  return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/// Final, also for the source whose handler is on the stack.
+void drop(const SdLoop& own, sd_event_source* source) {
+  if (own.abandoned) {
+    sd_event_source_unref(source);  // the loop is another process's, and would complain of anything else
+  } else {
+    sd_event_source_disable_unref(source);
+  }
+}
+
+void enlist(SdLoop& own, Member& member) {
+  own.members.push_back(&member);
+  member.index = own.members.size() - 1;
+}
+
+void exchange(SdLoop& own, std::size_t one, std::size_t other) {
+  std::swap(own.members[one], own.members[other]);
+  own.members[one]->index = one;
+  own.members[other]->index = other;
+}
+
+void strike(SdLoop& own, const Member& member) {
+  if (member.index < own.resting) exchange(own, member.index, --own.resting);
+  exchange(own, member.index, own.members.size() - 1);
+  own.members.pop_back();
+}
+
+// ---- Resting ----
+//
+// When the guest has been ready for a while on end (Streak), each of its sources is called once more and takes the
+// lowest priority, so that everything else that the host has pending goes first. The first of them that is called
+// there shows that nothing was left, and all are as before. If the host has always something to do, be it idle work or
+// the application's at the guest's own priority, they are as before 1 ms after the last call.
+
+void end_rest(SdLoop& own) {
+  for (std::size_t i = 0; i < own.resting; ++i) sd_event_source_set_priority(own.members[i]->source, own.priority);
+  own.resting = 0;
+  if (std::exchange(own.rest_ends, false)) sd_event_source_set_enabled(own.rest_timer, SD_EVENT_OFF);
+  own.streak = Streak{};
+}
+
+int on_rested(sd_event_source*, std::uint64_t, void* userdata);
+
+void end_rest_in_time(SdLoop& own) {
+  own.rest_ends = set_timer(own, own.rest_timer, own.rests_from + kRest, on_rested) >= 0;
+  if (!own.rest_ends) end_rest(own);
+}
+
+int on_rested(sd_event_source*, std::uint64_t, void* userdata) {
+  SdLoop& own = *static_cast<SdLoop*>(userdata);
+  own.rest_ends = false;
+  if (now_ns() < own.rests_from + kRest) {
+    end_rest_in_time(own);
+  } else {
+    end_rest(own);
+  }
+  return 0;
+}
+
+void rest(SdLoop& own, Member& member) {
+  sd_event_source_set_priority(member.source, kLowest);
+  exchange(own, member.index, own.resting++);
+}
+
+// ---- up-calls ----
+
+/// One up-call of a member's. The loop is there until its end, whatever is called.
+class UpCall {
+ public:
+  explicit UpCall(Member& member) : own_(*member.loop) {
+    ++own_.frames;
+    own_.called = true;
+    if (own_.owned) return;  // there is nobody to let go first
+    if (member.index < own_.resting) end_rest(own_);
+    if (own_.streak.rest() || own_.resting > 0) rest(own_, member);
+  }
+  UpCall(const UpCall&) = delete;
+  UpCall& operator=(const UpCall&) = delete;
+  ~UpCall() {
+    if (!own_.detached && !own_.owned) {
+      own_.streak.end();
+      if (own_.resting > 0) {
+        own_.rests_from = now_ns();
+        if (!own_.rest_ends) end_rest_in_time(own_);
+      }
+    }
+    if (--own_.frames == 0 && own_.detached) delete &own_;
+  }
+
+ private:
+  SdLoop& own_;
+};
+
+int on_io(sd_event_source*, int, std::uint32_t events, void* userdata) {
+  SdWatch& watch = *static_cast<SdWatch*>(userdata);
+  const std::uint32_t readiness = readiness_of(events, watch.interest);
+  if (readiness == 0) return 0;
+  const onloop_guest& guest = watch.loop->guest;
+  const UpCall call(watch);
+  guest.on_ready(watch.context, readiness);
+  return 0;
+}
+
+int on_time(sd_event_source*, std::uint64_t, void* userdata) {
+  SdLoop& own = *static_cast<SdLoop*>(userdata);
+  const UpCall call(own.timer);
+  own.deadline = ONLOOP_NO_DEADLINE;
+  own.guest.on_deadline(own.guest.context);
+  return 0;
+}
+
+// ---- slots ----
+
+int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
+  sd_event* event = static_cast<sd_event*>(foreign);
+  int result = 0;
+  if (!event) {
+    result = sd_event_new(&event);
+  } else if (event == SD_EVENT_DEFAULT) {  // a name for it, not a pointer
+    result = sd_event_default(&event);
+  } else {
+    sd_event_ref(event);
+  }
+  if (result < 0) return result;
+  std::unique_ptr<sd_event, Unref> held(event);
+  const int state = sd_event_get_state(event);
+  if (state < 0) return state;
+  if (state == SD_EVENT_FINISHED) return -ESTALE;
+  auto* made = new (std::nothrow)
+      SdLoop{.guest = *guest, .event = std::move(held), .owned = !foreign, .members = {}, .streak = {}};
+  if (!made) return -ENOMEM;
+  *loop = reinterpret_cast<onloop_loop*>(made);
+  return 0;
+}
+
+void detach(onloop_loop* loop) {
+  SdLoop& own = self(loop);
+  drop(own, own.timer.source);
+  drop(own, own.rest_timer);
+  own.detached = true;
+  if (own.frames == 0) delete &own;
+}
+
+void abandon(onloop_loop* loop) {
+  self(loop).abandoned = true;
+}
+
+int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) try {
+  SdLoop& own = self(loop);
+  auto made = std::make_unique<SdWatch>(SdWatch{{&own, nullptr, 0}, interest, watch_context});
+  enlist(own, *made);
+  const int result = sd_event_add_io(own.event.get(), &made->source, fd, events_of(interest), on_io, made.get());
+  if (result < 0) {
+    strike(own, *made);
+    return result;
+  }
+  sd_event_source_set_priority(made->source, own.priority);
+  if (!interest) sd_event_source_set_enabled(made->source, SD_EVENT_OFF);
+  *watch = reinterpret_cast<onloop_watch*>(made.release());
+  return 0;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
+}
+
+int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
+  SdWatch& own = self(watch);
+  int result = 0;
+  if (!interest) {
+    result = sd_event_source_set_enabled(own.source, SD_EVENT_OFF);
+  } else {
+    result = sd_event_source_set_io_events(own.source, events_of(interest));
+    if (result >= 0 && !own.interest) result = sd_event_source_set_enabled(own.source, SD_EVENT_ON);
+  }
+  const bool lowers = (interest & ~own.interest) == 0;
+  if (result < 0 && !lowers) return result;  // a loop that has exited refuses to lower, and calls nobody anyway
+  own.interest = interest;
+  return 0;
+}
+
+void watch_remove(onloop_loop* loop, onloop_watch* watch) {
+  SdLoop& own = self(loop);
+  const std::unique_ptr<SdWatch> gone(&self(watch));
+  drop(own, gone->source);
+  strike(own, *gone);
+}
+
+int deadline_set(onloop_loop* loop, std::uint64_t at_ns) try {
+  SdLoop& own = self(loop);
+  if (at_ns == own.deadline) return 0;
+  int result = 0;
+  if (at_ns == ONLOOP_NO_DEADLINE) {
+    sd_event_source_set_enabled(own.timer.source, SD_EVENT_OFF);
+  } else if (own.timer.source) {
+    result = set_timer(own, own.timer.source, at_ns, on_time);
+  } else {
+    enlist(own, own.timer);
+    result = set_timer(own, own.timer.source, at_ns, on_time);
+    if (result < 0) strike(own, own.timer);
+  }
+  if (result < 0) return result;
+  own.deadline = at_ns;
+  return 0;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
+}
+
+/// sd-event's priorities are 64 bits wide: every int is one. They can be set or, after the loop has exited, all can't.
+int priority_set(onloop_loop* loop, int priority) {
+  SdLoop& own = self(loop);
+  for (std::size_t i = own.resting; i < own.members.size(); ++i) {
+    const int result = sd_event_source_set_priority(own.members[i]->source, priority);
+    if (result < 0) return result;
+  }
+  if (own.rest_timer) sd_event_source_set_priority(own.rest_timer, priority);
+  own.priority = priority;
+  return 0;
+}
+
+/// What sd_event_run does, but for the deadline, which comes first.
+int iterate(SdLoop& own, std::uint64_t limit) {
+  int result = sd_event_prepare(own.event.get());
+  if (result == 0) result = sd_event_wait(own.event.get(), limit);
+  if (result < 0) return result;
+  if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
+    sd_event_source_set_enabled(own.timer.source, SD_EVENT_OFF);
+    on_time(own.timer.source, 0, &own);
+  }
+  return result == 0 || own.detached ? 0 : sd_event_dispatch(own.event.get());
+}
+
+int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
+  SdLoop& own = self(loop);
+  if (own.frames > 0) return -EBUSY;
+  const std::uint64_t end = max_wait_ns > 0 ? now_ns() + static_cast<std::uint64_t>(max_wait_ns) : 0;
+  std::uint64_t limit = max_wait_ns < 0 ? UINT64_MAX : microseconds(static_cast<std::uint64_t>(max_wait_ns));
+  int result = 0;
+  own.called = false;
+  ++own.frames;
+  while ((result = iterate(own, limit)) > 0 && !own.called) {  // interrupted
+    if (max_wait_ns < 0) continue;
+    const std::uint64_t now = now_ns();
+    limit = microseconds(end > now ? end - now : 0);
+  }
+  --own.frames;
+  if (own.detached) delete &own;
+  return std::min(result, 0);
+}
+
+int descriptor(onloop_loop* loop) {
+  return sd_event_get_fd(self(loop).event.get());
+}
+
+}  // namespace
+
+Loop sdevent() noexcept {
+  return Loop{onloop_shim_sdevent}.aggregate();
+}
+
+Loop sdevent(sd_event* loop) {
+  if (!loop) {
+    throw std::system_error(EINVAL, std::generic_category(),
+                            "host a context on an sd-event loop that is null; onloop::sdevent() makes one");
+  }
+  return Loop{onloop_shim_sdevent, loop};
+}
+
+}  // namespace onloop
+
+extern "C" const onloop_ops onloop_shim_sdevent{.version = ONLOOP_OPS_VERSION,
+                                                .struct_size = sizeof(onloop_ops),
+                                                .name = "sdevent",
+                                                .attach = onloop::attach,
+                                                .detach = onloop::detach,
+                                                .watch_add = onloop::watch_add,
+                                                .watch_set = onloop::watch_set,
+                                                .watch_remove = onloop::watch_remove,
+                                                .deadline_set = onloop::deadline_set,
+                                                .priority_set = onloop::priority_set,
+                                                .keepalive = nullptr,
+                                                .run = nullptr,
+                                                .stop = nullptr,
+                                                .turn = onloop::turn,
+                                                .abandon = onloop::abandon,
+                                                .fd = onloop::descriptor};
