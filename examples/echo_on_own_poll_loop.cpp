@@ -12,6 +12,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -30,8 +31,7 @@ struct PollLoop {
   bool running = true;
 
   Handler& add(int fd, short events, std::function<void(short)> call) {
-    handlers.push_back(std::make_unique<Handler>(Handler{fd, events, std::move(call)}));
-    return *handlers.back();
+    return *handlers.emplace_back(std::make_unique<Handler>(Handler{fd, events, std::move(call)}));
   }
   void turn() {
     std::erase_if(handlers, [](const auto& handler) { return handler->removed; });
@@ -103,8 +103,7 @@ int main(int argc, char** argv) try {
   PollLoop loop;
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
+  for (const int number : {SIGINT, SIGTERM}) sigaddset(&signals, number);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   loop.add(signalfd(-1, &signals, SFD_CLOEXEC), POLLIN, [&loop](short) { loop.running = false; });
 
