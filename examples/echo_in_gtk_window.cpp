@@ -15,8 +15,10 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <set>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "parts.hpp"
 
@@ -37,7 +39,7 @@ class Columns {
       GtkWidget* label = gtk_label_new(text);
       const bool first = text == peer;
       gtk_label_set_xalign(GTK_LABEL(label), first ? 0 : 1);
-      gtk_label_set_width_chars(GTK_LABEL(label), first ? 22 : 12);
+      gtk_widget_set_size_request(label, 110, -1);
       gtk_widget_set_hexpand(label, first);
       if (!first) gtk_widget_add_css_class(label, "numeric");
       gtk_box_append(GTK_BOX(box_), label);
@@ -64,7 +66,7 @@ class Columns {
 /// The rows that there are; the widget is the window's.
 struct List {
   GtkWidget* widget = gtk_list_box_new();
-  std::set<class Row*> rows;
+  std::vector<class Row*> rows;
 };
 
 /// The state of a connection is its row: it comes and goes with the connection, by a close or by the service's end.
@@ -73,12 +75,12 @@ class Row {
   Row(List& list, onloop::Connection& connection)
       : list_(list), connection_(connection), columns_(connection.peer().to_string().c_str(), "", "") {
     gtk_list_box_append(GTK_LIST_BOX(list_.widget), columns_.widget());
-    list_.rows.insert(this);
+    list_.rows.push_back(this);
   }
   Row(const Row&) = delete;
   Row& operator=(const Row&) = delete;
   ~Row() {
-    list_.rows.erase(this);
+    std::erase(list_.rows, this);
     gtk_list_box_remove(GTK_LIST_BOX(list_.widget), gtk_widget_get_parent(columns_.widget()));
   }
   void add_received(std::size_t bytes) { received_ += bytes; }
@@ -209,7 +211,6 @@ Window::Window(GtkApplication* application, std::string address) : address_(std:
   g_signal_connect(switch_, "state-set", G_CALLBACK(on_switch), this);
 
   const Columns heading{"Peer", "Received", "Sent"};
-  gtk_widget_add_css_class(heading.widget(), "heading");
   gtk_widget_set_name(heading.widget(), "heading");
   gtk_list_box_set_selection_mode(GTK_LIST_BOX(list_.widget), GTK_SELECTION_NONE);
   gtk_list_box_set_show_separators(GTK_LIST_BOX(list_.widget), TRUE);
