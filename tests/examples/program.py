@@ -32,6 +32,7 @@ class Program:
             [path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr_file, bufsize=0,
             env={**clean_environment(), **(env or {})}, preexec_fn=die_with_parent, pass_fds=pass_fds)
         self.port = 0
+        self.worst_lateness_us = 0  # the worst that status() was told since it was set
         try:
             self.read_ready_line()
         except BaseException:
@@ -77,6 +78,7 @@ class Program:
                              r"idle_callbacks=(\d+)", line)
         if not match:
             raise AssertionError(f"no status line: {line!r}")
+        self.worst_lateness_us = max(self.worst_lateness_us, int(match[2]))
         return {"ticks": int(match[1]), "worst_lateness_us": int(match[2]), "service": match[3],
                 "connections": int(match[4]), "idle_callbacks": int(match[5])}
 

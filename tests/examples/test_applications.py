@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 from program import Program, start_load
-from server import DEADLINE, ClientTest, echoes, ended, read_exactly, refused, wait_until
+from server import DEADLINE, ClientTest, echoes, ended, refused, wait_until
 
 HOST = os.environ.get("ONLOOP_HOST", "glib")
 NAME = "echo_in_sdevent_service" if HOST == "sdevent" else f"echo_in_{HOST}_app"
@@ -50,31 +50,30 @@ class Applications(ClientTest):
 
     def test_what_is_its_own_goes_on_at_full_load(self):
         with application() as app:
-            before = app.status()
+            wait_until(lambda: app.status()["ticks"] > 50, "the timer ticks")
+            worst_before, app.worst_lateness_us = app.worst_lateness_us, 0
             with start_load(app.port, 1) as load:
                 try:
                     wait_until(lambda: app.status()["connections"] == 50, "all are connected")
-                    first = app.status()  # from here on the worst lateness counts
+                    first = last = app.status()
                     answers = 0
                     while load.poll() is None:
-                        last = app.status()
-                        answers += 1
-                        first["worst_lateness_us"] = max(first["worst_lateness_us"], last["worst_lateness_us"])
                         wait_until(lambda: load.poll() is not None or app.status()["ticks"] > last["ticks"] + 5,
                                    "the timer ticks")
+                        last = app.status()
+                        answers += 1
                     report = json.loads(load.stdout.read())
                     self.assertEqual((load.returncode, report["errors"]), (0, 0), load.stderr.read())
                 finally:
                     load.kill()
-            after = app.status()
-            print(f"{HOST}: {report['messages']} messages in a second, worst lateness of the 10 ms timer "
-                  f"{first['worst_lateness_us']} us (before: {before['worst_lateness_us']} us), "
-                  f"{after['ticks'] - first['ticks']} ticks, "
-                  f"{after['idle_callbacks'] - first['idle_callbacks']} idle callbacks, {answers} commands answered")
+            ticks, idle = last["ticks"] - first["ticks"], last["idle_callbacks"] - first["idle_callbacks"]
+            print(f"{HOST}: {report['messages']} messages in a second; worst lateness of the 10 ms timer "
+                  f"{app.worst_lateness_us} us (before: {worst_before} us), {ticks} ticks, {idle} idle callbacks, "
+                  f"{answers} commands answered one after another")
             self.assertGreater(report["messages"], 1000)
             self.assertGreater(answers, 2)
-            self.assertGreater(after["ticks"], first["ticks"] + 10)
-            self.assertGreater(after["idle_callbacks"], first["idle_callbacks"] + 10)
+            self.assertGreater(ticks, 10)
+            self.assertGreater(idle, 10)
 
     def test_stop_takes_the_service_away_and_nothing_else(self):
         with application() as app:
@@ -188,11 +187,14 @@ class Systemd(ClientTest):
             with start_load(app.port, 1) as load:
                 try:
                     wait_until(lambda: app.status()["connections"] == 50, "all are connected")
-                    for _ in range(4):  # sd-event feeds it several times in each period
+                    fed = 0
+                    while load.poll() is None:  # its end is told late by a message at most
                         self.assertEqual(self.heard(), ["WATCHDOG=1"])
-                    self.assertEqual(load.wait(DEADLINE), 0, load.stderr.read())
+                        fed += 1
+                    self.assertEqual(load.returncode, 0, load.stderr.read())
                 finally:
                     load.kill()
+            self.assertGreater(fed, 4, "times that the watchdog was fed")
             app.stop_service()
             for _ in range(2):
                 self.assertEqual(self.heard(), ["WATCHDOG=1"])

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import select
 import shutil
 import signal
@@ -11,7 +10,7 @@ import tempfile
 import unittest
 
 from program import Program, start_load
-from server import DEADLINE, ClientTest, die_with_parent, echoes, ended, refused, wait_until
+from server import DEADLINE, ClientTest, clean_environment, die_with_parent, echoes, ended, refused, wait_until
 
 NAME = "echo_in_gtk_window"
 
@@ -42,8 +41,8 @@ class Display:
         self.process.wait(DEADLINE)
 
     def screenshot(self, path):
-        subprocess.run(["import", "-silent", "-display", self.name, "-window", "root", path], check=True,
-                       timeout=DEADLINE, stdin=subprocess.DEVNULL)
+        subprocess.run(["import", "-silent", "-window", "root", path], check=True, timeout=DEADLINE,
+                       stdin=subprocess.DEVNULL, env={**clean_environment(), "DISPLAY": self.name})
 
 
 class Window(ClientTest):
