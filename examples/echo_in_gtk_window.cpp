@@ -74,6 +74,7 @@ class Row {
  public:
   Row(List& list, onloop::Connection& connection)
       : list_(list), connection_(connection), columns_(connection.peer().to_string().c_str(), "", "") {
+    refresh();
     gtk_list_box_append(GTK_LIST_BOX(list_.widget), columns_.widget());
     list_.rows.push_back(this);
   }
