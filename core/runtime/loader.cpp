@@ -74,7 +74,7 @@ const onloop_ops* linked(std::string_view name) {
 const onloop_ops& load(std::string_view name, const fs::path& file) {
   const std::string what = "load the loop \"" + std::string(name) + "\" from " + file.string();
   if (std::error_code error; !fs::exists(file, error)) {
-    throw_error(ENOENT, what);
+    throw_error(ENOENT, what + ", which is not there: install the component \"" + std::string(name) + "\" of onloop");
   }
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) throw_error(ENOEXEC, what + ": " + dlerror());
@@ -96,6 +96,8 @@ LoopInfo info_of(const std::string& name, const std::string& about) {
     return {name, reason.empty(), begin + (reason.empty() ? "linked to this program" : reason)};
   }
   const fs::path file = file_for(name);
+  if (std::error_code error; !fs::exists(file, error))
+    return {name, false, begin + "not available: no " + file.string()};
   try {
     static_cast<void>(load(name, file));
     return {name, true, begin + "loaded from " + file.string()};

@@ -70,9 +70,8 @@ struct SdLoop {
 
   std::vector<Member*> members;  // those that rest first
   std::size_t resting = 0;
-  std::uint64_t rests_from = 0;
-  bool rest_ends = false;  // whether rest_timer is set
-  sd_event_source* rest_timer = nullptr;
+  std::uint64_t rests_from = 0;  // the end of the last up-call, while some rest
+  Member* timekeeper = nullptr;  // of those that rest
   Streak streak;
 };
 
@@ -103,18 +102,6 @@ std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
 }
 
 // ---- sources ----
-
-/// Sets a one-shot time source, which is made if need be.
-int set_timer(SdLoop& own, sd_event_source*& source, std::uint64_t at_ns, sd_event_time_handler_t handler) {
-  const std::uint64_t at = microseconds(at_ns);
-  if (!source) {
-    const int result = sd_event_add_time(own.event.get(), &source, CLOCK_MONOTONIC, at, kAccuracy, handler, &own);
-    if (result >= 0) sd_event_source_set_priority(source, own.priority);
-    return result;
-  }
-  if (const int result = sd_event_source_set_time(source, at); result < 0) return result;
-  return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
 
 /// Final, also for the source whose handler is on the stack.
 void drop(const SdLoop& own, sd_event_source* source) {
@@ -147,31 +134,40 @@ void strike(SdLoop& own, const Member& member) {
 // When the guest has been ready for a while on end (Streak), each of its sources is called once more and takes the
 // lowest priority, so that everything else that the host has pending goes first. The first of them that is called
 // there shows that nothing was left, and all are as before. If the host has always something to do, be it idle work or
-// the application's at the guest's own priority, they are as before 1 ms after the last call.
+// the application's at the guest's own priority, they are as before 1 ms after the last call. The prepare callback of
+// one of them, which the host makes at the beginning of an iteration, sees to that: a timer would cost two system calls
+// a rest. A source that is switched off has no such callback, and needs none.
+
+int on_prepare(sd_event_source*, void* userdata);
+
+void release_timekeeper(SdLoop& own) {
+  if (const Member* member = std::exchange(own.timekeeper, nullptr)) {
+    sd_event_source_set_prepare(member->source, nullptr);
+  }
+}
 
 void end_rest(SdLoop& own) {
+  release_timekeeper(own);
   for (std::size_t i = 0; i < own.resting; ++i) sd_event_source_set_priority(own.members[i]->source, own.priority);
   own.resting = 0;
-  if (std::exchange(own.rest_ends, false)) sd_event_source_set_enabled(own.rest_timer, SD_EVENT_OFF);
   own.streak = Streak{};
 }
 
-int on_rested(sd_event_source*, std::uint64_t, void* userdata);
-
-void end_rest_in_time(SdLoop& own) {
-  own.rest_ends = set_timer(own, own.rest_timer, own.rests_from + kRest, on_rested) >= 0;
-  if (!own.rest_ends) end_rest(own);
+/// While sources rest, one that is on keeps the time.
+void keep_time(SdLoop& own) {
+  for (std::size_t i = 0; i < own.resting && !own.timekeeper; ++i) {
+    int enabled = SD_EVENT_OFF;
+    sd_event_source_get_enabled(own.members[i]->source, &enabled);
+    if (enabled == SD_EVENT_OFF) continue;
+    own.timekeeper = own.members[i];
+    if (sd_event_source_set_prepare(own.timekeeper->source, on_prepare) < 0) end_rest(own);
+  }
 }
 
-int on_rested(sd_event_source*, std::uint64_t, void* userdata) {
-  SdLoop& own = *static_cast<SdLoop*>(userdata);
-  own.rest_ends = false;
-  if (now_ns() < own.rests_from + kRest) {
-    end_rest_in_time(own);
-  } else {
-    end_rest(own);
-  }
-  return 0;
+/// The member's source was switched on or off.
+void switched(SdLoop& own, const Member& member) {
+  if (own.timekeeper == &member) release_timekeeper(own);
+  keep_time(own);
 }
 
 void rest(SdLoop& own, Member& member) {
@@ -198,7 +194,7 @@ class UpCall {
       own_.streak.end();
       if (own_.resting > 0) {
         own_.rests_from = now_ns();
-        if (!own_.rest_ends) end_rest_in_time(own_);
+        keep_time(own_);
       }
     }
     if (--own_.frames == 0 && own_.detached) delete &own_;
@@ -209,7 +205,7 @@ class UpCall {
 };
 
 int on_io(sd_event_source*, int, std::uint32_t events, void* userdata) {
-  SdWatch& watch = *static_cast<SdWatch*>(userdata);
+  auto& watch = *static_cast<SdWatch*>(static_cast<Member*>(userdata));
   const std::uint32_t readiness = readiness_of(events, watch.interest);
   if (readiness == 0) return 0;
   const onloop_guest& guest = watch.loop->guest;
@@ -219,10 +215,16 @@ int on_io(sd_event_source*, int, std::uint32_t events, void* userdata) {
 }
 
 int on_time(sd_event_source*, std::uint64_t, void* userdata) {
-  SdLoop& own = *static_cast<SdLoop*>(userdata);
+  SdLoop& own = *static_cast<Member*>(userdata)->loop;
   const UpCall call(own.timer);
   own.deadline = ONLOOP_NO_DEADLINE;
   own.guest.on_deadline(own.guest.context);
+  return 0;
+}
+
+int on_prepare(sd_event_source*, void* userdata) {
+  SdLoop& own = *static_cast<Member*>(userdata)->loop;
+  if (now_ns() >= own.rests_from + kRest) end_rest(own);
   return 0;
 }
 
@@ -253,7 +255,6 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 void detach(onloop_loop* loop) {
   SdLoop& own = self(loop);
   drop(own, own.timer.source);
-  drop(own, own.rest_timer);
   own.detached = true;
   if (own.frames == 0) delete &own;
 }
@@ -266,7 +267,8 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   SdLoop& own = self(loop);
   auto made = std::make_unique<SdWatch>(SdWatch{{&own, nullptr, 0}, interest, watch_context});
   enlist(own, *made);
-  const int result = sd_event_add_io(own.event.get(), &made->source, fd, events_of(interest), on_io, made.get());
+  const int result =
+      sd_event_add_io(own.event.get(), &made->source, fd, events_of(interest), on_io, static_cast<Member*>(made.get()));
   if (result < 0) {
     strike(own, *made);
     return result;
@@ -291,31 +293,46 @@ int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
   const bool lowers = (interest & ~own.interest) == 0;
   if (result < 0 && !lowers) return result;  // a loop that has exited refuses to lower, and calls nobody anyway
   own.interest = interest;
+  switched(*own.loop, own);
   return 0;
 }
 
 void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   SdLoop& own = self(loop);
   const std::unique_ptr<SdWatch> gone(&self(watch));
+  if (own.timekeeper == gone.get()) own.timekeeper = nullptr;
   drop(own, gone->source);
   strike(own, *gone);
+  keep_time(own);
+}
+
+int add_timer(SdLoop& own, std::uint64_t at) {
+  enlist(own, own.timer);
+  const int result =
+      sd_event_add_time(own.event.get(), &own.timer.source, CLOCK_MONOTONIC, at, kAccuracy, on_time, &own.timer);
+  if (result < 0) {
+    strike(own, own.timer);
+    return result;
+  }
+  return sd_event_source_set_priority(own.timer.source, own.priority);
+}
+
+int set_timer(SdLoop& own, std::uint64_t at) {
+  if (!own.timer.source) return add_timer(own, at);
+  const int result = sd_event_source_set_time(own.timer.source, at);
+  return result < 0 ? result : sd_event_source_set_enabled(own.timer.source, SD_EVENT_ONESHOT);
 }
 
 int deadline_set(onloop_loop* loop, std::uint64_t at_ns) try {
   SdLoop& own = self(loop);
   if (at_ns == own.deadline) return 0;
-  int result = 0;
   if (at_ns == ONLOOP_NO_DEADLINE) {
     sd_event_source_set_enabled(own.timer.source, SD_EVENT_OFF);
-  } else if (own.timer.source) {
-    result = set_timer(own, own.timer.source, at_ns, on_time);
-  } else {
-    enlist(own, own.timer);
-    result = set_timer(own, own.timer.source, at_ns, on_time);
-    if (result < 0) strike(own, own.timer);
+  } else if (const int result = set_timer(own, microseconds(at_ns)); result < 0) {
+    return result;
   }
-  if (result < 0) return result;
   own.deadline = at_ns;
+  switched(own, own.timer);
   return 0;
 } catch (const std::bad_alloc&) {
   return -ENOMEM;
@@ -328,7 +345,6 @@ int priority_set(onloop_loop* loop, int priority) {
     const int result = sd_event_source_set_priority(own.members[i]->source, priority);
     if (result < 0) return result;
   }
-  if (own.rest_timer) sd_event_source_set_priority(own.rest_timer, priority);
   own.priority = priority;
   return 0;
 }
@@ -340,7 +356,7 @@ int iterate(SdLoop& own, std::uint64_t limit) {
   if (result < 0) return result;
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
     sd_event_source_set_enabled(own.timer.source, SD_EVENT_OFF);
-    on_time(own.timer.source, 0, &own);
+    on_time(own.timer.source, 0, &own.timer);
   }
   return result == 0 || own.detached ? 0 : sd_event_dispatch(own.event.get());
 }

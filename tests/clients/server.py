@@ -1,9 +1,10 @@
 """Starts onloop-echo for one test, watches it from outside, and ends it by its process id.
 
 The environment says what is tested: ONLOOP_ECHO and ONLOOP_LOAD are the programs (default: build/release/tools/),
-ONLOOP_LOOP is the loop (default: native), ONLOOP_FULL=1 asks for the full amounts of data. By hand:
+ONLOOP_LOOP is the loop (default: native) and ONLOOP_HOSTING how it hosts (direct or aggregate), ONLOOP_FULL=1 asks for
+the full amounts of data. By hand:
 
-    ONLOOP_LOOP=native-poll python3 -m unittest discover -s tests/clients
+    ONLOOP_LOOP=glib ONLOOP_HOSTING=direct python3 -m unittest discover -s tests/clients
 """
 
 import ctypes
@@ -23,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ECHO = os.environ.get("ONLOOP_ECHO", str(ROOT / "build/release/tools/onloop-echo"))
 LOAD = os.environ.get("ONLOOP_LOAD", str(ROOT / "build/release/tools/onloop-load"))
 LOOP = os.environ.get("ONLOOP_LOOP", "native")
+HOSTING = os.environ.get("ONLOOP_HOSTING", "")  # how onloop-echo is hosted on it; empty: as the loop has it
 FULL = os.environ.get("ONLOOP_FULL", "") == "1"
 DEADLINE = 30.0  # seconds; whatever is waited for comes at once unless something is wrong
 
@@ -64,11 +66,15 @@ def clean_environment():
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
+def on_loop(loop):
+    return ["--loop", loop, *(["--hosting", HOSTING] if HOSTING else [])]
+
+
 class EchoServer:
     """A running onloop-echo. As a context manager it is ended with SIGTERM, and must then exit with status 0."""
 
     def __init__(self, *arguments, listen=("127.0.0.1:0",), prefix=(), env=None, loop=LOOP, **popen):
-        self.command = [*prefix, ECHO, "--loop", loop]
+        self.command = [*prefix, ECHO, *on_loop(loop)]
         for address in listen:
             self.command += ["--listen", address]
         self.command += arguments
@@ -178,7 +184,7 @@ class EchoServer:
 
 def run(*arguments, program=ECHO, prefix=(), **options):
     """An onloop-echo that is to end by itself; its status and output."""
-    return subprocess.run([*prefix, program, "--loop", LOOP, *arguments], capture_output=True, text=True,
+    return subprocess.run([*prefix, program, *on_loop(LOOP), *arguments], capture_output=True, text=True,
                           timeout=DEADLINE, env=clean_environment(), **{"stdin": subprocess.DEVNULL, **options})
 
 

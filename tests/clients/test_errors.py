@@ -4,10 +4,11 @@ import os
 import pathlib
 import shutil
 import socket
+import subprocess
 import tempfile
 import unittest
 
-from server import ECHO, ClientTest, EchoServer, run
+from server import ECHO, ROOT, ClientTest, EchoServer, run
 
 NOBODY = 65534
 
@@ -71,6 +72,62 @@ class Errors(ClientTest):
     def test_an_unknown_loop(self):
         self.assert_fails(run("--loop", "no-such-loop"), 2, "no-such-loop", "native", "native-poll")
 
+    def test_an_unknown_hosting(self):
+        self.assert_fails(run("--hosting", "both"), 2, "direct", "aggregate", "both")
+
+    def test_a_loop_is_a_name_and_no_path(self):
+        for name in ("../glib", "/lib/glib", "glib/../glib", "GLIB", "", "x" * 5000):
+            self.assert_fails(run("--loop", name), 2, "unknown loop")
+
+    def install(self, directory, source=None):
+        """The program by itself in an installation of its own, with one shim: what a compiler makes of the source."""
+        root = pathlib.Path(directory)
+        for name in ("bin", "lib"):
+            (root / name).mkdir()
+        if source is not None:
+            subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", root / "lib/libonloop-odd.so",
+                            "-I", ROOT / "include"], input=source, text=True, check=True)
+        return shutil.copy(ECHO, root / "bin/onloop-echo")
+
+    def test_a_shim_that_is_not_installed(self):
+        with tempfile.TemporaryDirectory() as directory:
+            program = self.install(directory)
+            # What lies in the current directory is not taken.
+            (pathlib.Path(directory) / "libonloop-glib.so").write_bytes(b"")
+            self.assert_fails(run("--loop", "glib", program=program, cwd=directory), 2,
+                              f"{directory}/lib/libonloop-glib.so", "not there", "install")
+
+    def test_a_file_that_is_no_library(self):
+        with tempfile.TemporaryDirectory() as directory:
+            program = self.install(directory)
+            (pathlib.Path(directory) / "lib/libonloop-odd.so").write_text("odd")
+            self.assert_fails(run("--loop", "odd", program=program), 2, f"{directory}/lib/libonloop-odd.so",
+                              "file too short")
+
+    def test_a_library_that_is_no_shim(self):
+        with tempfile.TemporaryDirectory() as directory:
+            program = self.install(directory, "int nothing;")
+            self.assert_fails(run("--loop", "odd", program=program), 2, f"{directory}/lib/libonloop-odd.so",
+                              "onloop_shim_odd")
+
+    def test_a_shim_of_another_version(self):
+        with tempfile.TemporaryDirectory() as directory:
+            program = self.install(directory, """
+                #include <onloop/loop_ops.h>
+                const onloop_ops onloop_shim_odd = {7u << 16, sizeof(onloop_ops), "odd"};""")
+            self.assert_fails(run("--loop", "odd", program=program), 2, f"{directory}/lib/libonloop-odd.so",
+                              "version 7")
+            listed = run("--list-loops", program=program).stdout
+            self.assertRegex(listed, r"(?m)^odd +not available: .*version 7")
+
+    def test_a_shim_that_is_too_short(self):
+        with tempfile.TemporaryDirectory() as directory:
+            program = self.install(directory, """
+                #include <onloop/loop_ops.h>
+                const onloop_ops onloop_shim_odd = {ONLOOP_OPS_VERSION, 16, "odd"};""")
+            self.assert_fails(run("--loop", "odd", program=program), 2, f"{directory}/lib/libonloop-odd.so",
+                              "too short")
+
     def test_unknown_and_malformed_options(self):
         for arguments in (["--no-such-option"], ["extra"], ["--listen"], ["--quiet", "--verbose"],
                           ["--max-connections", "many"], ["--max-connections", "-1"], ["--max-connections", "0"],
@@ -101,7 +158,7 @@ class Information(ClientTest):
     def test_help_names_every_option(self):
         result = run("--help")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        for option in ("--listen", "--loop", "--max-connections", "--idle-timeout", "--drain-timeout", "--stats",
+        for option in ("--listen", "--loop", "--hosting", "--max-connections", "--idle-timeout", "--drain-timeout", "--stats",
                        "--quiet", "--verbose", "--list-loops", "--version"):
             self.assertIn(option, result.stdout)
 
@@ -110,12 +167,13 @@ class Information(ClientTest):
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertRegex(result.stdout, r"\Aonloop-echo \d+\.\d+\.\d+\n\Z")
 
-    def test_list_of_loops(self):
+    def test_list_of_loops_says_of_each_whether_it_can_be_had(self):
         result = run("--list-loops")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        names = [line.split()[0] for line in result.stdout.splitlines()]
-        self.assertIn("native", names)
-        self.assertIn("native-poll", names)
+        loops = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+        self.assertLessEqual({"native", "native-poll", "libevent", "libuv", "glib", "sdevent"}, loops.keys())
+        for name in ("libevent", "libuv", "glib", "sdevent"):
+            self.assertRegex(loops[name], f"; (loaded from|not available: no) /.*/libonloop-{name}.so$")
 
 
 if __name__ == "__main__":

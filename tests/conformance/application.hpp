@@ -6,7 +6,7 @@
 #include <memory>
 #include <utility>
 
-#include "conformance/provider.hpp"
+#include <onloop/conformance.hpp>
 #include "support/scripted_loop.hpp"
 
 namespace onloop::conformance {
@@ -83,17 +83,6 @@ class Scripted : public Provider {
  private:
   Hosting hosting_;
   test::Script script_;
-};
-
-/// An owned loop that needs nothing around it.
-class Owned : public Provider {
- public:
-  Owned(Hosting hosting, Loop (*make)() noexcept) : hosting_(hosting), make_(make) {}
-  Loop loop() override { return hosted(make_(), hosting_); }
-
- private:
-  Hosting hosting_;
-  Loop (*make_)() noexcept;
 };
 
 }  // namespace onloop::conformance

@@ -12,6 +12,36 @@
 
 namespace onloop::conformance {
 
+namespace {
+
+// GoogleTest asks for the values when main() starts, after all initialisers.
+std::vector<ProviderCase>& ops_cases() {
+  static std::vector<ProviderCase> cases;
+  return cases;
+}
+std::vector<ProviderCase>& context_cases() {
+  static std::vector<ProviderCase> cases;
+  return cases;
+}
+std::string name_of(const ::testing::TestParamInfo<ProviderCase>& provider) {
+  return provider.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kit, Ops, ::testing::ValuesIn(ops_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(Kit, OnContext, ::testing::ValuesIn(context_cases()), name_of);
+
+}  // namespace
+
+bool test_ops(const std::vector<ProviderCase>& cases) {
+  ops_cases().insert(ops_cases().end(), cases.begin(), cases.end());
+  return true;
+}
+
+bool test_contexts(const std::vector<ProviderCase>& cases) {
+  context_cases().insert(context_cases().end(), cases.begin(), cases.end());
+  return true;
+}
+
 void Case::SetUp() {
   CleanTestWithParam::SetUp();
   provider_ = GetParam().make();

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include <onloop/conformance.hpp>
 #include "conformance/descriptors.hpp"
-#include "conformance/provider.hpp"
 #include "conformance/raw_guest.hpp"
 #include "support/process_state.hpp"
 

@@ -1,4 +1,4 @@
-#include "conformance/provider.hpp"
+#include <onloop/conformance.hpp>
 
 #include <algorithm>
 #include <array>

@@ -7,8 +7,8 @@
 #include <list>
 #include <string>
 
+#include <onloop/conformance.hpp>
 #include "conformance/descriptors.hpp"
-#include "conformance/provider.hpp"
 
 namespace onloop::conformance {
 

@@ -27,7 +27,7 @@ class Table : public ::testing::EmptyTestEventListener {
     const std::string name = test.name();
     const std::string number = case_number(name);
     const std::size_t slash = name.find('/');
-    if (slash == std::string::npos || test.result()->Skipped()) return;
+    if (!std::string_view(test.test_suite_name()).starts_with("Kit/") || test.result()->Skipped()) return;
     Row& row = rows()[name.substr(slash + 1)];
     if (!number.empty()) row.cases.insert(number);
     ++row.tests;

@@ -1,6 +1,8 @@
 #include "support/loops.hpp"
 
 #include <memory>
+#include <sstream>
+#include <string>
 
 #include "support/scripted_loop.hpp"
 
@@ -22,6 +24,11 @@ std::unique_ptr<Script> misbehaving(std::uint64_t seed) {
 std::vector<LoopCase> make_loops() {
   std::vector<LoopCase> loops{{"native", [] { return native(); }, true, false},
                               {"native_poll", [] { return native_poll(); }, false, false}};
+  std::istringstream shims{ONLOOP_SHIMS};
+  for (std::string name; shims >> name;) {
+    loops.push_back({name + "_aggregate", [name] { return loop_by_name(name).aggregate(); }, false, false});
+    loops.push_back({name + "_direct", [name] { return loop_by_name(name).direct(); }, false, false});
+  }
   loops.push_back(on_script("scripted_shuffled", [] {
     auto script = std::make_unique<Script>();
     script->seed = 11;

@@ -17,7 +17,8 @@ struct LoopCase {
   bool scripted = false;
 };
 
-/// native, native-poll, and the scripted loop with different seeds, misbehaviours and absent slots.
+/// native, native-poll, an owned loop of each shim that was built, direct and aggregate, and the scripted loop with
+/// different seeds, misbehaviours and absent slots.
 [[nodiscard]] const std::vector<LoopCase>& all_loops();
 
 /// The last argument of INSTANTIATE_TEST_SUITE_P.

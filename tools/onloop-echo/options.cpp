@@ -25,6 +25,12 @@ struct Flags {
   bool verbose = false;
 };
 
+onloop::Hosting to_hosting(const std::string& name) {
+  if (name == "direct") return onloop::Hosting::direct;
+  if (name == "aggregate") return onloop::Hosting::aggregate;
+  throw tools::UsageError("--hosting is direct or aggregate, not \"" + name + "\"");
+}
+
 // The one place where the options are described; they fill `options` and `flags`.
 void declare(CLI::App& app, Options& options, Flags& flags) {
   using tools::add_value;
@@ -39,7 +45,11 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
       ->allow_extra_args(false);
   add_value(app, "--loop", "NAME", "Run on this event loop. Default: native",
             [&options](const std::string& name) { options.loop = name; });
-  app.add_flag("--list-loops", flags.list_loops, "Print the event loops there are and exit");
+  add_value(app, "--hosting", "direct|aggregate",
+            "Let the loop watch each descriptor, or one for all.\nDefault: aggregate, but for native loops",
+            [&options](const std::string& name) { options.hosting = to_hosting(name); });
+  app.add_flag("--list-loops", flags.list_loops,
+               "Print the event loops, what each is and whether it can\nbe had, and exit");
   add_value(app, "--max-connections", "N", "Turn clients away while N are connected.\nDefault: no limit",
             [&options](const std::string& text) {
               options.max_connections = to_count("--max-connections", text, 1, SIZE_MAX);
@@ -57,10 +67,11 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
 }
 
 void print_loops() {
+  const std::vector<onloop::LoopInfo> loops = onloop::available_loops();
   std::size_t width = 0;
-  for (const onloop::LoopInfo& loop : onloop::available_loops()) width = std::max(width, loop.name.size());
+  for (const onloop::LoopInfo& loop : loops) width = std::max(width, loop.name.size());
   std::string text;
-  for (const onloop::LoopInfo& loop : onloop::available_loops()) {
+  for (const onloop::LoopInfo& loop : loops) {
     text += loop.name + std::string(width - loop.name.size() + 2, ' ') + loop.description + "\n";
   }
   tools::print_out(text);
@@ -69,7 +80,7 @@ void print_loops() {
 // Asks the library whether it could be used, so that a mistake is told from what fails later, at run time.
 void check(const Options& options) {
   try {
-    static_cast<void>(onloop::loop_by_name(options.loop));
+    static_cast<void>(loop_of(options));
     for (const std::string& address : options.listen) static_cast<void>(onloop::Address::parse(address));
   } catch (const std::system_error& error) {
     throw tools::UsageError(error);
@@ -77,6 +88,12 @@ void check(const Options& options) {
 }
 
 }  // namespace
+
+onloop::Loop loop_of(const Options& options) {
+  const onloop::Loop loop = onloop::loop_by_name(options.loop);
+  if (!options.hosting) return loop;
+  return *options.hosting == onloop::Hosting::direct ? loop.direct() : loop.aggregate();
+}
 
 std::optional<Options> read_options(int argc, const char* const* argv) {
   Options options;

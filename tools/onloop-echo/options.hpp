@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/loop.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +17,7 @@ enum class Verbosity { quiet, normal, verbose };
 struct Options {
   std::vector<std::string> listen;  ///< each in a form that onloop::Address::parse reads
   std::string loop = "native";
+  std::optional<onloop::Hosting> hosting;  ///< none: as the loop has it
   std::size_t max_connections = SIZE_MAX;
   std::chrono::nanoseconds idle_timeout{0};  ///< zero: none
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds{5};
@@ -22,6 +25,9 @@ struct Options {
   bool replace_stale = false;
   Verbosity verbosity = Verbosity::normal;
 };
+
+/// The event loop that is asked for. Throws std::system_error.
+[[nodiscard]] onloop::Loop loop_of(const Options& options);
 
 /// Reads the command line. Nothing: it asked for --help, --version or --list-loops, which has been printed. Throws
 /// tools::UsageError, also for an address or a loop that there cannot be.

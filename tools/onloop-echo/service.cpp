@@ -32,6 +32,10 @@ std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log,
   return std::make_unique<LimitedEcho>(options.max_connections, listeners);
 }
 
+const char* hosting_name(onloop::Hosting hosting) {
+  return hosting == onloop::Hosting::direct ? "direct" : "aggregate";
+}
+
 }  // namespace
 
 Service::Service(const Options& options)
@@ -39,7 +43,7 @@ Service::Service(const Options& options)
       log_(options.verbosity),
       signals_({SIGINT, SIGTERM, SIGUSR1}),
       echo_(make_echo(options, log_, listeners_)),
-      context_(onloop::loop_by_name(options.loop), context_options(log_)) {
+      context_(loop_of(options), context_options(log_)) {
   for (const std::string& address : options_.listen) listen_on(address);
 }
 
@@ -122,6 +126,7 @@ void Service::print_statistics() const {
   const onloop::Statistics done = context_.statistics();
   const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
   const nlohmann::ordered_json line{{"loop", context_.loop().name()},
+                                    {"hosting", hosting_name(context_.loop().hosting())},
                                     {"uptime_seconds", std::round(uptime.count() * 1e3) / 1e3},
                                     {"connections", done.connections},
                                     {"accepted", done.accepted},

@@ -3,11 +3,11 @@
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <unistd.h>
 #include <onloop/libevent.hpp>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <list>
@@ -223,13 +223,439 @@ ONLOOP_CONFORMANCE_CONTEXT(Libevent, kContexts);
 
 // ---- what is special to libevent ----
 
-TEST(Libevent, RefusesANullBaseInWords) {
+namespace {
+
+/// What libevent warns of meanwhile, instead of on standard error.
+class Warnings {
+ public:
+  Warnings() {
+    text.clear();
+    event_set_log_callback([](int, const char* message) { text += message; });
+  }
+  Warnings(const Warnings&) = delete;
+  Warnings& operator=(const Warnings&) = delete;
+  ~Warnings() { event_set_log_callback(nullptr); }
+  static inline std::string text;
+};
+
+class Libevent : public test::CleanTest {};
+
+class LibeventHosting : public test::CleanTestWithParam<Hosting> {
+ protected:
+  void TearDown() override {
+    base_.reset();
+    CleanTestWithParam::TearDown();
+  }
+  const Base& make(const Kind& kind) {
+    base_ = make_base(kind);
+    return base_;
+  }
+  [[nodiscard]] Loop loop() const { return hosted(libevent(base_.get()), GetParam()); }
+  /// Iterates as an application does, until `done`.
+  void iterate_until(const std::function<bool()>& done) const {
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (!done() && std::chrono::steady_clock::now() < end) iterate_base(base_, 10ms);
+    EXPECT_TRUE(done()) << "it did not happen within 10 s";
+  }
+
+ private:
+  Base base_;
+};
+INSTANTIATE_TEST_SUITE_P(Libevent, LibeventHosting, ::testing::Values(Hosting::direct, Hosting::aggregate),
+                         [](const auto& hosting) { return hosting.param == Hosting::direct ? "direct" : "aggregate"; });
+
+/// A guest of the bare ops.
+struct Guest {
+  static inline int calls = 0;
+  std::function<void(std::uint32_t)> on_ready = [](std::uint32_t) { ++calls; };
+  onloop_loop* loop = nullptr;
+
+  explicit Guest(event_base* base) {
+    calls = 0;
+    const onloop_guest up{
+        .version = ONLOOP_OPS_VERSION,
+        .struct_size = sizeof(onloop_guest),
+        .context = this,
+        .on_ready = [](void* self, std::uint32_t readiness) { static_cast<Guest*>(self)->on_ready(readiness); },
+        .on_deadline = [](void*) {}};
+    EXPECT_EQ(onloop_shim_libevent.attach(&up, base, &loop), 0);
+  }
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+  ~Guest() { onloop_shim_libevent.detach(loop); }
+  onloop_watch* add(int fd, std::uint32_t interest) {
+    onloop_watch* watch = nullptr;
+    EXPECT_EQ(onloop_shim_libevent.watch_add(loop, fd, interest, this, &watch), 0);
+    return watch;
+  }
+};
+
+/// The priorities of all events in the base.
+std::vector<int> priorities_of(const Base& base) {
+  std::vector<int> found;
+  event_base_foreach_event(
+      base.get(),
+      [](const event_base*, const event* each, void* into) {
+        static_cast<std::vector<int>*>(into)->push_back(event_get_priority(each));
+        return 0;
+      },
+      &found);
+  return found;
+}
+
+}  // namespace
+
+TEST_F(Libevent, RefusesANullBaseInWords) {
   EXPECT_TRUE(is(error_of([] { (void)libevent(nullptr); }), std::errc::invalid_argument));
 }
 
-TEST(Libevent, IsFoundByName) {
+TEST_F(Libevent, IsFoundByName) {
   EXPECT_EQ(loop_by_name("libevent").name(), "libevent");
   EXPECT_EQ(loop_by_name("libevent").hosting(), Hosting::aggregate);
+}
+
+// libevent warns and returns. The shim looks first, so that nobody is warned of what the guest does.
+TEST_F(Libevent, C65_a_turn_inside_a_turn_is_refused) {
+  const Warnings warnings;
+  const Pair pair = socket_pair();
+  Guest guest{nullptr};
+  int refused = 0;
+  guest.on_ready = [&](std::uint32_t) { refused = onloop_shim_libevent.turn(guest.loop, 0); };
+  onloop_watch* watch = guest.add(pair.near.get(), ONLOOP_WRITE);
+  EXPECT_EQ(onloop_shim_libevent.turn(guest.loop, -1), 0);
+  EXPECT_EQ(refused, -EBUSY);
+  EXPECT_EQ(Warnings::text, "");
+  onloop_shim_libevent.watch_remove(guest.loop, watch);
+}
+
+TEST_P(LibeventHosting, C65_libevent_refuses_a_loop_inside_a_callback_and_the_guest_goes_on) {
+  const Warnings warnings;
+  const Base& base = make(kEpoll);
+  const Pair pair = socket_pair();
+  Context context{loop()};
+  int calls = 0;
+  const Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
+    take(pair.near.get());
+    if (++calls > 1) return;
+    EXPECT_EQ(event_base_loop(base.get(), EVLOOP_ONCE), -1);
+  });
+  put(pair.far.get());
+  iterate_until([&] { return calls == 1; });
+  EXPECT_NE(Warnings::text.find("reentrant"), std::string::npos) << Warnings::text;
+  put(pair.far.get());
+  iterate_until([&] { return calls == 2; });
+}
+
+TEST_P(LibeventHosting, TheBaseNeverRunsOutOfEventsWhileItHasAContext) {
+  const Base& base = make(kEpoll);
+  EXPECT_EQ(event_base_loop(base.get(), 0), 1) << "no event";
+  Context context{loop()};
+  const Timer timer = context.timer(1ms, [&] { event_base_loopbreak(base.get()); });
+  EXPECT_EQ(event_base_dispatch(base.get()), 0);
+}
+
+TEST_P(LibeventHosting, APriorityThatTheBaseHasNotIsRefused) {
+  make(kPriorities);
+  for (const int priority : {-1, 3}) {
+    EXPECT_TRUE(is(error_of([&] { const Context context{loop().priority(priority)}; }), std::errc::invalid_argument));
+  }
+  const Context context{loop().priority(2)};
+}
+
+TEST_P(LibeventHosting, PriorityDecidesWhoIsServedFirst) {
+  const Base& base = make(kPriorities);
+  const Pair pair = socket_pair();
+  std::string order;
+  const auto serve = [&](std::optional<int> priority) {
+    order.clear();
+    Context context{priority ? loop().priority(*priority) : loop()};
+    const Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
+      if (!take(pair.near.get()).empty()) order += "guest ";
+    });
+    iterate_base(base, 0ns);
+    put(pair.far.get());
+    Event high(base, pair.far.get(), EV_WRITE, [&] { order += "high "; });
+    Event low(base, pair.far.get(), EV_WRITE, [&] { order += "low "; });
+    high.priority(0).add();
+    low.priority(2).add();
+    iterate_until([&] { return order.size() >= 14; });
+  };
+  serve(std::nullopt);
+  EXPECT_EQ(order, "high guest low ");
+  serve(2);
+  EXPECT_EQ(order.substr(0, 5), "high ");
+  serve(0);
+  EXPECT_EQ(order.substr(order.size() - 4), "low ");
+}
+
+// event_priority_set() refuses an event that is in the queue of the iteration in hand.
+TEST_F(Libevent, PriorityAppliesToAllThatTheGuestHasQueuedOrNot) {
+  const Base base = make_base(kPriorities);
+  std::vector<Pair> pairs;
+  std::vector<onloop_watch*> watches;
+  Guest guest{base.get()};
+  guest.on_ready = [&](std::uint32_t) {
+    if (++Guest::calls > 1) return;
+    EXPECT_EQ(onloop_shim_libevent.priority_set(guest.loop, 2), 0);
+  };
+  for (int i = 0; i < 5; ++i) {
+    pairs.push_back(socket_pair());
+    watches.push_back(guest.add(pairs.back().near.get(), i < 4 ? ONLOOP_WRITE : ONLOOP_READ));
+  }
+  onloop_watch* silent = guest.add(pairs.back().far.get(), ONLOOP_NONE);
+  EXPECT_EQ(onloop_shim_libevent.deadline_set(guest.loop, monotonic_ns()), 0);
+  EXPECT_EQ(priorities_of(base), std::vector<int>(6, 1));
+  iterate_base(base, 0ns);
+  EXPECT_GE(Guest::calls, 1);
+  EXPECT_EQ(onloop_shim_libevent.deadline_set(guest.loop, monotonic_ns() + 1'000'000'000), 0);
+  EXPECT_EQ(onloop_shim_libevent.watch_set(guest.loop, silent, ONLOOP_READ), 0);
+  EXPECT_EQ(priorities_of(base), std::vector<int>(7, 2));
+  iterate_base(base, 0ns);
+  EXPECT_GE(Guest::calls, 5);
+  watches.push_back(silent);
+  for (onloop_watch* watch : watches) onloop_shim_libevent.watch_remove(guest.loop, watch);
+}
+
+// One watch that rests would not do, where others of the guest's are as busy.
+TEST_P(LibeventHosting, C69_many_busy_watches_do_not_starve_what_has_a_lower_priority) {
+  const Base& base = make(kPriorities);
+  std::vector<Pair> pairs;
+  std::vector<Watch> watches;
+  Context context{loop()};
+  int busy = 0;
+  for (int i = 0; i < 20; ++i) {
+    pairs.push_back(socket_pair());
+    watches.push_back(context.watch(pairs.back().near.get(), Interest::write, [&](Interest) { ++busy; }));
+  }
+  Timer timer;
+  const std::function<void()> again = [&] {
+    ++busy;
+    timer = context.timer(0ns, again);
+  };
+  again();
+  int idle = 0;
+  std::optional<Event> low;
+  low.emplace(base, -1, 0, [&] {
+    ++idle;
+    low->add_in(0ns);
+  });
+  low->priority(2).add_in(0ns);
+  iterate_until([&] { return idle >= 10; });
+  const int before = busy;
+  iterate_until([&] { return busy >= before + 100; });
+}
+
+// Then the guest would wait at the lowest priority for ever.
+TEST_P(LibeventHosting, C70_a_guest_that_rests_is_not_starved_by_an_application_that_does_not) {
+  const Base& base = make(kPriorities);
+  const Pair pair = socket_pair();
+  Context context{loop()};
+  int calls = 0;
+  const Watch watch = context.watch(pair.near.get(), Interest::write, [&](Interest) { ++calls; });
+  int busy = 0;
+  std::optional<Event> other;
+  other.emplace(base, -1, 0, [&] {
+    ++busy;
+    other->add_in(0ns);
+  });
+  other->add_in(0ns);
+  for (int rests = 0; rests < 5; ++rests) {  // each lasts longer than this many iterations take
+    const int before = calls;
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (calls == before && std::chrono::steady_clock::now() < end) iterate_base(base, 0ns);
+    EXPECT_GT(calls, before);
+    for (const auto streak = std::chrono::steady_clock::now() + 6ms; std::chrono::steady_clock::now() < streak;) {
+      iterate_base(base, 0ns);
+    }
+  }
+  EXPECT_GT(busy, 0);
+}
+
+TEST_F(Libevent, AChangeThatFailsLeavesTheFormerInterest) {
+  const Warnings warnings;
+  const Base base = make_base(kEpoll);
+  Pair pair = socket_pair();
+  Guest guest{base.get()};
+  onloop_watch* watch = guest.add(pair.near.get(), ONLOOP_READ);
+  const int fd = pair.near.get();
+  const Descriptor same{::dup(fd)};
+  ::close(fd);  // the kernel keeps its registration, but takes no change under this number
+  EXPECT_EQ(onloop_shim_libevent.watch_set(guest.loop, watch, ONLOOP_READ | ONLOOP_WRITE), -EBADF);
+  ASSERT_EQ(::dup2(same.get(), fd), fd);
+  iterate_base(base, 0ns);
+  EXPECT_EQ(Guest::calls, 0) << "writable was not to be asked for";
+  put(pair.far.get());
+  iterate_base(base, 0ns);
+  EXPECT_EQ(Guest::calls, 1);
+  onloop_shim_libevent.watch_remove(guest.loop, watch);
+}
+
+// The kernel hears of a removal in the next iteration only: too late for the descriptors of a guest.
+TEST_F(Libevent, ABaseWithAChangelistRefusesDirectHosting) {
+  const Base base = make_base(kChangelist);
+  Echo echo;
+  Context context{libevent(base.get()).direct()};
+  EXPECT_TRUE(is(error_of([&] { context.listen("127.0.0.1:0", echo); }), std::errc::not_supported));
+}
+
+TEST_F(Libevent, ABaseWithAChangelistMayLoseOneSetAndGetAnotherUnderItsNumber) {
+  const Warnings warnings;
+  const Base base = make_base(kChangelist);
+  for (int round = 0; round < 5; ++round) {
+    const Pair pair = socket_pair();
+    int calls = 0;
+    Context context{libevent(base.get())};
+    const Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
+      take(pair.near.get());
+      ++calls;
+    });
+    put(pair.far.get());
+    for (int i = 0; i < 20 && calls == 0; ++i) iterate_base(base, 0ns);
+    EXPECT_EQ(calls, 1) << "round " << round;
+  }
+  iterate_base(base, 0ns);
+  EXPECT_EQ(Warnings::text, "");
+}
+
+// The process would end: FD_SET is checked in the library.
+TEST_F(Libevent, SelectRefusesDescriptorsThatItCanNotHold) {
+  const Base base = make_base(kSelect);
+  const Pair pair = socket_pair();
+  const Descriptor high{::fcntl(pair.near.get(), F_DUPFD_CLOEXEC, FD_SETSIZE)};
+  ASSERT_GE(high.get(), FD_SETSIZE) << "needs a limit of open files above " << FD_SETSIZE;
+  Context context{libevent(base.get()).direct()};
+  EXPECT_TRUE(is(error_of([&] { (void)context.watch(high.get(), Interest::read, [](Interest) {}); }),
+                 std::errc::too_many_files_open));
+}
+
+namespace {
+
+/// An owned loop and a base, in a process that has made none yet: event_enable_debug_mode() can't come later.
+void serve_in_debug_mode(Hosting hosting) {
+  event_enable_debug_mode();
+  const Base base = make_base(kPriorities);
+  const Pair pair = socket_pair();
+  ::fcntl(pair.near.get(), F_SETFL, 0);  // blocking, as an epoll set is
+  int calls = 0;
+  {
+    Context context{hosted(libevent(base.get()), hosting)};
+    Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
+      if (++calls < 3) return;
+      watch = {};
+    });
+    const Timer timer = context.timer(1ms, [&] {
+      put(pair.far.get());
+      watch.set(Interest::both);
+    });
+    for (int i = 0; i < 1000 && calls < 3; ++i) iterate_base(base, 1ms);
+  }
+  ::_exit(calls >= 3 && ::fcntl(pair.near.get(), F_GETFL) == O_RDWR ? 0 : 1);
+}
+
+}  // namespace
+
+TEST_P(LibeventHosting, ServesInLibeventsDebugMode) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // starts the program anew
+  EXPECT_EXIT(serve_in_debug_mode(GetParam()), ::testing::ExitedWithCode(0), "");
+}
+
+namespace {
+
+/// That the application's base works in a forked child: its own event comes, nothing of the guest's, and it sleeps.
+bool works_and_sleeps(const Base& base) {
+  const Pair pair = socket_pair();
+  int calls = 0;
+  Event own(base, pair.near.get(), EV_READ, [&] { ++calls; });
+  own.add();
+  put(pair.far.get());
+  iterate_base(base, 1s);
+  int turns = 0;
+  for (const auto end = std::chrono::steady_clock::now() + 30ms; std::chrono::steady_clock::now() < end; ++turns) {
+    iterate_base(base, 30ms);
+  }
+  EXPECT_LE(turns, 2) << "it spins";
+  EXPECT_EQ(event_base_get_num_events(base.get(), EVENT_BASE_COUNT_ADDED), 0) << "something of the guest's is left";
+  return calls == 1;
+}
+
+}  // namespace
+
+// The set that the child shares with its parent, and descriptors that the parent keeps open and readable.
+TEST_P(LibeventHosting, C84_the_child_may_go_on_with_the_base_whenever_it_calls_event_reinit) {
+  const Warnings warnings;
+  const Base& base = make(kEpoll);
+  const Pair pair = socket_pair();
+  auto context = std::make_unique<Context>(loop());
+  int calls = 0;
+  const Watch watch = context->watch(pair.near.get(), Interest::read, [&](Interest) {
+    take(pair.near.get());
+    ++calls;
+  });
+  const Timer timer = context->every(1h, [] {});
+  iterate_base(base, 0ns);
+  put(pair.far.get());
+  for (const bool before : {true, false}) {
+    EXPECT_EQ(in_child([&] {
+                if (!before) context.reset();
+                EXPECT_EQ(event_reinit(base.get()), 0) << Warnings::text;
+                context.reset();
+                return works_and_sleeps(base);
+              }),
+              "");
+  }
+  EXPECT_EQ(in_child([&] {
+              EXPECT_EQ(event_reinit(base.get()), 0);
+              context->after_fork(loop());
+              iterate_until([&] { return calls == 1; });
+              context.reset();
+              return works_and_sleeps(base);
+            }),
+            "");
+  EXPECT_EQ(calls, 0);
+  put(pair.far.get());
+  iterate_until([&] { return calls == 1; });
+  EXPECT_EQ(Warnings::text, "");
+}
+
+// Where event_reinit() would end the process, nothing is taken out, and what is called takes itself out.
+TEST_F(Libevent, C84_a_child_that_is_out_of_descriptors_leaves_the_parent_alone) {
+  const Base base = make_base(kEpoll);
+  const Pair pair = socket_pair();
+  Guest guest{base.get()};
+  onloop_watch* watch = guest.add(pair.near.get(), ONLOOP_READ);
+  put(pair.far.get());
+  EXPECT_EQ(in_child([&] {
+              rlimit former{};
+              ::getrlimit(RLIMIT_NOFILE, &former);
+              const rlimit none{0, former.rlim_max};
+              ::setrlimit(RLIMIT_NOFILE, &none);
+              onloop_shim_libevent.abandon(guest.loop);
+              onloop_shim_libevent.watch_remove(guest.loop, watch);
+              onloop_shim_libevent.detach(guest.loop);
+              ::setrlimit(RLIMIT_NOFILE, &former);
+              EXPECT_EQ(event_reinit(base.get()), 0);
+              EXPECT_EQ(event_base_get_num_events(base.get(), EVENT_BASE_COUNT_ADDED), 1);
+              iterate_base(base, 0ns);
+              EXPECT_EQ(Guest::calls, 0);
+              return works_and_sleeps(base);
+            }),
+            "");
+  iterate_base(base, 0ns);
+  EXPECT_EQ(Guest::calls, 1);
+  onloop_shim_libevent.watch_remove(guest.loop, watch);
+}
+
+TEST_P(LibeventHosting, ABaseMayGoToAnotherThread) {
+  make(kLocked);
+  Context context{loop()};
+  context.release_thread();
+  bool done = false;
+  std::thread([&] {
+    const Timer timer = context.timer(1ms, [&] { done = true; });
+    iterate_until([&] { return done; });
+    context.release_thread();
+  }).join();
+  EXPECT_TRUE(done);
 }
 
 }  // namespace onloop::conformance

@@ -1,5 +1,4 @@
 #pragma once
-#include <gtest/gtest.h>
 #include <onloop/context.hpp>
 #include <onloop/loop.hpp>
 
@@ -15,17 +14,24 @@ namespace onloop::conformance {
 
 using namespace std::chrono_literals;
 
-/// How the kit gets at a loop. The author of a shim derives one class for each way of using the shim, and instantiates
-/// the suites with it:
+/// How the kit gets at a loop. The author of a shim derives one class for each way of using the shim, and names those
+/// that are to be tested; the kit, which is compiled into that program, brings the cases and main():
 ///
-///     class MyProvider : public Provider {
-///       Loop loop() override { return my_loop(my_host_.get()); }
-///       void iterate(Context*, std::chrono::nanoseconds max_wait) override { my_host_run_once(my_host_.get(),
-///       max_wait); }
+///     class MyApplication : public Provider {
+///       explicit MyApplication(Hosting hosting) : hosting_(hosting) {}
+///       Loop loop() override { return hosted(my_loop(&host_), hosting_); }
+///       void iterate(Context*, std::chrono::nanoseconds max_wait) override { my_host_run_once(&host_, max_wait); }
+///       …
 ///     };
-///     ONLOOP_CONFORMANCE(Mine, (std::vector<ProviderCase>{make_case<MyProvider>("mine")}));
+///     const std::vector<ProviderCase> kOps{make_case<MyApplication>("mine", Hosting::direct)};
+///     const std::vector<ProviderCase> kContexts{make_case<MyApplication>("mine_direct", Hosting::direct),
+///                                               make_case<MyApplication>("mine_aggregate", Hosting::aggregate)};
+///     ONLOOP_CONFORMANCE_OPS(mine, kOps);
+///     ONLOOP_CONFORMANCE_CONTEXT(mine, kContexts);
 ///
-/// One is made for each test, with the foreign loop, if there is one, and freed after it.
+/// With CMake: find_package(onloop COMPONENTS conformance), then onloop_conformance(my_test my_provider.cpp).
+///
+/// A provider is made for each test, with the foreign loop, if there is one, and freed after it.
 class Provider {
  public:
   Provider() = default;
@@ -69,9 +75,9 @@ struct ProviderCase {
   std::string name;  ///< letters, digits and underscores
   std::function<std::unique_ptr<Provider>()> make;
 };
-inline void PrintTo(const ProviderCase& provider, std::ostream* out) {
+inline void PrintTo(const ProviderCase& provider, std::ostream* out) {  // NOLINT: GoogleTest's name
   *out << provider.name;
-}  // NOLINT: gtest's name
+}
 
 [[nodiscard]] inline Loop hosted(const Loop& loop, Hosting hosting) {
   return hosting == Hosting::aggregate ? loop.aggregate() : loop.direct();
@@ -82,18 +88,26 @@ ProviderCase make_case(std::string name, A... arguments) {
   return {std::move(name), [=] { return std::make_unique<P>(arguments...); }};
 }
 
-[[nodiscard]] inline std::string provider_name(const ::testing::TestParamInfo<ProviderCase>& info) {
-  return info.param.name;
-}
+/// An owned loop that needs nothing around it.
+class Owned : public Provider {
+ public:
+  Owned(Hosting hosting, Loop (*make)() noexcept) : hosting_(hosting), make_(make) {}
+  Loop loop() override { return hosted(make_(), hosting_); }
 
-/// Instantiates what is written against the bare ops (Ops) and what is written against a Context on them (OnContext);
-/// in the namespace onloop::conformance.
-#define ONLOOP_CONFORMANCE_OPS(prefix, cases) \
-  INSTANTIATE_TEST_SUITE_P(prefix, Ops, ::testing::ValuesIn(cases), provider_name)
-#define ONLOOP_CONFORMANCE_CONTEXT(prefix, cases) \
-  INSTANTIATE_TEST_SUITE_P(prefix, OnContext, ::testing::ValuesIn(cases), provider_name)
-#define ONLOOP_CONFORMANCE(prefix, cases) \
-  ONLOOP_CONFORMANCE_OPS(prefix, cases);  \
-  ONLOOP_CONFORMANCE_CONTEXT(prefix, cases)
+ private:
+  Hosting hosting_;
+  Loop (*make_)() noexcept;
+};
+
+/// Puts providers under the cases that are written against the bare ops, and under those written against a Context.
+/// True. For initialisers of namespace scope: the macros.
+bool test_ops(const std::vector<ProviderCase>& cases);
+bool test_contexts(const std::vector<ProviderCase>& cases);
+
+/// At namespace scope, after the cases. The bare ops can only be tested under direct hosting.
+#define ONLOOP_CONFORMANCE_OPS(name, cases) \
+  static const bool onloop_ops_of_##name = ::onloop::conformance::test_ops(cases)
+#define ONLOOP_CONFORMANCE_CONTEXT(name, cases) \
+  static const bool onloop_contexts_of_##name = ::onloop::conformance::test_contexts(cases)
 
 }  // namespace onloop::conformance

@@ -1,0 +1,7 @@
+# onloop_conformance(TARGET SOURCE...): a test program with the kit's cases, for the providers in the sources.
+function(onloop_conformance target)
+  add_executable(${target} ${ARGN})
+  target_link_libraries(${target} PRIVATE onloop::conformance)
+  add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
+  set_tests_properties(${target} PROPERTIES TIMEOUT 300)
+endfunction()
