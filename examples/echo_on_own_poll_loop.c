@@ -2,6 +2,7 @@
  * onloop's C++ interface, echo_on_own_poll_loop_in_c.cpp.
  *
  *     echo_on_own_poll_loop_in_c [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it */
+#define _POSIX_C_SOURCE 200809L
 #include "echo_on_own_poll_loop.h"
 
 #include <errno.h>
