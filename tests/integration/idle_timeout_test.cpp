@@ -37,6 +37,7 @@ TEST_P(IdleTimeout, CountsFromTheLastByteThatCame) {
   Context context{GetParam().make()};
   Line line = join(context, recorder, idle_after(25ms));
   const auto start = Clock::now();
+  line.peer.send("x");  // also where a slow machine lets the time-out pass before the timer below
   const Timer sending = context.every(8ms, [&] {
     if (Clock::now() - start < 40ms) line.peer.send("x");
   });
@@ -55,6 +56,7 @@ TEST_P(IdleTimeout, CountsWhatComesAfterTheOwnEnd) {
   Line line = join(context, recorder, idle_after(25ms));
   line.connection.shutdown_write();
   const auto start = Clock::now();
+  line.peer.send("x");  // also where a slow machine lets the time-out pass before the timer below
   const Timer sending = context.every(8ms, [&] {
     if (Clock::now() - start < 40ms) line.peer.send("x");
   });
