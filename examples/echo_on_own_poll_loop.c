@@ -2,7 +2,6 @@
  * onloop's C++ interface, echo_on_own_poll_loop_in_c.cpp.
  *
  *     echo_on_own_poll_loop_in_c [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it */
-#define _POSIX_C_SOURCE 200809L
 #include "echo_on_own_poll_loop.h"
 
 #include <errno.h>
@@ -75,9 +74,9 @@ static void detach(onloop_loop* loop) {
 }
 
 static void call_onloop(struct handler* handler, short revents) {
-  if (revents & (POLLERR | POLLHUP)) revents = POLLIN | POLLOUT;
-  revents &= handler->events; /* which an earlier call of this turn may have changed */
-  const uint32_t ready = ((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u);
+  /* An earlier call of this turn may have changed the events. */
+  const int now = ((revents & (POLLERR | POLLHUP)) ? POLLIN | POLLOUT : revents) & handler->events;
+  const uint32_t ready = ((now & POLLIN) ? ONLOOP_READ : 0u) | ((now & POLLOUT) ? ONLOOP_WRITE : 0u);
   if (ready) handler->function(handler->data, ready);
 }
 
@@ -130,7 +129,7 @@ int main(int argc, char** argv) {
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
   *free_place(&loop) = (struct handler){.call = on_signal, .fd = signal_fd, .events = POLLIN, .data = &loop};
 
-  echo_service* service = echo_service_start(&own_poll_ops, &loop, argc > 1 ? argv[1] : "127.0.0.1:0");
+  struct echo_service* service = echo_service_start(&own_poll_ops, &loop, argc > 1 ? argv[1] : "127.0.0.1:0");
   if (!service) return 1;
   while (loop.running) turn(&loop);
   echo_service_stop(service);

@@ -84,7 +84,7 @@ void watch_remove(onloop_loop*, onloop_watch* watch) {
   reinterpret_cast<Handler*>(watch)->removed = true;
 }
 
-const onloop_ops kOps = [] {
+constexpr onloop_ops kOps = [] {
   onloop_ops ops{};  // the optional slots stay empty: the core does without
   ops.version = ONLOOP_OPS_VERSION;
   ops.struct_size = sizeof ops;

@@ -6,12 +6,12 @@
 extern "C" {
 #endif
 
-typedef struct echo_service echo_service;
+struct echo_service;
 
 /* Starts on the loop `foreign` and says where it listens. Null: it could not, and has said why. */
-echo_service* echo_service_start(const onloop_ops* ops, void* foreign, const char* address);
+struct echo_service* echo_service_start(const onloop_ops* ops, void* foreign, const char* address);
 /* Closes every socket and leaves the loop as it was. */
-void echo_service_stop(echo_service* service);
+void echo_service_stop(struct echo_service* service);
 
 #ifdef __cplusplus
 }
