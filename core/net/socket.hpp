@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <onloop/address.hpp>
 
+#include <cerrno>
 #include <vector>
 
 #include "core/runtime/unique_fd.hpp"
@@ -27,6 +28,9 @@ struct SocketAddress {
 
 [[nodiscard]] Address local_address(int fd);
 [[nodiscard]] Address peer_address(int fd);
+[[nodiscard]] inline bool would_block(int error) noexcept {
+  return error == EAGAIN || error == EWOULDBLOCK;
+}
 void set_option(int fd, int level, int option, int value) noexcept;
 /// -1 if the descriptor has no such option.
 [[nodiscard]] int get_option(int fd, int level, int option) noexcept;

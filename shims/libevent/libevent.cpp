@@ -13,26 +13,23 @@
 //   below it waiting. So after some milliseconds it rests: what is called moves to the lowest priority, which in its
 //   own callback costs nothing, and back when it is called there or, if the application is as busy, after a
 //   millisecond.
-// - With a changelist, the kernel hears of a removal in the next iteration, when the descriptor may be closed already
-// and
-//   its number be another's. Harmless for the one set of aggregate hosting, so a second watch is refused.
-// - After fork the epoll set is the parent's, too: before the child takes anything out, event_reinit() gives it its
-// own.
-// - Where libevent gets no descriptor for its signals it ends the process: the shim looks first whether they can be
-// had.
+// - With a changelist, the kernel hears of a removal in the next iteration, when the descriptor may be closed and its
+//   number be another's. Harmless for the one set of aggregate hosting, which is empty by then; so a second watch is
+//   refused.
+// - After fork the epoll set is the parent's, too: before the child takes anything out, event_reinit() gives it one of
+//   its own.
+// - Where libevent gets no descriptors for its signals, it ends the process: the shim tries first whether it would.
 // - The select back end, being built with _FORTIFY_SOURCE, ends the process at descriptor 1024.
 // - event_enable_debug_mode() makes event_assign() insist on O_NONBLOCK, which an epoll set has not.
 
 #include <event2/event.h>
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <onloop/libevent.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
@@ -43,9 +40,12 @@
 #include <vector>
 
 #include "shims/fairness.hpp"
+#include "shims/libevent/base.hpp"
 
 namespace onloop {
 namespace {
+
+using namespace libevent_base;
 
 struct LibeventLoop;
 
@@ -62,25 +62,21 @@ event* event_of(Item* item) {
   return reinterpret_cast<event*>(item + 1);
 }
 
-struct Free {
+struct FreeItem {
   void operator()(Item* item) const {
     event_del(event_of(item));
     event_debug_unassign(event_of(item));
     operator delete(item);
   }
-  void operator()(event* made) const { event_free(made); }
-  void operator()(event_config* made) const { event_config_free(made); }
-  void operator()(event_base* made) const { event_base_free(made); }
 };
-template <class T>
-using Owned = std::unique_ptr<T, Free>;
+using OwnedItem = std::unique_ptr<Item, FreeItem>;
 
 struct LibeventLoop {
   onloop_guest guest;
   Owned<event_base> own;  // null if the base is the application's
   event_base* base;
   int timerfd = -1;          // for the deadline, on a base of the shim's own
-  Owned<Item> timer = {};    // its event, or a timer's
+  OwnedItem timer = {};      // its event, or a timer's
   Owned<event> holder = {};  // of a descriptor whose event changes
   Owned<event> waking = {};  // a timer that ends the rest
   bool changelist = false;
@@ -117,25 +113,6 @@ Item& self(onloop_watch* watch) {
   return *reinterpret_cast<Item*>(watch);
 }
 
-std::uint64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
-}
-
-short events_of(std::uint32_t interest) {
-  return static_cast<short>(((interest & ONLOOP_READ) ? EV_READ : 0) | ((interest & ONLOOP_WRITE) ? EV_WRITE : 0));
-}
-
-/// libevent reports an error or a hang-up as both.
-std::uint32_t readiness_of(short events) {
-  return ((events & EV_READ) ? ONLOOP_READ : 0u) | ((events & EV_WRITE) ? ONLOOP_WRITE : 0u);
-}
-
-int failure() {
-  return errno ? -errno : -ENOMEM;
-}
-
 void leave(LibeventLoop& loop) {
   if (--loop.frames == 0 && loop.detached) delete &loop;
 }
@@ -145,12 +122,12 @@ void leave(LibeventLoop& loop) {
 void on_io(evutil_socket_t, short events, void* watch);
 void on_timer(evutil_socket_t, short, void* timer);
 
-Owned<Item> make_item(LibeventLoop& loop, void* context, bool blocking) {
+OwnedItem make_item(LibeventLoop& loop, void* context, bool blocking) {
   void* memory = operator new(sizeof(Item) + event_get_struct_event_size(), std::nothrow);
   if (!memory) return nullptr;
   auto* made = new (memory) Item{.loop = &loop, .context = context, .interest = ONLOOP_NONE, .blocking = blocking};
   event_assign(event_of(made), loop.base, -1, 0, on_io, made);
-  return Owned<Item>(made);
+  return OwnedItem(made);
 }
 
 void assign(const Item& watch, event* to, int fd, std::uint32_t interest) {
@@ -178,14 +155,6 @@ int add_again(Item& watch, std::uint32_t interest) {
 }
 
 // ---- the deadline ----
-
-/// Rounded up. A later one than a day hence is looked at again then, so that no back end has to take it.
-timeval time_until(std::uint64_t at) {
-  constexpr std::uint64_t kDay = 86'400'000'000;
-  const std::uint64_t time = now();
-  const std::uint64_t wait = at <= time ? 0 : std::min((at - time - 1) / 1000u + 1, kDay);
-  return {.tv_sec = static_cast<time_t>(wait / 1'000'000u), .tv_usec = static_cast<suseconds_t>(wait % 1'000'000u)};
-}
 
 int arm(LibeventLoop& loop) {
   const std::uint64_t at = std::min(loop.deadline, loop.turn_end);
@@ -284,7 +253,7 @@ void on_io(evutil_socket_t, short events, void* context) {
   Item& watch = *static_cast<Item*>(context);
   LibeventLoop& loop = *watch.loop;
   if (loop.forgotten) {
-    Free{}(&watch);
+    FreeItem{}(&watch);
     return;
   }
   const bool others_wait = loop.priority < loop.lowest;
@@ -321,28 +290,6 @@ void on_timer(evutil_socket_t, short, void* context) {
 }
 
 // ---- attach and detach ----
-
-/// Whether the process can open so many descriptors more.
-int try_descriptors(int count) {
-  std::array<int, 4> opened{};
-  int made = 0;
-  while (made < count && (opened.at(static_cast<std::size_t>(made)) = eventfd(0, EFD_CLOEXEC)) >= 0) ++made;
-  const int error = made < count ? -errno : 0;
-  while (made > 0) close(opened.at(static_cast<std::size_t>(--made)));
-  return error;
-}
-
-/// Whatever the environment says, so that it has no changelist.
-int new_base(Owned<event_base>& base) {
-  constexpr int kEpollAndTwoForSignals = 3;
-  if (const int error = try_descriptors(kEpollAndTwoForSignals); error < 0) return error;
-  const Owned<event_config> config{event_config_new()};
-  if (!config) return -ENOMEM;
-  event_config_set_flag(config.get(), EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
-  errno = 0;
-  base.reset(event_base_new_with_config(config.get()));
-  return base ? 0 : failure();
-}
 
 int make_deadline(LibeventLoop& loop) {
   loop.timer = make_item(loop, nullptr, false);
@@ -404,7 +351,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   if (fd >= own.most_descriptors) return -EMFILE;
   const int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return -errno;
-  Owned<Item> made = make_item(own, watch_context, (flags & O_NONBLOCK) == 0);
+  OwnedItem made = make_item(own, watch_context, (flags & O_NONBLOCK) == 0);
   if (!made) return -ENOMEM;
   assign(*made, event_of(made.get()), fd, interest);
   made->interest = static_cast<std::uint8_t>(interest);
@@ -439,7 +386,7 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   if (own.forgotten) return;
   if (own.current == &gone) own.current = nullptr;
   forget_rest(own, gone);
-  Free{}(&gone);
+  FreeItem{}(&gone);
   --own.watches;
 }
 

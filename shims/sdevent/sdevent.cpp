@@ -22,13 +22,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <memory>
 #include <new>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "shims/clock.hpp"
 #include "shims/fairness.hpp"
 
 namespace onloop {
@@ -36,6 +36,7 @@ namespace {
 
 constexpr std::int64_t kLowest = INT64_MAX;  // the priority of a source that rests
 constexpr std::uint64_t kRest = 1'000'000;   // how long, in nanoseconds, if the host has always something better to do
+constexpr std::uint64_t kEach = 1'000;       // what a ready source adds to an iteration at most, in nanoseconds
 constexpr std::uint64_t kAccuracy = 1;       // the finest, in microseconds
 
 struct SdLoop;
@@ -70,7 +71,7 @@ struct SdLoop {
 
   std::vector<Member*> members;  // those that rest first
   std::size_t resting = 0;
-  std::uint64_t rests_from = 0;  // the end of the last up-call, while some rest
+  std::uint64_t ended = 0;       // when the last up-call did
   Member* timekeeper = nullptr;  // of those that rest
   Streak streak;
 };
@@ -80,12 +81,6 @@ SdLoop& self(onloop_loop* loop) {
 }
 SdWatch& self(onloop_watch* watch) {
   return *reinterpret_cast<SdWatch*>(watch);
-}
-
-std::uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 std::uint64_t microseconds(std::uint64_t ns) {
@@ -150,7 +145,6 @@ void end_rest(SdLoop& own) {
   release_timekeeper(own);
   for (std::size_t i = 0; i < own.resting; ++i) sd_event_source_set_priority(own.members[i]->source, own.priority);
   own.resting = 0;
-  own.streak = Streak{};
 }
 
 /// While sources rest, one that is on keeps the time.
@@ -185,6 +179,8 @@ class UpCall {
     own_.called = true;
     if (own_.owned) return;  // there is nobody to let go first
     if (member.index < own_.resting) end_rest(own_);
+    // An iteration takes longer the more sources are ready; that must not look like a wait.
+    if (now_ns() - own_.ended < own_.members.size() * kEach) own_.streak.end();
     if (own_.streak.rest() || own_.resting > 0) rest(own_, member);
   }
   UpCall(const UpCall&) = delete;
@@ -192,10 +188,8 @@ class UpCall {
   ~UpCall() {
     if (!own_.detached && !own_.owned) {
       own_.streak.end();
-      if (own_.resting > 0) {
-        own_.rests_from = now_ns();
-        keep_time(own_);
-      }
+      own_.ended = now_ns();
+      keep_time(own_);
     }
     if (--own_.frames == 0 && own_.detached) delete &own_;
   }
@@ -224,7 +218,7 @@ int on_time(sd_event_source*, std::uint64_t, void* userdata) {
 
 int on_prepare(sd_event_source*, void* userdata) {
   SdLoop& own = *static_cast<Member*>(userdata)->loop;
-  if (now_ns() >= own.rests_from + kRest) end_rest(own);
+  if (now_ns() >= own.ended + kRest) end_rest(own);
   return 0;
 }
 

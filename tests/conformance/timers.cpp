@@ -80,11 +80,11 @@ TEST_P(OnContext, C41_past_deadlines_fire_in_order) {
   Context context{loop()};
   std::vector<int> order;
   std::vector<Timer> timers;
-  for (const int delay : {3, 1, 2}) {
-    timers.push_back(context.timer(std::chrono::milliseconds{delay}, [&, delay] { order.push_back(delay); }));
+  for (const int delay : {3, 1, 2}) {  // far enough apart that setting one takes less, on a busy machine too
+    timers.push_back(context.timer(std::chrono::milliseconds{10 * delay}, [&, delay] { order.push_back(delay); }));
   }
-  timers.push_back(context.timer(4ms, [&] { finish(); }));
-  spin_for(10ms);
+  timers.push_back(context.timer(40ms, [&] { finish(); }));
+  spin_for(50ms);
   run(context);
   EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
 }

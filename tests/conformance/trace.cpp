@@ -13,7 +13,8 @@ namespace {
 using Trace = std::vector<std::string>;
 
 /// Connections that do what they are told, timers and tasks, in one context. The stimuli come one by one, each when the
-/// last has had its effect, so that the order of events is the library's and not the kernel's.
+/// last has had its effect, so that the order of events is the library's and not the kernel's. UNIX sockets, whose
+/// bytes, ends and resets are there when the call that causes them returns.
 class ToldWhatToDo : public Protocol {
  public:
   /// `turn` is one iteration of the loop, which does not wait.
@@ -27,7 +28,8 @@ class ToldWhatToDo : public Protocol {
     tell("a", "pause");
     tell("a", "unseen until it resumes");
     happen("a resumes", [this] { lines_.at("a").connection->resume_reading(); });
-    tell("a", "tasks and timers");
+    tell("a", "tasks");
+    tell("a", "timers");
     tell("a", "cancel");
     tell("b", "fill");
     happen("b is read", [this] {
@@ -38,14 +40,17 @@ class ToldWhatToDo : public Protocol {
     });
     happen("b ends", [this] { ::shutdown(lines_.at("b").far.get(), SHUT_WR); });
     happen("b has gone", [this] { lines_.at("b").far.close(); });
+    tell("c", "echo");
     tell("c", "pause");
-    happen("c is reset", [this] { reset("c"); });
+    happen("c is reset", [this] { lines_.at("c").far.close(); });  // with the echo unread
     happen("c resumes", [this] { lines_.at("c").connection->resume_reading(); });
     tell("a", "abort d");
     tell("e", "shut down");
     tell("e", "after it");
     happen("e ends", [this] { ::shutdown(lines_.at("e").far.get(), SHUT_WR); });
-    happen("a connection refused", [this] { context_->connect(nobody(), *this).emplace_state<std::string>("r"); });
+    happen("a connection refused", [this] {
+      context_->connect("unix:@onloop-test-where-nobody-listens", *this).emplace_state<std::string>("r");
+    });
     tell("f", "destroy the context");
     return trace_;
   }
@@ -57,7 +62,7 @@ class ToldWhatToDo : public Protocol {
   };
 
   void open(const std::string& name) {
-    Pair pair = tcp_pair();
+    Pair pair = socket_pair();
     Connection& connection = context_->adopt(pair.near.release(), *this);
     connection.emplace_state<std::string>(name);
     lines_.emplace(name, Line{std::move(pair.far), &connection});
@@ -75,19 +80,6 @@ class ToldWhatToDo : public Protocol {
   void tell(const std::string& name, const std::string& what) {
     happen(name + " is told: " + what, [&] { EXPECT_TRUE(put(lines_.at(name).far.get(), what)); });
   }
-  void reset(const std::string& name) {
-    const linger at_once{1, 0};
-    Descriptor& far = lines_.at(name).far;
-    ::setsockopt(far.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    far.close();
-  }
-  /// An address of this machine where nobody listens.
-  std::string nobody() {
-    Listener& listener = context_->listen("127.0.0.1:0", *this);
-    std::string address = listener.address().to_string();
-    listener.close();
-    return address;
-  }
 
   void note(Connection& connection, const std::string& what) {
     trace_.push_back(connection.state<std::string>() + ": " + what);
@@ -102,14 +94,19 @@ class ToldWhatToDo : public Protocol {
       connection.pause_reading();
     } else if (told == "fill") {
       note(connection, connection.write(std::string(std::size_t{8} << 20, 'x')) == Flow::wait ? "wait" : "not wait");
-    } else if (told == "tasks and timers") {
-      timers_.push_back(context_->timer(0ns, [this] { trace_.emplace_back("timer 1"); }));
+    } else if (told == "tasks") {
       context_->post([this] {
         trace_.emplace_back("task 1");
         context_->post([this] { trace_.emplace_back("task of a task"); });
       });
-      timers_.push_back(context_->timer(0ns, [this] { trace_.emplace_back("timer 2"); }));
       context_->post([this] { trace_.emplace_back("task 2"); });
+    } else if (told == "timers") {
+      timers_.push_back(context_->timer(0ns, [this] {
+        trace_.emplace_back("timer 1");
+        timers_.push_back(context_->timer(0ns, [this] { trace_.emplace_back("timer of a timer"); }));
+      }));
+      timers_.push_back(context_->timer(0ns, [this] { trace_.emplace_back("timer 2"); }));
+      context_->post([this] { trace_.emplace_back("task before the timers"); });
     } else if (told == "cancel") {
       const Timer never = context_->timer(0ns, [this] { trace_.emplace_back("cancelled timer"); });
     } else if (told == "abort d") {

@@ -328,6 +328,39 @@ TEST_F(Libevent, C65_a_turn_inside_a_turn_is_refused) {
   onloop_shim_libevent.watch_remove(guest.loop, watch);
 }
 
+// libevent puts what is due behind what is readable.
+TEST_F(Libevent, ATurnCallsOnDeadlineFirst) {
+  struct Order {
+    std::string text;
+    onloop_loop* loop = nullptr;
+    onloop_watch* watch = nullptr;
+  };
+  for (const bool removes : {false, true}) {
+    const Pair pair = socket_pair();
+    Order order;
+    onloop_guest up{.version = ONLOOP_OPS_VERSION,
+                    .struct_size = sizeof(onloop_guest),
+                    .context = &order,
+                    .on_ready = [](void* own, std::uint32_t) { static_cast<Order*>(own)->text += "ready "; },
+                    .on_deadline = [](void* own) { static_cast<Order*>(own)->text += "deadline "; }};
+    if (removes) {
+      up.on_deadline = [](void* own) {
+        auto& [text, loop, watch] = *static_cast<Order*>(own);
+        text += "removal ";
+        onloop_shim_libevent.watch_remove(loop, watch);
+        watch = nullptr;
+      };
+    }
+    ASSERT_EQ(onloop_shim_libevent.attach(&up, nullptr, &order.loop), 0);
+    ASSERT_EQ(onloop_shim_libevent.watch_add(order.loop, pair.near.get(), ONLOOP_WRITE, &order, &order.watch), 0);
+    ASSERT_EQ(onloop_shim_libevent.deadline_set(order.loop, 0), 0);
+    EXPECT_EQ(onloop_shim_libevent.turn(order.loop, -1), 0);
+    EXPECT_EQ(order.text, removes ? "removal " : "deadline ready ");
+    if (order.watch) onloop_shim_libevent.watch_remove(order.loop, order.watch);
+    onloop_shim_libevent.detach(order.loop);
+  }
+}
+
 TEST_P(LibeventHosting, C65_libevent_refuses_a_loop_inside_a_callback_and_the_guest_goes_on) {
   const Warnings warnings;
   const Base& base = make(kEpoll);

@@ -1,0 +1,118 @@
+// How a Stream writes: at once what the kernel takes, later what it refuses.
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "core/net/net.hpp"
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop::detail {
+
+Flow Stream::send_later(std::span<const std::byte> data) {
+  if (runtime()) runtime()->check_thread();
+  if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
+  if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
+  return send_rest(data, ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
+  if (sent < 0 && !would_block(errno) && errno != EINTR) {
+    shut(error_of(errno));
+    return Flow::closed;
+  }
+  const std::size_t taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
+  net_.statistics.bytes_sent += taken;
+  note_activity();
+  try {
+    return queue(data.subspan(taken));
+  } catch (const std::bad_alloc&) {  // some of it is sent: nothing but an end is true now
+    reset(error_of(ENOMEM));
+    return Flow::closed;
+  }
+}
+
+Flow Stream::queue(std::span<const std::byte> data) {
+  if (!data.empty()) {
+    if (!queue_) queue_ = std::make_unique<WriteQueue>();
+    queue_->append(data);
+  }
+  if (corks_ && queued() >= limits_->high_water && phase_ != Phase::connecting) flush();
+  if (queued() > limits_->max_queued) reset(error_of(ENOBUFS));
+  if (phase_ >= Phase::closing) return Flow::closed;
+  if (queued() > limits_->high_water) full_ = waiting_ = true;
+  apply();
+  return waiting_ ? Flow::wait : Flow::go;
+}
+
+void Stream::flush() noexcept {
+  while (queue_) {
+    std::array<iovec, 16> pieces;
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = queue_->front(pieces);
+    const ssize_t sent = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && would_block(errno)) break;
+    if (sent < 0) {
+      shut(error_of(errno));
+      return;
+    }
+    net_.statistics.bytes_sent += static_cast<std::size_t>(sent);
+    note_activity();
+    queue_->consume(static_cast<std::size_t>(sent));
+    if (queue_->empty()) queue_.reset();
+  }
+  if (queued() <= limits_->low_water) {
+    full_ = false;
+    if (std::exchange(waiting_, false)) {
+      drain_due_ = true;
+      runtime()->defer(*this);
+    }
+  }
+  if (!queue_ && write_ended_) send_fin();
+  apply();
+}
+
+void Stream::cork() noexcept {
+  ++corks_;
+  plain_ = false;
+}
+
+void Stream::uncork() noexcept {
+  if (--corks_ == 0 && (phase_ == Phase::open || phase_ == Phase::opening)) flush();
+}
+
+void Stream::send_fin() noexcept {
+  if (std::exchange(fin_sent_, true)) return;
+  ::shutdown(fd(), SHUT_WR);
+  if (phase_ == Phase::closing && extra_) extra_->last_activity = now_ns();  // the linger time starts here
+  close_if_both_ended();
+}
+
+// ---- the way of every write, here so that all of it is inlined ----
+
+inline Flow Stream::send(std::span<const std::byte> data) {
+  if (!plain_) return send_later(data);
+  runtime()->check_thread();
+  const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(data.size())) return send_rest(data, sent);
+  net_.statistics.bytes_sent += data.size();
+  return Flow::go;
+}
+
+}  // namespace onloop::detail
+
+namespace onloop {
+
+Flow Connection::write(std::span<const std::byte> data) {
+  return detail::stream_of(*this).send(data);
+}
+
+}  // namespace onloop

@@ -1,0 +1,75 @@
+#pragma once
+#include <event2/event.h>
+#include <onloop/loop_ops.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+
+/// libevent in the terms of the contract: what needs no guest.
+namespace onloop::libevent_base {
+
+struct Free {
+  void operator()(event* made) const { event_free(made); }
+  void operator()(event_config* made) const { event_config_free(made); }
+  void operator()(event_base* made) const { event_base_free(made); }
+};
+template <class T>
+using Owned = std::unique_ptr<T, Free>;
+
+inline std::uint64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+inline short events_of(std::uint32_t interest) {
+  return static_cast<short>(((interest & ONLOOP_READ) ? EV_READ : 0) | ((interest & ONLOOP_WRITE) ? EV_WRITE : 0));
+}
+
+/// libevent reports an error or a hang-up as both.
+inline std::uint32_t readiness_of(short events) {
+  return ((events & EV_READ) ? ONLOOP_READ : 0u) | ((events & EV_WRITE) ? ONLOOP_WRITE : 0u);
+}
+
+/// What libevent leaves in errno, which was cleared before; it fails without one for want of memory.
+inline int failure() {
+  return errno ? -errno : -ENOMEM;
+}
+
+/// Rounded up. A later one than a day hence is looked at again then, so that no back end has to take it.
+inline timeval time_until(std::uint64_t at) {
+  constexpr std::uint64_t kDay = 86'400'000'000;
+  const std::uint64_t time = now();
+  const std::uint64_t wait = at <= time ? 0 : std::min((at - time - 1) / 1000u + 1, kDay);
+  return {.tv_sec = static_cast<time_t>(wait / 1'000'000u), .tv_usec = static_cast<suseconds_t>(wait % 1'000'000u)};
+}
+
+/// Whether the process can open so many descriptors more.
+inline int try_descriptors(int count) {
+  std::array<int, 4> opened{};
+  int made = 0;
+  while (made < count && (opened.at(static_cast<std::size_t>(made)) = eventfd(0, EFD_CLOEXEC)) >= 0) ++made;
+  const int error = made < count ? -errno : 0;
+  while (made > 0) close(opened.at(static_cast<std::size_t>(--made)));
+  return error;
+}
+
+/// A base for one thread, whatever the environment says, so that it has no changelist.
+inline int new_base(Owned<event_base>& base) {
+  constexpr int kEpollAndTwoForSignals = 3;
+  if (const int error = try_descriptors(kEpollAndTwoForSignals); error < 0) return error;
+  const Owned<event_config> config{event_config_new()};
+  if (!config) return -ENOMEM;
+  event_config_set_flag(config.get(), EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
+  errno = 0;
+  base.reset(event_base_new_with_config(config.get()));
+  return base ? 0 : failure();
+}
+
+}  // namespace onloop::libevent_base
