@@ -1,0 +1,51 @@
+// An echo service in an application that has an epoll loop of its own, without a shim: the context is one descriptor
+// that the application watches for reading, and dispatch() is what it then calls.
+//
+//     echo_by_descriptor [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <onloop/onloop.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <system_error>
+
+int main(int argc, char** argv) try {
+  // The application's loop: a set, and a descriptor in it that tells of signals.
+  const int set = epoll_create1(EPOLL_CLOEXEC);
+  const auto watch = [set](int fd) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) != 0)
+      throw std::system_error(errno, std::generic_category(), "watch");
+  };
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+  watch(signal_fd);
+
+  // The service, of which the loop sees nothing but fd().
+  onloop::Echo echo;
+  onloop::Context context{onloop::native()};
+  const onloop::Listener& listener = context.listen(argc > 1 ? argv[1] : "127.0.0.1:0", echo);
+  watch(context.fd());
+  std::printf("listening on %s (native)\n", listener.address().to_string().c_str());
+  std::fflush(stdout);
+
+  for (bool running = true; running;) {
+    epoll_event event{};
+    if (epoll_wait(set, &event, 1, -1) < 1) continue;
+    if (event.data.fd == context.fd()) context.dispatch();
+    if (event.data.fd == signal_fd) running = false;
+  }
+  close(signal_fd);
+  close(set);
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "echo_by_descriptor: %s\n", error.what());
+  return 1;
+}

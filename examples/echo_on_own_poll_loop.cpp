@@ -1,0 +1,119 @@
+// An echo service on a hand-written loop for which there is no shim: the five required slots of onloop_ops are enough.
+// Time and wake-ups from other threads come to the core by descriptors that it watches through them.
+//
+//     echo_on_own_poll_loop [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <onloop/onloop.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace {
+
+// ---- the loop, as it was before onloop came ----
+
+struct Handler {
+  int fd;
+  short events;  // none: not polled, since poll() tells of a hang-up even then
+  std::function<void(short revents)> call;
+  bool removed = false;
+};
+
+struct PollLoop {
+  std::vector<std::unique_ptr<Handler>> handlers;  // a removed one is freed before the next turn, not within a call
+  bool running = true;
+
+  Handler& add(int fd, short events, std::function<void(short)> call) {
+    return *handlers.emplace_back(std::make_unique<Handler>(Handler{fd, events, std::move(call)}));
+  }
+  void turn() {
+    std::erase_if(handlers, [](const auto& handler) { return handler->removed; });
+    std::vector<pollfd> set;
+    for (const auto& handler : handlers) set.push_back({handler->events ? handler->fd : -1, handler->events, 0});
+    if (poll(set.data(), set.size(), -1) < 0) return;
+    for (std::size_t i = 0; i < set.size(); ++i) {  // calls may add handlers, which come behind these, and remove any
+      if (set[i].revents && !handlers[i]->removed) handlers[i]->call(set[i].revents);
+    }
+  }
+};
+
+// ---- the table: what onloop asks of a loop ----
+
+struct Attachment {
+  PollLoop& loop;
+  onloop_guest guest;
+};
+
+int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
+  if (!foreign) return -EINVAL;  // the loop is the application's; this table makes none
+  *loop = reinterpret_cast<onloop_loop*>(new Attachment{*static_cast<PollLoop*>(foreign), *guest});
+  return 0;
+}
+
+void detach(onloop_loop* loop) {
+  delete reinterpret_cast<Attachment*>(loop);
+}
+
+int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
+  const int events = ((interest & ONLOOP_READ) ? POLLIN : 0) | ((interest & ONLOOP_WRITE) ? POLLOUT : 0);
+  reinterpret_cast<Handler*>(watch)->events = static_cast<short>(events);
+  return 0;
+}
+
+int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
+  const auto& [poll_loop, guest] = *reinterpret_cast<Attachment*>(loop);
+  Handler& handler = poll_loop.add(fd, 0, {});
+  handler.call = [&handler, watch_context, on_ready = guest.on_ready](int revents) {
+    if (revents & (POLLERR | POLLHUP)) revents = POLLIN | POLLOUT;
+    revents &= handler.events;  // which an earlier call of this turn may have changed
+    const auto ready = ((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u);
+    if (ready) on_ready(watch_context, ready);
+  };
+  *watch = reinterpret_cast<onloop_watch*>(&handler);
+  return watch_set(loop, *watch, interest);
+}
+
+void watch_remove(onloop_loop*, onloop_watch* watch) {
+  reinterpret_cast<Handler*>(watch)->removed = true;
+}
+
+constexpr onloop_ops kOps = [] {
+  onloop_ops ops{};  // the optional slots stay empty: the core does without
+  ops.version = ONLOOP_OPS_VERSION;
+  ops.struct_size = sizeof ops;
+  ops.name = "own-poll";
+  ops.attach = attach;
+  ops.detach = detach;
+  ops.watch_add = watch_add;
+  ops.watch_set = watch_set;
+  ops.watch_remove = watch_remove;
+  return ops;
+}();
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  PollLoop loop;
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGINT, SIGTERM}) sigaddset(&signals, number);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  loop.add(signalfd(-1, &signals, SFD_CLOEXEC), POLLIN, [&loop](short) { loop.running = false; });
+
+  onloop::Echo echo;
+  onloop::Context context{onloop::Loop{kOps, &loop}};
+  const onloop::Listener& listener = context.listen(argc > 1 ? argv[1] : "127.0.0.1:0", echo);
+  std::printf("listening on %s (own-poll)\n", listener.address().to_string().c_str());
+  std::fflush(stdout);
+  while (loop.running) loop.turn();
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "echo_on_own_poll_loop: %s\n", error.what());
+  return 1;
+}

@@ -1,0 +1,54 @@
+"""Echo on loops that somebody wrote by hand: by a table of the required slots, in C++ and in C, and by a descriptor.
+
+ONLOOP_EXAMPLE says which of them.
+"""
+
+import os
+import signal
+import threading
+import unittest
+
+from program import Program, start_load
+from server import DEADLINE, ClientTest, echoes, ended, read_exactly
+
+NAME = os.environ.get("ONLOOP_EXAMPLE", "echo_on_own_poll_loop")
+LOOPS = {"echo_on_own_poll_loop": "own-poll", "echo_on_own_poll_loop_in_c": "own-poll-in-c",
+         "echo_by_descriptor": "native"}
+
+
+def program():
+    return Program(NAME, LOOPS[NAME])
+
+
+class OwnLoops(ClientTest):
+    def test_one_mebibyte_comes_back_intact(self):
+        payload = os.urandom(1 << 20)
+        with program() as server, server.connect() as client:
+            sender = threading.Thread(target=client.sendall, args=[payload])
+            sender.start()
+            self.assertEqual(read_exactly(client, len(payload)), payload)
+            sender.join()
+
+    def test_many_connections_come_and_go(self):
+        with program() as server:
+            for _ in range(3):
+                clients = [server.connect() for _ in range(50)]
+                for client in clients:
+                    echoes(client, b"one of many")
+                for client in clients:
+                    client.close()
+
+    def test_full_load(self):
+        with program() as server, start_load(server.port, 1) as load:
+            self.assertEqual(load.wait(DEADLINE), 0, load.stderr.read())
+
+    def test_signals_end_it_with_a_client_connected(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=number.name), program() as server, server.connect() as client:
+                echoes(client)
+                self.assertEqual(server.end(number), 0, server.stderr())
+                self.assertTrue(ended(client))
+
+
+if __name__ == "__main__":
+    unittest.main()
