@@ -179,7 +179,7 @@ TEST_P(OnContext, C25_a_read_callback_cancels_the_pending_write) {
   turns(context);
 }
 
-TEST_P(Ops, C26_a_deadline_callback_removes_a_ready_watch) {
+TEST_P(OpsWithDeadline, C26_a_deadline_callback_removes_a_ready_watch) {
   const Pair pair = socket_pair();
   RawGuest guest{provider()};
   auto& watch = guest.add(pair.near.get(), ONLOOP_READ);
@@ -195,7 +195,7 @@ TEST_P(Ops, C26_a_deadline_callback_removes_a_ready_watch) {
   EXPECT_EQ(watch.calls, after);
 }
 
-TEST_P(Ops, C27_an_io_callback_moves_the_due_deadline) {
+TEST_P(OpsWithDeadline, C27_an_io_callback_moves_the_due_deadline) {
   const Pair pair = socket_pair();
   ASSERT_TRUE(put(pair.far.get()));
   bool moved = false;
@@ -227,7 +227,7 @@ TEST_P(Ops, C28_detach_inside_on_ready) {
   EXPECT_EQ(guest.calls, 1);
 }
 
-TEST_P(Ops, C28_detach_inside_on_deadline) {
+TEST_P(OpsWithDeadline, C28_detach_inside_on_deadline) {
   const Pair pair = socket_pair();
   RawGuest guest{provider()};
   guest.add(pair.near.get(), ONLOOP_READ);

@@ -28,7 +28,12 @@ std::string name_of(const ::testing::TestParamInfo<ProviderCase>& provider) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kit, Ops, ::testing::ValuesIn(ops_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(Kit, OpsWithDeadline, ::testing::ValuesIn(ops_cases()), name_of);
 INSTANTIATE_TEST_SUITE_P(Kit, OnContext, ::testing::ValuesIn(context_cases()), name_of);
+
+std::string current_case() {
+  return case_number(::testing::UnitTest::GetInstance()->current_test_info()->name());
+}
 
 }  // namespace
 
@@ -45,11 +50,18 @@ bool test_contexts(const std::vector<ProviderCase>& cases) {
 void Case::SetUp() {
   CleanTestWithParam::SetUp();
   provider_ = GetParam().make();
-  const std::string number = case_number(::testing::UnitTest::GetInstance()->current_test_info()->name());
+  const std::string number = current_case();
   if (const std::string reason = provider_->exception(number); !reason.empty()) {
     report_exception(GetParam().name, number, reason);
     GTEST_SKIP() << "case " << number << " is not for " << GetParam().name << ": " << reason;
   }
+}
+
+void OpsWithDeadline::SetUp() {
+  Ops::SetUp();
+  if (IsSkipped() || provider().loop().ops().deadline_set) return;
+  report_exception(GetParam().name, current_case(), "the loop has no deadlines: the core watches a timerfd instead");
+  GTEST_SKIP() << "no deadline_set";
 }
 
 void Case::TearDown() {

@@ -31,6 +31,12 @@ class Case : public test::CleanTestWithParam<ProviderCase> {
 /// Against the bare ops, with a RawGuest.
 class Ops : public Case {};
 
+/// Those of them that are about deadline_set, which a shim may lack.
+class OpsWithDeadline : public Ops {
+ protected:
+  void SetUp() override;
+};
+
 /// Against a Context on the loop.
 class OnContext : public Case {
  protected:

@@ -36,7 +36,7 @@ class RawGuest {
   Watch& add(int fd, std::uint32_t interest, std::function<void(std::uint32_t)> on_ready = {});
   void set(Watch& watch, std::uint32_t interest);
   void remove(Watch& watch);
-  /// Sets the deadline, `delay` from now; negative is past.
+  /// Sets the deadline, `delay` from now; negative is past. Nothing, if the loop has no deadlines.
   void deadline_in(std::chrono::nanoseconds delay);
   void deadline_at(std::uint64_t at);
   /// Removes what is watched and detaches; legal in an up-call.

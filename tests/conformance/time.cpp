@@ -4,7 +4,7 @@
 
 namespace onloop::conformance {
 
-TEST_P(Ops, C37_the_deadline_fires_once) {
+TEST_P(OpsWithDeadline, C37_the_deadline_fires_once) {
   RawGuest guest{provider()};
   guest.deadline_in(5ms);
   EXPECT_TRUE(guest.until([&] { return guest.deadlines > 0; }));
@@ -14,7 +14,7 @@ TEST_P(Ops, C37_the_deadline_fires_once) {
 }
 
 // A loop that reckons from the time at which its batch began would be early here by as much as the callback took.
-TEST_P(Ops, C38_never_early_when_set_at_the_end_of_a_slow_callback) {
+TEST_P(OpsWithDeadline, C38_never_early_when_set_at_the_end_of_a_slow_callback) {
   const Pair pair = socket_pair();
   ASSERT_TRUE(put(pair.far.get()));
   RawGuest guest{provider()};
@@ -27,7 +27,7 @@ TEST_P(Ops, C38_never_early_when_set_at_the_end_of_a_slow_callback) {
   EXPECT_TRUE(guest.until([&] { return guest.deadlines == 1; }));
 }
 
-TEST_P(Ops, C42_a_deadline_set_for_now_in_its_callback_comes_on_a_later_turn) {
+TEST_P(OpsWithDeadline, C42_a_deadline_set_for_now_in_its_callback_comes_on_a_later_turn) {
   RawGuest guest{provider()};
   bool inside = false;
   guest.on_deadline = [&] {
@@ -45,7 +45,7 @@ TEST_P(Ops, C42_a_deadline_set_for_now_in_its_callback_comes_on_a_later_turn) {
   EXPECT_EQ(guest.deadlines, 3);
 }
 
-TEST_P(Ops, C43_a_deadline_that_re_arms_itself_for_now_does_not_starve_io) {
+TEST_P(OpsWithDeadline, C43_a_deadline_that_re_arms_itself_for_now_does_not_starve_io) {
   const Pair pair = socket_pair();
   ASSERT_TRUE(put(pair.far.get()));
   RawGuest guest{provider()};
@@ -57,7 +57,7 @@ TEST_P(Ops, C43_a_deadline_that_re_arms_itself_for_now_does_not_starve_io) {
   EXPECT_GE(watch.calls, 10) << "of 100 turns";
 }
 
-TEST_P(Ops, C44_cancel) {
+TEST_P(OpsWithDeadline, C44_cancel) {
   RawGuest guest{provider()};
   guest.deadline_in(10ms);
   guest.deadline_at(ONLOOP_NO_DEADLINE);
@@ -68,7 +68,7 @@ TEST_P(Ops, C44_cancel) {
   EXPECT_EQ(guest.deadlines, 0);
 }
 
-TEST_P(Ops, C45_cancel_then_set) {
+TEST_P(OpsWithDeadline, C45_cancel_then_set) {
   RawGuest guest{provider()};
   guest.deadline_in(1h);
   guest.deadline_at(ONLOOP_NO_DEADLINE);
@@ -77,7 +77,7 @@ TEST_P(Ops, C45_cancel_then_set) {
   guest.expect_silence();
 }
 
-TEST_P(Ops, C47_cancel_in_its_own_callback) {
+TEST_P(OpsWithDeadline, C47_cancel_in_its_own_callback) {
   RawGuest guest{provider()};
   guest.on_deadline = [&] {
     guest.deadline_in(0ns);
@@ -88,7 +88,7 @@ TEST_P(Ops, C47_cancel_in_its_own_callback) {
   guest.expect_silence();
 }
 
-TEST_P(Ops, C48_re_armed_in_the_callback) {
+TEST_P(OpsWithDeadline, C48_re_armed_in_the_callback) {
   RawGuest guest{provider()};
   guest.on_deadline = [&] {
     if (guest.deadlines < 4) guest.deadline_in(2ms);
@@ -98,7 +98,7 @@ TEST_P(Ops, C48_re_armed_in_the_callback) {
   guest.expect_silence();
 }
 
-TEST_P(Ops, C49_moved_earlier) {
+TEST_P(OpsWithDeadline, C49_moved_earlier) {
   RawGuest guest{provider()};
   guest.deadline_in(1h);
   guest.turn();
@@ -106,7 +106,7 @@ TEST_P(Ops, C49_moved_earlier) {
   EXPECT_TRUE(guest.until([&] { return guest.deadlines == 1; }));
 }
 
-TEST_P(Ops, C49_moved_earlier_by_a_callback_between_two_waits) {
+TEST_P(OpsWithDeadline, C49_moved_earlier_by_a_callback_between_two_waits) {
   const Pair pair = socket_pair();
   RawGuest guest{provider()};
   guest.add(pair.near.get(), ONLOOP_READ, [&](std::uint32_t) {
@@ -118,7 +118,7 @@ TEST_P(Ops, C49_moved_earlier_by_a_callback_between_two_waits) {
   EXPECT_TRUE(guest.until([&] { return guest.deadlines == 1; }));
 }
 
-TEST_P(Ops, C50_moved_later_does_not_fire_early) {
+TEST_P(OpsWithDeadline, C50_moved_later_does_not_fire_early) {
   RawGuest guest{provider()};
   guest.deadline_in(5ms);
   guest.turn();
@@ -130,7 +130,7 @@ TEST_P(Ops, C50_moved_later_does_not_fire_early) {
   EXPECT_EQ(guest.deadlines, 1);
 }
 
-TEST_P(Ops, C51_a_very_far_deadline_saturates) {
+TEST_P(OpsWithDeadline, C51_a_very_far_deadline_saturates) {
   RawGuest guest{provider()};
   const std::uint64_t now = monotonic_ns();
   const std::uint64_t centuries = std::uint64_t{3'000'000} * 3600 * 1'000'000'000;
@@ -144,7 +144,7 @@ TEST_P(Ops, C51_a_very_far_deadline_saturates) {
   }
 }
 
-TEST_P(Ops, C52_less_than_a_millisecond_is_not_rounded_down) {
+TEST_P(OpsWithDeadline, C52_less_than_a_millisecond_is_not_rounded_down) {
   RawGuest guest{provider()};
   for (int round = 1; round <= 20; ++round) {
     guest.deadline_in(std::chrono::microseconds{150 * round});
@@ -152,7 +152,7 @@ TEST_P(Ops, C52_less_than_a_millisecond_is_not_rounded_down) {
   }
 }
 
-TEST_P(Ops, C52_never_early_on_a_loop_that_is_busy_meanwhile) {
+TEST_P(OpsWithDeadline, C52_never_early_on_a_loop_that_is_busy_meanwhile) {
   RawGuest guest{provider()};
   for (int round = 1; round <= 5; ++round) {
     guest.deadline_in(3ms);
@@ -162,7 +162,7 @@ TEST_P(Ops, C52_never_early_on_a_loop_that_is_busy_meanwhile) {
   }
 }
 
-TEST_P(Ops, C52_less_than_a_millisecond_does_not_spin) {
+TEST_P(OpsWithDeadline, C52_less_than_a_millisecond_does_not_spin) {
   RawGuest guest{provider()};
   guest.deadline_in(20ms + 1us);
   int turns = 0;
@@ -173,7 +173,7 @@ TEST_P(Ops, C52_less_than_a_millisecond_does_not_spin) {
   EXPECT_LE(turns, 8) << "the rest of a millisecond was spun away";
 }
 
-TEST_P(Ops, C53_detached_while_a_deadline_is_pending) {
+TEST_P(OpsWithDeadline, C53_detached_while_a_deadline_is_pending) {
   {
     RawGuest guest{provider()};
     guest.deadline_in(1ms);
@@ -184,7 +184,7 @@ TEST_P(Ops, C53_detached_while_a_deadline_is_pending) {
 
 // A past deadline fires after the host has polled: readiness that is there already comes in the same iteration or
 // before, and the deadline comes once.
-TEST_P(Ops, C87d_a_past_deadline_fires_on_a_later_iteration_after_io_once) {
+TEST_P(OpsWithDeadline, C87d_a_past_deadline_fires_on_a_later_iteration_after_io_once) {
   const Pair pair = socket_pair();
   RawGuest guest{provider()};
   int deadlines_when_set = -1;

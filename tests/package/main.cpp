@@ -1,5 +1,17 @@
-// Echo round-trip of a program that knows only the installed package.
+// Echo round-trips of a program that knows only the installed package, on each loop whose shim it links.
 #include <onloop/onloop.hpp>
+#ifdef WITH_libevent
+#include <onloop/libevent.hpp>
+#endif
+#ifdef WITH_libuv
+#include <onloop/libuv.hpp>
+#endif
+#ifdef WITH_glib
+#include <onloop/glib.hpp>
+#endif
+#ifdef WITH_sdevent
+#include <onloop/sdevent.hpp>
+#endif
 
 #include <iostream>
 #include <string>
@@ -24,14 +36,32 @@ class Greeter : public onloop::Protocol {
   std::string answer_;
 };
 
-}  // namespace
-
-int main() {
+bool greets_on(onloop::Loop loop) {
   onloop::Echo echo;
   Greeter greeter;
-  onloop::Context context{onloop::native()};
+  onloop::Context context{loop};
   const onloop::Listener& listener = context.listen("127.0.0.1:0", echo);
   context.connect(listener.address().to_string(), greeter);
   context.run();
-  return greeter.greeted() ? 0 : 1;
+  std::cout << loop.name() << (greeter.greeted() ? ": good\n" : ": bad\n");
+  return greeter.greeted();
+}
+
+}  // namespace
+
+int main() {
+  bool good = greets_on(onloop::native());
+#ifdef WITH_libevent
+  good &= greets_on(onloop::libevent());
+#endif
+#ifdef WITH_libuv
+  good &= greets_on(onloop::libuv());
+#endif
+#ifdef WITH_glib
+  good &= greets_on(onloop::glib());
+#endif
+#ifdef WITH_sdevent
+  good &= greets_on(onloop::sdevent());
+#endif
+  return good ? 0 : 1;
 }
