@@ -8,8 +8,9 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <ctime>
 #include <memory>
+
+#include "shims/clock.hpp"
 
 /// libevent in the terms of the contract: what needs no guest.
 namespace onloop::libevent_base {
@@ -21,12 +22,6 @@ struct Free {
 };
 template <class T>
 using Owned = std::unique_ptr<T, Free>;
-
-inline std::uint64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 inline short events_of(std::uint32_t interest) {
   return static_cast<short>(((interest & ONLOOP_READ) ? EV_READ : 0) | ((interest & ONLOOP_WRITE) ? EV_WRITE : 0));
@@ -45,7 +40,7 @@ inline int failure() {
 /// Rounded up. A later one than a day hence is looked at again then, so that no back end has to take it.
 inline timeval time_until(std::uint64_t at) {
   constexpr std::uint64_t kDay = 86'400'000'000;
-  const std::uint64_t time = now();
+  const std::uint64_t time = now_ns();
   const std::uint64_t wait = at <= time ? 0 : std::min((at - time - 1) / 1000u + 1, kDay);
   return {.tv_sec = static_cast<time_t>(wait / 1'000'000u), .tv_usec = static_cast<suseconds_t>(wait % 1'000'000u)};
 }

@@ -39,6 +39,7 @@
 #include <system_error>
 #include <vector>
 
+#include "shims/clock.hpp"
 #include "shims/fairness.hpp"
 #include "shims/libevent/base.hpp"
 
@@ -176,7 +177,7 @@ int arm(LibeventLoop& loop) {
 }
 
 bool due(const LibeventLoop& loop) {
-  return loop.deadline != ONLOOP_NO_DEADLINE && now() >= loop.deadline;
+  return loop.deadline != ONLOOP_NO_DEADLINE && now_ns() >= loop.deadline;
 }
 
 void call_on_deadline(LibeventLoop& loop) {
@@ -431,7 +432,7 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   LibeventLoop& own = self(loop);
   if (own.turning) return -EBUSY;
   if (max_wait_ns > 0) {
-    own.turn_end = now() + static_cast<std::uint64_t>(max_wait_ns);
+    own.turn_end = now_ns() + static_cast<std::uint64_t>(max_wait_ns);
     arm(own);
   }
   ++own.frames;
