@@ -36,7 +36,7 @@ namespace {
 
 constexpr std::int64_t kLowest = INT64_MAX;  // the priority of a source that rests
 constexpr std::uint64_t kRest = 1'000'000;   // how long, in nanoseconds, if the host has always something better to do
-constexpr int kManyCalls = 1'000;
+constexpr int kManyCalls = 2'000;
 constexpr std::uint64_t kAccuracy = 1;  // the finest, in microseconds
 
 struct SdLoop;
