@@ -60,6 +60,7 @@ SERVERS = (
     # Those that run.py compares onloop with take part in every round.
     _peer("libevent bufferevents", "libevent_bufferevent_echo", every=1),
     _peer("libuv streams", "libuv_stream_echo", every=1),
+    _peer("libuv uv_try_write", "libuv_stream_echo", "try"),
     # It accepts one connection a turn, and a turn polls all: while it accepts 10,000, none is served for seconds.
     _peer("GIO streams", "gio_service_echo", every=1, skip=("active-50-of-10000",)),
     _peer("libevent events", "libevent_event_echo"),

@@ -1,8 +1,10 @@
-// libuv's own streams: uv_tcp_t, what is read is tried to be written at once, and the rest is queued.
+// libuv's own streams: uv_tcp_t. As its guide has it, a buffer is allocated for each read, and uv_write sends it; or,
+// with "try" as second argument, as an expert has it: uv_try_write at once, and only what is left is queued.
 #include <uv.h>
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <vector>
 
 #include "peer.hpp"
@@ -54,18 +56,60 @@ void read(uv_stream_t* stream) {
   if (uv_read_start(stream, lend_buffer, on_read) != 0) end(stream);
 }
 
+// ---- as the guide has it ----
+
+struct Write {
+  uv_write_t request;
+  char* data;
+};
+
+void on_sent(uv_write_t* request, int status) {
+  if (status != 0) end(request->handle);
+  auto* write = reinterpret_cast<Write*>(request);
+  delete[] write->data;
+  delete write;
+}
+
+void on_read_to_own_buffer(uv_stream_t* stream, ssize_t count, const uv_buf_t* data) {
+  if (count <= 0) {
+    delete[] data->base;
+    if (count < 0) end(stream);
+    return;
+  }
+  auto* write = new Write{{}, data->base};
+  const uv_buf_t message = uv_buf_init(data->base, static_cast<unsigned>(count));
+  if (uv_write(&write->request, stream, &message, 1, on_sent) == 0) return;
+  delete[] write->data;
+  delete write;
+  end(stream);
+}
+
+void read_to_own_buffers(uv_stream_t* stream) {
+  const auto allocate = [](uv_handle_t*, std::size_t suggested, uv_buf_t* made) {
+    *made = uv_buf_init(new char[suggested], static_cast<unsigned>(suggested));
+  };
+  if (uv_read_start(stream, allocate, on_read_to_own_buffer) != 0) end(stream);
+}
+
+bool tries = false;
+
 void on_connection(uv_stream_t* listener, int status) {
   if (status != 0) return;
   auto* connection = new Connection{};
   auto* stream = reinterpret_cast<uv_stream_t*>(&connection->tcp);
   peer::require(uv_tcp_init(listener->loop, &connection->tcp) == 0, "uv_tcp_init");
   if (uv_accept(listener, stream) != 0 || uv_tcp_nodelay(&connection->tcp, 1) != 0) return end(stream);
-  read(stream);
+  if (tries) {
+    read(stream);
+  } else {
+    read_to_own_buffers(stream);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  tries = argc > 2 && std::string_view(argv[2]) == "try";
   uv_loop_t* loop = uv_default_loop();
   uv_tcp_t listener;
   const sockaddr_in address = peer::loopback(peer::port_argument(argc, argv));
