@@ -140,14 +140,14 @@ Loop owned() noexcept {
 }
 
 const std::vector<ProviderCase> kOps{
-    make_case<Owned>("owned", Hosting::direct, &owned),
-    make_case<Application>("foreign", Hosting::direct),
+    make_case<Owned>("sdevent_owned", Hosting::direct, &owned),
+    make_case<Application>("sdevent_foreign", Hosting::direct),
 };
 const std::vector<ProviderCase> kContexts{
-    make_case<Owned>("owned", Hosting::direct, &owned),
-    make_case<Owned>("owned_aggregate", Hosting::aggregate, &owned),
-    make_case<Application>("foreign", Hosting::direct),
-    make_case<Application>("foreign_aggregate", Hosting::aggregate),
+    make_case<Owned>("sdevent_owned", Hosting::direct, &owned),
+    make_case<Owned>("sdevent_owned_aggregate", Hosting::aggregate, &owned),
+    make_case<Application>("sdevent_foreign", Hosting::direct),
+    make_case<Application>("sdevent_foreign_aggregate", Hosting::aggregate),
 };
 
 // ---- what is special to sd-event ----
