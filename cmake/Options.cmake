@@ -1,6 +1,10 @@
 # What every target of this project is compiled with; nothing of it reaches those who link onloop.
 add_library(onloop_warnings INTERFACE)
-target_compile_options(onloop_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+target_compile_options(onloop_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+option(ONLOOP_WERROR "Take warnings for errors; the presets do, for compilers that this was not tried with it is off" OFF)
+if(ONLOOP_WERROR)
+  target_compile_options(onloop_warnings INTERFACE -Werror)
+endif()
 
 set(ONLOOP_SANITIZE "" CACHE STRING "Sanitizers for everything: address,undefined or thread")
 if(ONLOOP_SANITIZE)

@@ -22,7 +22,7 @@ std::uint16_t parse_port(std::string_view text, std::string_view port) {
   std::uint16_t value = 0;
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), value);
   if (port.empty() || error != std::errc{} || end != port.data() + port.size()) {
-    refuse(text, "\"" + std::string(port) + "\" is not a port from 0 to 65535");
+    refuse(text, '"' + std::string(port) + "\" is not a port from 0 to 65535");
   }
   return value;
 }
@@ -99,7 +99,7 @@ Address Address::parse(std::string_view text) {
 }
 
 std::string Address::to_string() const {
-  const std::string port = ":" + std::to_string(port_);
+  const std::string port = ':' + std::to_string(port_);
   char text[INET6_ADDRSTRLEN] = "";
   switch (family_) {
     case Family::ipv4:
@@ -107,8 +107,8 @@ std::string Address::to_string() const {
     case Family::ipv6: {
       std::string host = inet_ntop(AF_INET6, ip_.data(), text, sizeof text);
       char zone[IF_NAMESIZE] = "";
-      if (scope_) host += "%" + (if_indextoname(scope_, zone) ? std::string(zone) : std::to_string(scope_));
-      return "[" + host + "]" + port;
+      if (scope_) host += '%' + (if_indextoname(scope_, zone) ? std::string(zone) : std::to_string(scope_));
+      return '[' + host + ']' + port;
     }
     case Family::localhost:
       return "localhost" + port;

@@ -36,8 +36,7 @@ namespace {
 
 constexpr std::int64_t kLowest = INT64_MAX;  // the priority of a source that rests
 constexpr std::uint64_t kRest = 1'000'000;   // how long, in nanoseconds, if the host has always something better to do
-constexpr int kManyCalls = 2'000;
-constexpr std::uint64_t kAccuracy = 1;  // the finest, in microseconds
+constexpr std::uint64_t kAccuracy = 1;       // the finest, in microseconds
 
 struct SdLoop;
 
@@ -74,7 +73,6 @@ struct SdLoop {
   std::uint64_t ended = 0;       // when the last up-call did
   Member* timekeeper = nullptr;  // of those that rest
   Streak streak;
-  int calls = 0;  // since the last rest
 };
 
 SdLoop& self(onloop_loop* loop) {
@@ -129,11 +127,10 @@ void strike(SdLoop& own, const Member& member) {
 //
 // When the guest has been ready for a while on end (Streak), each of its sources is called once more and takes the
 // lowest priority, so that everything else that the host has pending goes first. The first of them that is called
-// there shows that nothing was left, and all are as before. So it is after many calls, too, since on a busy machine, or
-// with thousands of ready sources, the time between two calls is as long as a wait. If the host has always something to
-// do, be it idle work or the application's at the guest's own priority, they are as before 1 ms after the last call.
-// The prepare callback of one of them, which the host makes at the beginning of an iteration, sees to that: a timer
-// would cost two system calls a rest. A source that is switched off has no such callback, and needs none.
+// there shows that nothing was left, and all are as before. If the host has always something to do, be it idle work or
+// the application's at the guest's own priority, they are as before 1 ms after the last call. The prepare callback of
+// one of them, which the host makes at the beginning of an iteration, sees to that: a timer would cost two system calls
+// a rest. A source that is switched off has no such callback, and needs none.
 
 int on_prepare(sd_event_source*, void* userdata);
 
@@ -181,7 +178,7 @@ class UpCall {
     own_.called = true;
     if (own_.owned) return;  // there is nobody to let go first
     if (member.index < own_.resting) end_rest(own_);
-    if (due_for_rest() || own_.resting > 0) rest(own_, member);
+    if (own_.streak.rest() || own_.resting > 0) rest(own_, member);
   }
   UpCall(const UpCall&) = delete;
   UpCall& operator=(const UpCall&) = delete;
@@ -195,12 +192,6 @@ class UpCall {
   }
 
  private:
-  [[nodiscard]] bool due_for_rest() const {
-    const bool due = own_.streak.rest() || own_.calls >= kManyCalls;
-    own_.calls = due ? 0 : own_.calls + 1;
-    return due;
-  }
-
   SdLoop& own_;
 };
 
