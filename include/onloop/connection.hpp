@@ -99,7 +99,8 @@ class Connection {
   [[nodiscard]] int fd() const noexcept;
   [[nodiscard]] Ref ref() noexcept;
 
-  /// Makes the S that belongs to this connection, in place of any former state; destroyed after on_close.
+  /// Makes the S that belongs to this connection, in place of any former state; destroyed after on_close, or with the
+  /// connection where that is severed without one.
   template <class S, class... A>
   S& emplace_state(A&&... arguments) {
     auto state = std::make_unique<S>(std::forward<A>(arguments)...);

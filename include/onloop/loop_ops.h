@@ -2,7 +2,13 @@
  *
  * A shim adapts one kind of loop by filling in an onloop_ops table. It links nothing of onloop; onloop_loop and
  * onloop_watch are its own types, never defined here, only cast to. Structures grow at the end only: a slot that lies
- * beyond struct_size is absent, and so is a null one.
+ * beyond struct_size is absent, and so is a null one. In C++, begin with `onloop_ops ops{}` in a constexpr function: of
+ * designated initialisers that leave slots out GCC warns.
+ *
+ * How it is used
+ * - Under aggregate hosting, the default on an application's loop, a context has one watch there, for READ, from its
+ *   beginning to its end, and no deadline: the required slots are all that it takes.
+ * - Under direct hosting each descriptor of the context is a watch, and the optional slots are used where they are.
  *
  * What holds for every slot
  * - Thread: the loop's. No slot is thread-safe; the core wakes its loop by an eventfd that it watches.
