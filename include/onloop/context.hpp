@@ -46,7 +46,8 @@ class Context {
   explicit Context(Loop loop, ContextOptions options = {});
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
-  /// Severs listeners and connections (closed at once, no callback) and leaves a foreign loop as it was found.
+  /// Severs listeners and connections (closed at once, no callback) and leaves a foreign loop as it was found; before
+  /// that loop is freed. So a static Context is a mistake: whichever thread calls exit() destroys it, after the loop.
   ~Context();
 
   /// Listens on `address` (see Address), with `protocol` for each client.
