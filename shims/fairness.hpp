@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "shims/clock.hpp"
@@ -8,32 +9,37 @@ namespace onloop {
 /// When a guest that is always ready has to let others have a turn, on a host where priorities would keep those of
 /// lower priority waiting for as long as it is ready.
 ///
-/// A streak of dispatches begins with one before which the host has waited: until then nobody was kept waiting. When it
-/// has lasted for kLongest, rest() says so, once, and another begins. So it does after kMost dispatches, since on a
-/// busy machine the time between two of them may look like a wait.
+/// A streak of dispatches begins with one before which the host has waited: until then nobody was kept waiting. The
+/// guest rests when a streak has lasted for kLongest. On a busy machine the time between two dispatches may look like a
+/// wait, so it also rests when it has worked for kMost since it last did.
 class Streak {
  public:
   /// At the beginning of a dispatch. Whether the guest is to rest first, for one iteration of the host or a moment.
-  [[nodiscard]] bool rest() noexcept {
-    const std::uint64_t now = now_ns();
-    if (now - last_ > kWaited) began_ = now;
-    if (++dispatches_ < kMost && now - began_ < kLongest) return false;
-    began_ = now;
-    dispatches_ = 0;
+  /// `watches`: how many the host has to look at in an iteration, for which it takes the longer.
+  [[nodiscard]] bool rest(std::size_t watches) noexcept {
+    started_ = now_ns();
+    if (started_ - ended_ > kWaited + kEach * watches) began_ = started_;
+    if (started_ - began_ < kLongest && worked_ < kMost) return false;
+    began_ = started_;
+    worked_ = 0;
     return true;
   }
   /// At its end.
-  void end() noexcept { last_ = now_ns(); }
+  void end() noexcept {
+    ended_ = now_ns();
+    worked_ += ended_ - started_;
+  }
 
  private:
-  static constexpr std::uint64_t kLongest = 4'000'000;  // a quarter of a frame at 60 Hz
-  static constexpr std::uint64_t kWaited = 100'000;     // hosts take 2 to 10 us from one dispatch to the next
-
-  static constexpr std::uint32_t kMost = 2'000;
+  static constexpr std::uint64_t kLongest = 4'000'000;  // ns: a quarter of a frame at 60 Hz
+  static constexpr std::uint64_t kMost = 100'000'000;
+  static constexpr std::uint64_t kWaited = 100'000;  // hosts take 2 to 10 us from one dispatch to the next,
+  static constexpr std::uint64_t kEach = 1'000;      // and up to 1 us for each watch
 
   std::uint64_t began_ = 0;
-  std::uint64_t last_ = 0;
-  std::uint32_t dispatches_ = 0;
+  std::uint64_t started_ = 0;
+  std::uint64_t ended_ = 0;
+  std::uint64_t worked_ = 0;  // since the last rest
 };
 
 }  // namespace onloop

@@ -24,9 +24,7 @@ std::string refusal(const onloop_ops& ops) {
 
 Host::Host(const Loop& loop, const onloop_guest& guest) : loop_(loop) {
   const onloop_ops& given = loop.ops();
-  if (const std::string reason = refusal(given); !reason.empty()) {
-    throw_error(EPROTO, "attach to the loop \"" + std::string(given.name ? given.name : "(unnamed)") + "\": " + reason);
-  }
+  if (const std::string reason = refusal(given); !reason.empty()) throw_error(EPROTO, "attach to a loop: " + reason);
   std::memcpy(&ops_, &given, std::min<std::size_t>(given.struct_size, sizeof ops_));
   const std::string what = "attach to the loop \"" + std::string(ops_.name) + "\"";
   if (const int error = ops_.attach(&guest, loop.foreign(), &attached_); error < 0) {

@@ -1,11 +1,12 @@
 // Loops by name: the native ones, shims that are linked to the program, and shims that are loaded.
 //
-// A shim's table is looked for among the program's own symbols first. Else libonloop-NAME.so is loaded from the
-// directory that this code was installed to, and from nowhere else: not from the current directory, nor by a search
-// path. It is never unloaded, since a host may still call back into it (uv_close does).
+// A shim's table is looked for among the program's own symbols first. Else libonloop-NAME.so is loaded from where
+// onloop is installed, and from nowhere else: not from the current directory, nor by a search path, nor a file that
+// others can change. It is never unloaded, since a host may still call back into it (uv_close does).
 
 #include <dlfcn.h>
 #include <link.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <onloop/loop.hpp>
 
@@ -41,23 +42,43 @@ bool valid(std::string_view name) {
   return !name.empty() && name.size() <= kLongest && std::all_of(name.begin(), name.end(), good);
 }
 
-/// Where libonloop lies, if it is a shared library; else the library directory of the installation that the program is
-/// in, or, for a program elsewhere, the one that onloop was built for.
-fs::path library_directory() {
+/// Where shims may lie: beside libonloop, if it is a shared library; else in the library directory of the installation
+/// that the program is in, and in the one that onloop was built for.
+std::vector<fs::path> library_directories() {
   static const char here = 0;
   Dl_info info{};
   link_map* map = nullptr;
-  if (dladdr1(&here, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) != 0 && map && map->l_name[0] == '/') {
-    return fs::path(map->l_name).parent_path();
+  if (dladdr1(&here, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) != 0 && map) {
+    const fs::path library = map->l_name;
+    if (library.is_absolute() && library.filename().string().starts_with("libonloop.")) return {library.parent_path()};
   }
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  const fs::path beside = program.parent_path().parent_path() / ONLOOP_LIBDIR;
-  return !error && fs::is_directory(beside, error) ? beside : fs::path(ONLOOP_FULL_LIBDIR);
+  std::vector<fs::path> directories;
+  if (!error) directories.push_back(program.parent_path().parent_path() / ONLOOP_LIBDIR);
+  directories.emplace_back(ONLOOP_FULL_LIBDIR);
+  return directories;
 }
 
+/// Where the shim of that name is, or would be.
 fs::path file_for(std::string_view name) {
-  return library_directory() / (std::string(kPrefix) + std::string(name) + std::string(kSuffix));
+  const std::vector<fs::path> directories = library_directories();
+  const std::string file = std::string(kPrefix) + std::string(name) + std::string(kSuffix);
+  for (const fs::path& directory : directories) {
+    if (std::error_code error; fs::exists(directory / file, error)) return directory / file;
+  }
+  return directories.front() / file;
+}
+
+/// Whether nobody but this user and root can put another file in its place.
+bool trusted(const fs::path& file) {
+  for (const fs::path& each : {file.parent_path(), fs::weakly_canonical(file)}) {
+    struct stat status {};
+    if (stat(each.c_str(), &status) < 0) return false;
+    if (status.st_uid != 0 && status.st_uid != geteuid()) return false;
+    if (status.st_mode & S_IWOTH) return false;
+  }
+  return true;
 }
 
 std::string symbol_for(std::string_view name) {
@@ -76,6 +97,7 @@ const onloop_ops& load(std::string_view name, const fs::path& file) {
   if (std::error_code error; !fs::exists(file, error)) {
     throw_error(ENOENT, what + ", which is not there: install the component \"" + std::string(name) + "\" of onloop");
   }
+  if (!trusted(file)) throw_error(EPERM, what + ": other users could change it");
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) throw_error(ENOEXEC, what + ": " + dlerror());
   const std::string symbol = symbol_for(name);
@@ -85,8 +107,36 @@ const onloop_ops& load(std::string_view name, const fs::path& file) {
   return *ops;
 }
 
-std::vector<Loop> native_loops() {
-  return {native(), native_poll()};
+/// The names of what lies in the library directories.
+std::vector<std::string> installed() {
+  std::vector<std::string> names;
+  for (const fs::path& directory : library_directories()) {
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+      const std::string file = entry.path().filename().string();
+      if (!file.starts_with(kPrefix) || !file.ends_with(kSuffix)) continue;
+      const std::string name = file.substr(kPrefix.size(), file.size() - kPrefix.size() - kSuffix.size());
+      if (valid(name)) names.push_back(name);
+    }
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+bool is_own(std::string_view name) {
+  return std::any_of(kOwnShims.begin(), kOwnShims.end(), [name](const Known& shim) { return shim.name == name; });
+}
+
+/// Looked up without loading anything.
+std::string names_that_there_are() {
+  std::string names = "native, native-poll";
+  std::vector<std::string> shims = installed();
+  for (const Known& shim : kOwnShims) {
+    if (linked(shim.name) && !std::binary_search(shims.begin(), shims.end(), shim.name)) shims.emplace_back(shim.name);
+  }
+  for (const std::string& name : shims) names += ", " + name;
+  return names;
 }
 
 LoopInfo info_of(const std::string& name, const std::string& about) {
@@ -112,39 +162,27 @@ std::vector<LoopInfo> available_loops() {
   std::vector<LoopInfo> loops{{"native", true, "onloop's own loop on epoll(7)"},
                               {"native-poll", true, "onloop's own loop on poll(2)"}};
   for (const Known& shim : kOwnShims) loops.push_back(info_of(shim.name, shim.description));
-
-  std::vector<std::string> others;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(library_directory(), error)) {
-    const std::string file = entry.path().filename().string();
-    if (!file.starts_with(kPrefix) || !file.ends_with(kSuffix)) continue;
-    const std::string name = file.substr(kPrefix.size(), file.size() - kPrefix.size() - kSuffix.size());
-    const auto listed = [&name](const LoopInfo& loop) { return loop.name == name; };
-    if (valid(name) && std::none_of(loops.begin(), loops.end(), listed)) others.push_back(name);
+  for (const std::string& name : installed()) {
+    if (!is_own(name)) loops.push_back(info_of(name, {}));
   }
-  std::sort(others.begin(), others.end());
-  for (const std::string& name : others) loops.push_back(info_of(name, {}));
   return loops;
 }
 
 Loop loop_by_name(std::string_view name) {
-  for (const Loop& loop : native_loops()) {
+  for (const Loop& loop : {native(), native_poll()}) {
     if (loop.name() == name) return loop;
   }
   if (valid(name)) {
-    if (const onloop_ops* ops = linked(name)) return Loop{*ops}.aggregate();
-    const auto is_it = [name](const Known& shim) { return shim.name == name; };
-    const fs::path file = file_for(name);
-    std::error_code error;
-    if (std::any_of(kOwnShims.begin(), kOwnShims.end(), is_it) || fs::exists(file, error)) {
-      return Loop{load(name, file)}.aggregate();
+    if (const onloop_ops* ops = linked(name)) {
+      if (const std::string reason = detail::refusal(*ops); !reason.empty()) {
+        throw_error(EPROTO, "use the loop \"" + std::string(name) + "\", which is linked to this program: " + reason);
+      }
+      return Loop{*ops}.aggregate();
     }
+    const fs::path file = file_for(name);
+    if (std::error_code error; is_own(name) || fs::exists(file, error)) return Loop{load(name, file)}.aggregate();
   }
-  std::string names;
-  for (const LoopInfo& loop : available_loops()) {
-    if (loop.available) names += (names.empty() ? "" : ", ") + loop.name;
-  }
-  throw_error(EINVAL, "unknown loop \"" + std::string(name) + "\" (there are: " + names + ")");
+  throw_error(EINVAL, "unknown loop \"" + std::string(name) + "\" (there are: " + names_that_there_are() + ")");
 }
 
 }  // namespace onloop

@@ -71,12 +71,15 @@ void Runtime::on_deadline(void* context) {
 /// too.
 void Runtime::on_set_ready(void* context, std::uint32_t) {
   Runtime& runtime = *static_cast<Runtime*>(context);
+  const Pin pin(runtime);
   if (!runtime.collecting_) runtime.enter_upcall();
+  int error = 0;
   {
     const Collecting collecting(runtime);
-    if (const int error = runtime.host_->turn(0); error < 0) runtime.report(error_of(error), "wait on the native set");
+    error = runtime.host_->turn(0);
   }
-  if (!runtime.collecting_) runtime.serve_upcall();
+  if (error < 0) runtime.report(error_of(error), "wait on the native set");
+  if (runtime.alive() && !runtime.collecting_) runtime.serve_upcall();
 }
 
 void Runtime::deadline_fired() noexcept {
@@ -235,6 +238,7 @@ void Runtime::serve_ready_until(std::uint64_t end) {
     serve_next(*source);
     if (served % kEach == 0 && now_ns() >= end) break;
   }
+  if (ready_head_) due_ |= kArm;
 }
 
 inline void Runtime::deliver(Source& source, std::uint32_t readiness) {

@@ -84,7 +84,7 @@ class Context {
 
   /// For an application that has a loop but no shim: a descriptor, readable whenever dispatch() has work, deadlines and
   /// posted tasks included. Watch it for reading; the context owns it. ENOTSUP where the loop has none (native-poll,
-  /// foreign loops), EMFILE and the like if it can have none now.
+  /// the application's own loops, owned ones of GLib, libevent and libuv), EMFILE and the like if it can have none now.
   [[nodiscard]] int fd();
   /// Does what is due now, and does not block. ENOTSUP for a foreign loop.
   void dispatch();

@@ -20,7 +20,7 @@ enum class Hosting {
 class Loop {
  public:
   /// A loop reached through `ops`: the application's own if `foreign` is given, else one that the shim makes and owns.
-  /// Hosting is aggregate on a foreign loop, direct on an owned one.
+  /// Hosting is aggregate on a foreign loop, direct on an owned one (libuv() and its like make that aggregate, too).
   Loop(const onloop_ops& ops, void* foreign = nullptr) noexcept  // NOLINT: a table is a loop, where a loop is asked for
       : ops_(&ops), foreign_(foreign), hosting_(foreign ? Hosting::aggregate : Hosting::direct) {}
 
@@ -71,14 +71,15 @@ struct LoopInfo {
   std::string description;  ///< one line for people: what it is, where its shim is, or why it can't be had
 };
 
-/// The loops that there are: the native ones; those whose shim is linked to this program; those whose shim,
-/// libonloop-NAME.so, lies in the directory that onloop is installed to; and those of onloop's own shims that are not
-/// installed. Loads what it lists.
+/// The native loops; onloop's own shims, linked, installed or neither; and further shims, libonloop-NAME.so, in the
+/// directory that onloop is installed to. Loads what is installed, to see whether it can be used.
 [[nodiscard]] std::vector<LoopInfo> available_loops();
 
-/// The loop of that name, owned; under aggregate hosting if it is not a native one. Its shim is loaded from the
-/// directory that onloop is installed to, if it is not linked to the program, and never unloaded. Throws
-/// std::system_error that says which names there are (EINVAL), or which file can't be used and why (ENOENT, EPROTO).
+/// The loop of that name, owned; under aggregate hosting if it is not a native one. Its shim is the one that is linked
+/// to the program (in the program itself: exported, by -rdynamic); else it is loaded from the directory that onloop is
+/// installed to, and never unloaded. A name has lower-case letters, digits and dashes. Throws std::system_error that
+/// says which names there are (EINVAL), or which file can't be used and why (ENOENT; EPERM: others can change it;
+/// ENOEXEC, EPROTO: it is no shim, or of another version).
 [[nodiscard]] Loop loop_by_name(std::string_view name);
 
 }  // namespace onloop

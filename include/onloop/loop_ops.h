@@ -8,12 +8,14 @@
  * How it is used
  * - Under aggregate hosting, the default on an application's loop, a context has one watch there, for READ, from its
  *   beginning to its end, and no deadline: the required slots are all that it takes.
- * - Under direct hosting each descriptor of the context is a watch, and the optional slots are used where they are.
+ *   That watch is of an epoll set: no socket, without O_NONBLOCK; where sets nest too deep, watch_add gives -ELOOP.
+ * - Under direct hosting each descriptor of the context is a watch, and deadline_set is used if it is there.
+ * - Either way the other optional slots are used where they are.
  *
  * What holds for every slot
  * - Thread: the loop's. No slot is thread-safe; the core wakes its loop by an eventfd that it watches.
  * - Up-calls: no slot but run and turn makes one before it returns.
- * - Failure: a negative errno, and then nothing has changed.
+ * - Failure: a negative errno, and then nothing has changed. No exception leaves a slot, or an up-call.
  * - During any up-call the core may call any slot, detach included. After an up-call has returned, a shim touches
  *   nothing but its own stack until it knows that detach did not come meanwhile. */
 #ifndef ONLOOP_LOOP_OPS_H
@@ -35,7 +37,8 @@ extern "C" {
 typedef struct onloop_loop onloop_loop;   /* one attachment to a loop; the shim's */
 typedef struct onloop_watch onloop_watch; /* one descriptor registered with it; the shim's, memory included */
 
-/* Up-calls: what a shim calls. Copied by attach. Spurious calls are allowed, lost ones are not. */
+/* Up-calls: what a shim calls. Copied by attach, as far as struct_size goes. Spurious calls are allowed, lost ones are
+ * not. */
 typedef struct onloop_guest {
   uint32_t version, struct_size;
   void* context;
@@ -54,6 +57,7 @@ typedef struct onloop_ops {
   /* ---- required ---- */
   /* Attaches to foreign, the application's loop, which outlives the attachment and is never run, stopped or freed; or,
    * if it is null, to a new loop that the shim owns. -EINVAL if the shim can't own one. Puts the attachment in *loop.
+   * Does not bind the thread: a context may be made on one and run on another.
    */
   int (*attach)(const onloop_guest* guest, void* foreign, onloop_loop** loop);
   /* Takes back all that attach did; all watches were removed before. No up-call comes after it. An owned loop is freed,
@@ -75,7 +79,8 @@ typedef struct onloop_ops {
    * rounding. A past one fires on a later iteration, after the host has polled for I/O. Absent: the core watches a
    * timerfd. */
   int (*deadline_set)(onloop_loop* loop, uint64_t at_ns);
-  /* Sets the priority of all that the guest has in the host, in the host's own terms. */
+  /* Sets the priority of all that the guest has in the host and will have, in the host's own terms. -EINVAL: there is
+   * no such one. */
   int (*priority_set)(onloop_loop* loop, int priority);
   /* Whether the guest's watches keep the host's own run call from returning; on at attach. */
   int (*keepalive)(onloop_loop* loop, int on);
@@ -84,7 +89,7 @@ typedef struct onloop_ops {
   void (*stop)(onloop_loop* loop);
   /* One iteration of an owned loop: waits for at most max_wait_ns (negative: no limit; 0: does not block), retries
    * EINTR with the time that is left, makes the up-calls of one batch, on_deadline first, and returns 0. The core
-   * prefers it to run, since it knows then where a batch ends. */
+   * prefers it to run, since it knows then where a batch ends. A turn inside a turn may be refused: -EBUSY. */
   int (*turn)(onloop_loop* loop, int64_t max_wait_ns);
   /* After fork, in the child: the loop is the parent's from here on. The watch_remove of each watch and detach follow;
    * they free what is the process's own and make no kernel call that the parent could notice. Absent: the attachment

@@ -26,10 +26,12 @@
 #include <memory>
 #include <new>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "shims/clock.hpp"
 #include "shims/fairness.hpp"
+#include "shims/guest.hpp"
 
 namespace onloop {
 namespace {
@@ -97,6 +99,8 @@ void forget(GlibLoop* loop) {
     if (watch->interest) g_main_context_remove_poll(loop->main, &watch->poll);
     delete watch;
   }
+  g_source_unref(loop->source);
+  g_main_context_unref(loop->main);
   delete loop;
 }
 
@@ -123,7 +127,7 @@ gboolean check(GSource* source) {
   if (loop.abandoned) return loop.frames == 0;
   const auto ready = [](const GlibWatch* watch) { return readiness_of(watch->poll.revents, watch->interest) != 0; };
   if (!std::any_of(loop.watches.begin(), loop.watches.end(), ready) && !deadline_passed(loop)) return FALSE;
-  return loop.streak.rest() ? FALSE : TRUE;
+  return loop.streak.rest(loop.watches.size()) ? FALSE : TRUE;
 }
 
 void fetch(GlibLoop& loop) {
@@ -186,7 +190,7 @@ int new_main_context(GMainContext** main) {
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   auto* made = new (std::nothrow)
-      GlibLoop{.guest = *guest, .main = nullptr, .owned = !foreign, .streak = {}, .watches = {}, .batch = {}};
+      GlibLoop{.guest = copy_of(*guest), .main = nullptr, .owned = !foreign, .streak = {}, .watches = {}, .batch = {}};
   if (!made) return -ENOMEM;
   if (foreign) {
     made->main = g_main_context_ref(static_cast<GMainContext*>(foreign));
@@ -223,6 +227,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   GlibLoop& own = self(loop);
   auto made =
       std::make_unique<GlibWatch>(GlibWatch{{fd, events_of(interest), 0}, interest, own.watches.size(), watch_context});
+  own.batch.reserve(own.watches.size() + 1);  // so that no dispatch allocates
   own.watches.push_back(made.get());
   if (interest) g_main_context_add_poll(own.main, &made->poll, own.priority);
   *watch = reinterpret_cast<onloop_watch*>(made.release());
@@ -284,13 +289,14 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   const std::uint64_t end = max_wait_ns < 0    ? ONLOOP_NO_DEADLINE
                             : max_wait_ns == 0 ? 0
                                                : now_ns() + static_cast<std::uint64_t>(max_wait_ns);
+  const bool outer_called = std::exchange(own.called, false);
   ++own.frames;
-  own.called = false;
   do {
     own.turn_end = end;
     g_main_context_iteration(own.main, max_wait_ns != 0);
     own.turn_end = outer_end;
   } while (!own.called && !own.detached && max_wait_ns != 0 && (end == ONLOOP_NO_DEADLINE || now_ns() < end));
+  own.called |= outer_called;
   leave(own);
   return 0;
 }

@@ -41,6 +41,7 @@
 
 #include "shims/clock.hpp"
 #include "shims/fairness.hpp"
+#include "shims/guest.hpp"
 #include "shims/libevent/base.hpp"
 
 namespace onloop {
@@ -204,6 +205,7 @@ void requeue(LibeventLoop& loop, Item& item) {
   }
   event_del(event_of(&item));
   event_priority_set(event_of(&item), loop.priority);
+  if (loop.timerfd >= 0) event_add(event_of(&item), nullptr);
   arm(loop);
 }
 
@@ -233,7 +235,7 @@ bool rests(LibeventLoop& loop, Item& item) try {
     end_rest(loop, false);
     return false;
   }
-  if (!loop.resting && loop.streak.rest()) begin_rest(loop);
+  if (!loop.resting && loop.streak.rest(loop.watches + 1)) begin_rest(loop);
   if (!loop.resting) return false;
   loop.at_rest.push_back(&item);
   item.rests = static_cast<std::uint32_t>(loop.at_rest.size());
@@ -309,8 +311,8 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (!foreign) {
     if (const int error = new_base(own); error < 0) return error;
   }
-  std::unique_ptr<LibeventLoop> made(new (std::nothrow)
-                                         LibeventLoop(*guest, std::move(own), static_cast<event_base*>(foreign)));
+  std::unique_ptr<LibeventLoop> made(
+      new (std::nothrow) LibeventLoop(copy_of(*guest), std::move(own), static_cast<event_base*>(foreign)));
   if (!made) return -ENOMEM;
   const std::string_view method = event_base_get_method(made->base);
   made->changelist = method == "epoll (with changelist)";

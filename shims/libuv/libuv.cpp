@@ -24,11 +24,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <new>
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+#include "shims/clock.hpp"
+#include "shims/guest.hpp"
 
 namespace onloop {
 namespace {
@@ -71,12 +73,6 @@ Watch& self(onloop_watch* watch) {
 template <class H>
 uv_handle_t* handle(H& any) {
   return reinterpret_cast<uv_handle_t*>(&any);
-}
-
-std::uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 /// What uv_timer_start takes for a moment: the loop's time is CLOCK_MONOTONIC in whole milliseconds, and may be old.
@@ -250,7 +246,9 @@ int make_loop(Attachment& own) {
   if (!own.loop) return -ENOMEM;
   if (const int error = uv_loop_init(own.loop); error < 0) {
     // Up to 1.44 it leaves its epoll set open if it is another descriptor that is not to be had.
-    const int set = error == UV_EMFILE || error == UV_ENFILE ? uv_backend_fd(own.loop) : -1;
+    constexpr unsigned kFirstUnknown = (1u << 16) | (45u << 8);
+    const bool left_open = (error == UV_EMFILE || error == UV_ENFILE) && uv_version() < kFirstUnknown;
+    const int set = left_open ? uv_backend_fd(own.loop) : -1;
     if (set >= 0) close(set);
     delete own.loop;
     return error;
@@ -297,7 +295,7 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
 // ---- the attachment ----
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
-  auto* made = new (std::nothrow) Attachment{.guest = *guest};
+  auto* made = new (std::nothrow) Attachment{.guest = copy_of(*guest)};
   if (!made) return -ENOMEM;
   made->loop = static_cast<uv_loop_t*>(foreign);
   if (const int error = foreign ? 0 : make_loop(*made); error < 0) {

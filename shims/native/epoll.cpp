@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <new>
 
+#include "shims/guest.hpp"
 #include "shims/native/native.hpp"
 #include "shims/native/wait.hpp"
 
@@ -70,7 +71,7 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (foreign) return -EINVAL;
   const int set = epoll_create1(EPOLL_CLOEXEC);
   if (set < 0) return -errno;
-  auto* made = new (std::nothrow) EpollLoop{.guest = *guest, .set = set, .events = {}};
+  auto* made = new (std::nothrow) EpollLoop{.guest = copy_of(*guest), .set = set, .events = {}};
   if (!made) {
     close(set);
     return -ENOMEM;

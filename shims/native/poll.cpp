@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "shims/guest.hpp"
 #include "shims/native/native.hpp"
 #include "shims/native/wait.hpp"
 
@@ -60,7 +61,7 @@ std::uint32_t readiness_of(int revents, std::uint32_t interest) {
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (foreign) return -EINVAL;
-  auto* made = new (std::nothrow) PollLoop{.guest = *guest, .set = {}, .watches = {}, .batch = {}};
+  auto* made = new (std::nothrow) PollLoop{.guest = copy_of(*guest), .set = {}, .watches = {}, .batch = {}};
   if (!made) return -ENOMEM;
   *loop = reinterpret_cast<onloop_loop*>(made);
   return 0;

@@ -30,6 +30,7 @@
 
 #include "shims/clock.hpp"
 #include "shims/fairness.hpp"
+#include "shims/guest.hpp"
 
 namespace onloop {
 namespace {
@@ -178,7 +179,7 @@ class UpCall {
     own_.called = true;
     if (own_.owned) return;  // there is nobody to let go first
     if (member.index < own_.resting) end_rest(own_);
-    if (own_.streak.rest() || own_.resting > 0) rest(own_, member);
+    if (own_.streak.rest(own_.members.size()) || own_.resting > 0) rest(own_, member);
   }
   UpCall(const UpCall&) = delete;
   UpCall& operator=(const UpCall&) = delete;
@@ -237,7 +238,7 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (state < 0) return state;
   if (state == SD_EVENT_FINISHED) return -ESTALE;
   auto* made = new (std::nothrow)
-      SdLoop{.guest = *guest, .event = std::move(held), .owned = !foreign, .members = {}, .streak = {}};
+      SdLoop{.guest = copy_of(*guest), .event = std::move(held), .owned = !foreign, .members = {}, .streak = {}};
   if (!made) return -ENOMEM;
   *loop = reinterpret_cast<onloop_loop*>(made);
   return 0;
