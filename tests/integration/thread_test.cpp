@@ -329,6 +329,12 @@ TEST_P(Threads, PostsAndWakesMayRaceWithTheDestruction) {
 }
 
 TEST_P(Threads, ManyContextsRunOnManyThreads) {
+#ifdef __SANITIZE_THREAD__
+  if (GetParam().name.starts_with("libuv")) {
+    GTEST_SKIP() << "libuv closes by syscall(SYS_close), which ThreadSanitizer does not see: when another thread opens "
+                    "that number again, it takes the two openings for a race";
+  }
+#endif
   std::vector<std::thread> threads;
   std::atomic<int> served{0};
   for (int t = 0; t < 4; ++t) {
