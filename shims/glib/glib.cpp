@@ -127,7 +127,7 @@ gboolean check(GSource* source) {
   if (loop.abandoned) return loop.frames == 0;
   const auto ready = [](const GlibWatch* watch) { return readiness_of(watch->poll.revents, watch->interest) != 0; };
   if (!std::any_of(loop.watches.begin(), loop.watches.end(), ready) && !deadline_passed(loop)) return FALSE;
-  return loop.streak.rest(loop.watches.size()) ? FALSE : TRUE;
+  return !loop.owned && loop.streak.rest(loop.watches.size()) ? FALSE : TRUE;  // of its own there is nobody else
 }
 
 void fetch(GlibLoop& loop) {
@@ -170,7 +170,7 @@ gboolean dispatch(GSource* source, GSourceFunc, void*) {
     if (!watch) continue;
     if (const std::uint32_t wanted = readiness & watch->interest) loop.guest.on_ready(watch->context, wanted);
   }
-  loop.streak.end();
+  if (!loop.owned) loop.streak.end();
   leave(loop);
   return G_SOURCE_CONTINUE;
 }

@@ -271,7 +271,12 @@ void free_loop(Attachment& own) {
 
 void iterate(Attachment& own, std::uint64_t end) {
   own.look_at_clock = own.deadline != ONLOOP_NO_DEADLINE;
-  uv_timer_start(&own.timer, on_end_of_wait, timeout_until(own.loop, std::min(end, own.deadline)), 0);
+  const std::uint64_t until = std::min(end, own.deadline);
+  if (until == ONLOOP_NO_DEADLINE && own.keepalive && own.watches) {
+    uv_timer_stop(&own.timer);  // a wait with an end costs the kernel a timer
+  } else {
+    uv_timer_start(&own.timer, on_end_of_wait, timeout_until(own.loop, until), 0);
+  }
   uv_run(own.loop, end == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
   if (own.look_at_clock) call_if_past_deadline(own);
 }
