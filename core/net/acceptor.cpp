@@ -54,7 +54,7 @@ void ListeningSocket::on_ready(std::uint32_t) {
     Acceptor& acceptor;
     ~Release() { acceptor.release(); }
   } const release_at_end{acceptor_};
-  for (int left = kAcceptsPerTurn; left > 0 && (wanted() & ONLOOP_READ); --left) {
+  for (int left = kAcceptsPerTurn; left > 0 && (wanted() & ONLOOP_READ) && !runtime()->turn_is_over(); --left) {
     if (!accept_one()) return;
   }
 }

@@ -77,7 +77,10 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
 }
 
 Statistics Context::statistics() const noexcept {
-  return runtime_->tenant ? detail::Net::of(*runtime_).statistics : Statistics{};
+  Statistics statistics = runtime_->tenant ? detail::Net::of(*runtime_).statistics : Statistics{};
+  statistics.cutovers = runtime_->cutovers();
+  statistics.last_stall = std::chrono::nanoseconds(runtime_->last_stall());
+  return statistics;
 }
 
 void Context::drain(std::chrono::nanoseconds limit, Task done) {

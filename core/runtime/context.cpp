@@ -95,6 +95,10 @@ void Context::release_thread() {
   runtime_->release_thread();
 }
 
+void Context::move_to(Loop loop) {
+  runtime_->move_to(loop);
+}
+
 void Context::after_fork(Loop loop) {
   runtime_->after_fork(loop);
 }

@@ -3,6 +3,7 @@
 #include <sys/timerfd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
@@ -20,14 +21,24 @@ int Deadline::change(Host& host, std::uint64_t at) noexcept {
       return -error.code().value();
     }
   }
+  const int result = arm(timer_, at);
+  if (result >= 0) set_ = at;
+  return result;
+}
+
+int Deadline::arm(const UniqueFd& timer, std::uint64_t at) noexcept {
   itimerspec when{};
   if (at != ONLOOP_NO_DEADLINE) {
     const std::uint64_t moment = std::max<std::uint64_t>(at, 1);  // zero would disarm it
     when.it_value = {static_cast<time_t>(moment / 1'000'000'000u), static_cast<long>(moment % 1'000'000'000u)};
   }
-  if (timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr) < 0) return -errno;
-  set_ = at;
-  return 0;
+  return timerfd_settime(timer.get(), TFD_TIMER_ABSTIME, &when, nullptr) < 0 ? -errno : 0;
+}
+
+UniqueFd Deadline::make_timerfd() {
+  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer) throw_error(errno, "make a timerfd");
+  return timer;
 }
 
 void Deadline::fired() noexcept {
@@ -39,8 +50,7 @@ void Deadline::fired() noexcept {
 
 void Deadline::use_timerfd() {
   if (timer_) return;
-  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer) throw_error(errno, "make a timerfd");
+  UniqueFd timer = make_timerfd();
   runtime()->watch(*this, timer.get(), ONLOOP_READ, "watch a timerfd");
   timer_ = std::move(timer);
   set_ = ONLOOP_NO_DEADLINE;
@@ -50,6 +60,11 @@ void Deadline::close() noexcept {
   if (timer_) runtime()->unwatch(*this);
   timer_.reset();
   set_ = ONLOOP_NO_DEADLINE;
+}
+
+void Deadline::moved(std::uint64_t at, UniqueFd timer) noexcept {
+  if (timer) timer_ = std::move(timer);
+  set_ = at;
 }
 
 void Deadline::sever() noexcept {

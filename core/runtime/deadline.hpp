@@ -17,11 +17,18 @@ class Deadline final : public Source {
   int set(Host& host, std::uint64_t at) noexcept { return at == set_ ? 0 : change(host, at); }
   /// It has fired, or may have.
   void fired() noexcept;
+  /// A timerfd as it is used here. Throws std::system_error.
+  [[nodiscard]] static UniqueFd make_timerfd();
+  /// Arms `timer` for a moment, ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno.
+  static int arm(const UniqueFd& timer, std::uint64_t at) noexcept;
   /// From now on by timerfd. Throws std::system_error.
   void use_timerfd();
+  [[nodiscard]] const UniqueFd& timer() const noexcept { return timer_; }
   [[nodiscard]] bool uses_timerfd() const noexcept { return static_cast<bool>(timer_); }
   /// Disarms and closes the timerfd, if there is one. When it is needed again, it is made again.
   void close() noexcept;
+  /// On another loop, where it is set to `at` already. timer: the timerfd that is used there, if another than before.
+  void moved(std::uint64_t at, UniqueFd timer = {}) noexcept;
 
  private:
   void sever() noexcept override;

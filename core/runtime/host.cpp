@@ -31,13 +31,22 @@ Host::Host(const Loop& loop, const onloop_guest& guest) : loop_(loop) {
     attached_ = nullptr;
     throw_error(error, what);
   }
-  if (const auto priority = loop.priority()) {
-    const int error = ops_.priority_set ? ops_.priority_set(attached_, *priority) : -ENOSYS;
-    if (error < 0) {
-      detach();
-      throw_error(error == -ENOSYS ? ENOTSUP : error, what + " with priority " + std::to_string(*priority));
-    }
+  if (!loop.priority()) return;
+  try {
+    set_priority(*loop.priority());
+  } catch (...) {
+    detach();
+    throw;
   }
+}
+
+void Host::set_priority(int priority) {
+  const int error = ops_.priority_set ? ops_.priority_set(attached_, priority) : -ENOSYS;
+  if (error < 0) {
+    throw_error(error == -ENOSYS ? ENOTSUP : error,
+                "attach to the loop \"" + std::string(ops_.name) + "\" with priority " + std::to_string(priority));
+  }
+  loop_ = loop_.priority(priority);
 }
 
 int Host::deadline_set(std::uint64_t at) noexcept {

@@ -35,6 +35,8 @@ class Host {
   /// -ENOSYS where the loop has no deadlines.
   int deadline_set(std::uint64_t at) noexcept;
   void keepalive(bool on) noexcept;
+  /// For an attachment that stands. Throws std::system_error.
+  void set_priority(int priority);
 
   [[nodiscard]] bool can_turn() const noexcept { return ops_.turn != nullptr; }
   [[nodiscard]] bool can_run() const noexcept { return ops_.run != nullptr && ops_.stop != nullptr; }

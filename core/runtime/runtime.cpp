@@ -79,12 +79,7 @@ void Runtime::shutdown() noexcept {
   }
   while (timers_.take_any()) {
   }
-  while (Source* source = ready_head_) {
-    ready_head_ = source->next_ready_;
-    source->queued_ = false;
-    if (!source->busy_) source->do_postponed();
-  }
-  ready_end_ = &ready_head_;
+  forget_ready();
   clear_blame();
   due_ |= kLeave;
   outer_.reset();
@@ -107,45 +102,6 @@ void Runtime::refuse_forked() const {
   if (forked()) throw_error(EPERM, "use a context in a forked child: call after_fork() first");
 }
 
-void Runtime::after_fork(const Loop& loop) {
-  if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
-  release_thread();
-  abandon();
-  deadline_.close();
-  for (Source* source : sources_) {
-    if (source && source->watch_) host_->watch_remove(std::exchange(source->watch_, nullptr));
-  }
-  sources_[static_cast<std::size_t>(waker_.fd_)] = nullptr;
-  mailbox_->renew();
-  waker_.fd_ = mailbox_->fd();
-
-  std::unique_ptr<Host> next = make_host(loop);
-  std::unique_ptr<Outer> next_outer = make_outer(loop, *next);
-  if (sources_.size() <= static_cast<std::size_t>(waker_.fd_))
-    sources_.resize(static_cast<std::size_t>(waker_.fd_) + 1);
-  sources_[static_cast<std::size_t>(waker_.fd_)] = &waker_;
-  for (Source* source : sources_) {
-    if (!source) continue;
-    const int error = next->watch_add(source->fd_, source->wanted_, source, &source->watch_);
-    if (error < 0) {
-      for (Source* added : sources_) {
-        if (added && added->watch_) next->watch_remove(std::exchange(added->watch_, nullptr));
-      }
-      throw_error(error, "watch descriptor " + std::to_string(source->fd_) + " on the loop of a forked child");
-    }
-    source->set_ = source->wanted_;
-  }
-  outer_ = std::move(next_outer);
-  host_ = std::move(next);
-  driver_ = outer_ ? &outer_->host() : host_.get();
-  if (!keepalive_) driver_->keepalive(false);
-  if (has_fd_ || outer_) deadline_.use_timerfd();
-  process_ = getpid();
-  if (running_ && !driver_->can_turn()) due_ |= kLeave;
-  due_ |= kArm;
-  arm_or_report();
-}
-
 // ---- threads ----
 
 void Runtime::refuse_other_thread() const {
@@ -163,12 +119,11 @@ void Runtime::run() {
   refuse_forked();
   if (!driver_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   if (running_) throw_error(EBUSY, "run a context that is running already");
-  if (!driver_->can_turn() && !driver_->can_run())
-    throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
 
   const Pin pin(*this);
   struct Running {
     Runtime& runtime;
+    const Frame frame{runtime};
     explicit Running(Runtime& running) : runtime(running) {
       runtime.bind_thread();
       runtime.running_ = true;
@@ -184,11 +139,20 @@ void Runtime::run() {
     }
   } const running(*this);
 
+  do {  // again on the next loop after a move, if we own that one, too
+    due_ &= static_cast<std::uint8_t>(~kSwitched);
+    run_driver();
+  } while ((due_ & (kLeave | kSwitched)) == kSwitched && driver_->owned());
+}
+
+/// Until it is to stop, or was left for another loop.
+void Runtime::run_driver() {
   if (driver_->can_turn()) {
     arms_each_turn_ = !deadline_.uses_timerfd();
     turns();
     return;
   }
+  if (!driver_->can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
   if (due_ & kLeave) return;
   arm_or_report();
   const int error = driver_->run();
@@ -199,14 +163,19 @@ void Runtime::run() {
 void Runtime::stop() noexcept {
   stop_ = true;
   due_ |= kLeave;
-  if (running_ && !driver_->can_turn()) driver_->stop();
+  stop_driver();
+}
+
+/// Needed only for a loop's own run call that is on the stack: one that was left meanwhile returns by itself.
+void Runtime::stop_driver() noexcept {
+  if (running_ && !(due_ & kSwitched) && !driver_->can_turn()) driver_->stop();
 }
 
 void Runtime::set_keepalive(bool on) noexcept {
   keepalive_ = on;
   due_ = static_cast<std::uint8_t>(stop_ || !on ? due_ | kLeave : due_ & ~kLeave);
   driver_->keepalive(on);
-  if (!on && running_ && !driver_->can_turn()) driver_->stop();
+  if (!on) stop_driver();
 }
 
 int Runtime::fd() {
@@ -231,6 +200,7 @@ void Runtime::dispatch() {
   }
   bind_thread();
   const Pin pin(*this);
+  const Frame frame(*this);
   one_turn();
   arm_or_report();
 }
@@ -322,7 +292,7 @@ void Runtime::report(std::error_code error, std::string_view what) noexcept try 
 
 int Runtime::arm() noexcept {
   if (!alive()) return 0;
-  const bool work = ready_head_ || (due_ & (kDeferred | kTasks));
+  const bool work = ready_head_ || (due_ & (kDeferred | kTasks | kMoved));
   const int error = deadline_.set(*host_, work ? 0 : timers_.earliest());
   if (error >= 0) due_ &= static_cast<std::uint8_t>(~kArm);
   return error;

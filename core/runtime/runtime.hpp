@@ -63,7 +63,15 @@ class Runtime {
   [[nodiscard]] const ContextOptions& options() const noexcept { return options_; }
   [[nodiscard]] const Loop& loop() const noexcept { return driver_->loop(); }
   [[nodiscard]] bool forked() const noexcept;
+
+  // ---- from loop to loop: cutover.cpp ----
+  void move_to(const Loop& loop);
   void after_fork(const Loop& loop);
+  [[nodiscard]] std::uint64_t cutovers() const noexcept { return cutovers_; }
+  /// Nanoseconds from the last move_to() to the first turn on the loop that it led to.
+  [[nodiscard]] std::uint64_t last_stall() const noexcept { return last_stall_; }
+  /// The context was destroyed in this turn, or has moved to another loop, where the rest of it comes.
+  [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || (due_ & kMoved); }
 
   // ---- threads ----
   void check_thread() const {
@@ -116,6 +124,22 @@ class Runtime {
     void sever() noexcept override;
   };
   friend class Source;
+  class Cutover;
+
+  /// While one of these lives, code of ours is on the stack, called by a loop or by run() and dispatch(). When the last
+  /// goes, a move that came meanwhile ends: the thread is let go.
+  class Frame {
+   public:
+    explicit Frame(Runtime& runtime) noexcept : runtime_(runtime) { ++runtime_.frames_; }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+    ~Frame() {
+      if (--runtime_.frames_ == 0 && runtime_.thread_free_) runtime_.free_thread();
+    }
+
+   private:
+    Runtime& runtime_;
+  };
 
   ~Runtime() = default;
   void release() noexcept {
@@ -133,6 +157,10 @@ class Runtime {
   [[gnu::noinline]] void refuse_other_thread() const;  // unless it is bound to none
   void refuse_forked() const;
   void abandon() noexcept;
+  void forget_ready() noexcept;
+  void free_thread() noexcept;
+  void run_driver();
+  void stop_driver() noexcept;
 
   // up-calls
   static void on_ready(void* source, std::uint32_t readiness);
@@ -143,7 +171,7 @@ class Runtime {
   void enter_upcall() noexcept;
   [[gnu::noinline]] void serve_upcall() noexcept;
   [[gnu::noinline]] void deadline_fired() noexcept;
-  void caught(const std::exception_ptr& exception) noexcept;
+  void caught(const std::exception_ptr& exception, bool in_run) noexcept;
   void clear_blame() noexcept;
 
   class Collecting;
@@ -154,6 +182,7 @@ class Runtime {
   void turns();
   void one_turn();
   void serve();
+  [[gnu::noinline]] void arrived() noexcept;
   [[gnu::noinline]] void serve_due();
   [[gnu::noinline]] void serve_around();
   void serve_within_budget();
@@ -161,7 +190,7 @@ class Runtime {
   void serve_sources();
   [[gnu::noinline]] void serve_timers();
   void serve_ready();
-  void serve_ready_until(std::uint64_t end);
+  void serve_ready_within_budget();
   void serve_next(Source& source);
   [[gnu::noinline]] void serve_deferred();
   [[gnu::noinline]] void serve_tasks();
@@ -180,6 +209,7 @@ class Runtime {
   Context& facade_;
   ContextOptions options_;
   unsigned references_ = 1;
+  unsigned frames_ = 0;
   std::atomic<ThreadId> owner_{nullptr};  // null: not bound
   std::unique_ptr<Host> host_;    // watches the sources: the loop itself, or a native set under aggregate hosting
   std::unique_ptr<Outer> outer_;  // then this is the loop, which watches the set
@@ -206,6 +236,8 @@ class Runtime {
     kArm = 8,       // the next deadline may have changed
     kLeave = 16,    // run() is to return: stop_, or no keepalive_, or the context is gone
     kAround = 32,   // always, if there is a ContextOptions::around
+    kMoved = 64,    // to a loop that has not had a turn yet
+    kSwitched = 128,  // run() drives another loop from here on
   };
   std::uint8_t due_ = 0;
   bool arms_each_turn_ = false;  // run() sets the deadline before each wait, so that nobody else need
@@ -215,6 +247,10 @@ class Runtime {
   bool has_fd_ = false;  // fd() was asked for
   bool stop_ = false;
   bool keepalive_ = true;
+  bool thread_free_ = false;  // as soon as no frame is left
+  std::uint64_t cutovers_ = 0;
+  std::uint64_t moved_at_ = 0;
+  std::uint64_t last_stall_ = 0;
 };
 
 }  // namespace onloop::detail

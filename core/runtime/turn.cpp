@@ -94,23 +94,25 @@ void Runtime::enter_upcall() noexcept {
 
 void Runtime::serve_upcall() noexcept {
   const Pin pin(*this);
+  const Frame frame(*this);
   enter_upcall();
+  const bool in_run = running_ && driver_->owned();
   try {
     serve_within_budget();
   } catch (...) {
-    caught(std::current_exception());
+    caught(std::current_exception(), in_run);
   }
   due_ |= kArm;
   arm_or_report();
 }
 
-void Runtime::caught(const std::exception_ptr& exception) noexcept {
+void Runtime::caught(const std::exception_ptr& exception, bool in_run) noexcept {
   Source* culprit = blamed_;
   std::string words = "a callback threw";
   try {
-    if (running_) {
+    if (in_run) {
       escaped_ = exception;
-      if (alive()) driver_->stop();
+      if (alive()) stop_driver();
     } else if (options_.on_exception) {
       options_.on_exception(exception);
     } else {
@@ -138,12 +140,12 @@ void Runtime::turn_failed(int error) {
   throw_error(error, "wait on the loop");
 }
 
-/// Turns until something says leave.
+/// Turns until something says leave, or the loop was left for another.
 void Runtime::turns() try {
   const Collecting collecting(*this);
   for (;;) {
-    if (due_ & (kLeave | kArm)) {
-      if (due_ & kLeave) return;
+    if (due_ & (kLeave | kArm | kSwitched)) {
+      if (due_ & (kLeave | kSwitched)) return;
       arm_or_report();
     }
     turn(-1);
@@ -168,18 +170,19 @@ void Runtime::one_turn() try {
 }
 
 inline void Runtime::serve() {
-  if (due_ & (kAround | kTimers)) {
+  if (due_ & (kAround | kTimers | kMoved)) {
     if (due_ & kAround) {
       serve_around();
       return;
     }
-    serve_timers();
+    if (due_ & kMoved) arrived();
+    if (due_ & kTimers) serve_timers();
   }
   serve_sources();
 }
 
 void Runtime::serve_around() {
-  if (!ready_head_ && !(due_ & kTimers)) return;
+  if (!ready_head_ && !(due_ & (kTimers | kMoved))) return;
   options_.around([this] { serve_batch_within_budget(); });
 }
 
@@ -193,8 +196,9 @@ void Runtime::serve_within_budget() {
 }
 
 void Runtime::serve_batch_within_budget() {
+  if (due_ & kMoved) arrived();
   if (due_ & kTimers) serve_timers();
-  serve_ready_until(now_ns() + kBudget);
+  serve_ready_within_budget();
   if (due_ & (kDeferred | kTasks)) serve_due();
 }
 
@@ -205,15 +209,15 @@ void Runtime::serve_batch_within_budget() {
 }
 
 void Runtime::serve_due() {
-  if (due_ & kDeferred) serve_deferred();
-  if (due_ & kTasks) serve_tasks();
+  if (due_ & kDeferred && !turn_is_over()) serve_deferred();
+  if (due_ & kTasks && !turn_is_over()) serve_tasks();
 }
 
 void Runtime::serve_timers() {
   due_ &= static_cast<std::uint8_t>(~kTimers);
   const std::uint64_t now = now_ns();
   const std::uint64_t mark = timers_.mark();  // timers set from here on belong to a later turn
-  while (alive()) {
+  while (!turn_is_over()) {
     TimerNode* timer = timers_.take_due(now, mark);
     if (!timer) break;
     timer->on_due();
@@ -232,11 +236,15 @@ inline void Runtime::serve_ready() {
 }
 
 /// What is left then stays in the list, and makes the next turn due at once.
-void Runtime::serve_ready_until(std::uint64_t end) {
-  constexpr unsigned kEach = 4;  // looks at the clock after so many
+void Runtime::serve_ready_within_budget() {
+  constexpr unsigned kEach = 4;  // looks at the clock after so many, since most turns are shorter
+  std::uint64_t end = 0;
   for (unsigned served = 1; Source* source = ready_head_; ++served) {
     serve_next(*source);
-    if (served % kEach == 0 && now_ns() >= end) break;
+    if (served % kEach != 0) continue;
+    const std::uint64_t now = now_ns();
+    if (end == 0) end = now + kBudget;
+    if (now >= end) break;
   }
   if (ready_head_) due_ |= kArm;
 }
@@ -278,7 +286,7 @@ void Runtime::serve_deferred() {
       if (!runtime.deferred_head_) runtime.due_ &= static_cast<std::uint8_t>(~kDeferred);
     }
   } const rest{*this};
-  for (std::size_t left = deferred_count_; left > 0 && deferred_head_ && alive(); --left) {
+  for (std::size_t left = deferred_count_; left > 0 && deferred_head_ && !turn_is_over(); --left) {
     Source& source = *deferred_head_;
     deferred_head_ = source.next_deferred_;
     --deferred_count_;
@@ -312,7 +320,7 @@ void Runtime::serve_tasks() {
   } const rest{*this};
   std::size_t left = tasks_.size();
   if (std::exchange(wake_due_, false) && options_.on_wake && alive()) options_.on_wake();
-  for (; left > 0 && alive() && !tasks_.empty(); --left) {
+  for (; left > 0 && !turn_is_over() && !tasks_.empty(); --left) {
     Task task = std::move(tasks_.front());
     tasks_.pop_front();
     task();

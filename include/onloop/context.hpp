@@ -21,6 +21,9 @@ struct Statistics {
   std::uint64_t connections = 0;  ///< open now
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;  ///< taken by the kernel
+  std::uint64_t cutovers = 0;    ///< moves to another loop
+  /// How long the last one kept the context from serving: from move_to() to the first turn on the next loop.
+  std::chrono::nanoseconds last_stall{0};
 };
 
 class Connection;
@@ -88,6 +91,22 @@ class Context {
   [[nodiscard]] int fd();
   /// Does what is due now, and does not block. ENOTSUP for a foreign loop.
   void dispatch();
+
+  /// Moves to another loop, live: a cutover. Everything comes along as it is: listeners, connections in every state,
+  /// timers, watches, tasks, posts; nothing of it is left on the last loop. All or nothing: what can't be attached to
+  /// `loop` is a std::system_error that says what failed, and the context goes on where it was. To the same loop with
+  /// the same hosting it does nothing, but takes over a priority that is given.
+  ///
+  /// In a callback: the turn ends there, and what is left of it comes on the next loop. Within run(), run() goes on with
+  /// the next loop if that is an owned one, else it returns. A descriptor from fd() is no longer the context's.
+  ///
+  /// Thread: that of both loops, and neither may be iterated by another meanwhile. When the move is over, that is when
+  /// the callbacks have returned in which it was made, the context is bound to none; if a loop calls it from another
+  /// thread before that, the process ends with words.
+  ///
+  /// Cost: between the native loop and aggregate hosting on any, the same whatever the number of connections, since only
+  /// the descriptor of the native set is hosted anew; else two calls to a loop for each descriptor.
+  void move_to(Loop loop);
 
   /// Unbinds from the thread, so that another may run it next.
   void release_thread();

@@ -61,7 +61,7 @@ typedef struct onloop_ops {
    */
   int (*attach)(const onloop_guest* guest, void* foreign, onloop_loop** loop);
   /* Takes back all that attach did; all watches were removed before. No up-call comes after it. An owned loop is freed,
-   * by the outermost of its frames if run, turn or an up-call is on the stack. */
+   * by the outermost of its frames if run, turn or an up-call is on the stack; run and turn then return. */
   void (*detach)(onloop_loop* loop);
   /* Watches fd, which stays the core's, is open and in no other watch of this loop. interest may be ONLOOP_NONE.
    * watch_context comes back in on_ready. What the host changes on the descriptor, the shim restores. -EPERM: a kind of
