@@ -12,6 +12,7 @@
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
+#include "core/net/takeover/record.hpp"
 #include "core/runtime/clock.hpp"
 #include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
@@ -30,8 +31,8 @@ constexpr int kPortAttempts = 32;                   // for one port that is free
 ListeningSocket::ListeningSocket(Net& net, Acceptor& acceptor) noexcept
     : Source(net.runtime()), net_(net), acceptor_(acceptor) {}
 
-void ListeningSocket::start(int fd, const std::string& what) {
-  runtime()->watch(*this, fd, ONLOOP_READ, what);
+void ListeningSocket::start(int fd, std::uint32_t interest, const std::string& what) {
+  runtime()->watch(*this, fd, interest, what);
 }
 
 std::error_code ListeningSocket::set_paused(bool paused) noexcept {
@@ -140,7 +141,7 @@ void Acceptor::start(int fd, const std::string& what) {
   auto* socket = new ListeningSocket(net_, *this);
   try {
     sockets_.push_back(socket);
-    socket->start(fd, what);
+    socket->start(fd, frozen_ ? ONLOOP_NONE : ONLOOP_READ, what);
   } catch (...) {
     std::erase(sockets_, socket);
     socket->sever();
@@ -218,6 +219,8 @@ int Acceptor::bind_one(const Address& address) {
 }
 
 void Acceptor::set_paused(bool paused) {
+  paused_ = paused;
+  if (frozen_) return;
   std::error_code failed;
   for (ListeningSocket* socket : sockets_) {
     if (const std::error_code error = socket->set_paused(paused)) failed = error;
@@ -240,6 +243,55 @@ void Acceptor::sever() noexcept {
   set_protocol(nullptr);
   net_.remove(*this);
   release();
+}
+
+// ---- to another process ----
+
+void Acceptor::freeze() noexcept {
+  frozen_ = true;
+  for (ListeningSocket* socket : sockets_) (void)socket->set_paused(true);  // lowering never fails
+}
+
+void Acceptor::thaw() noexcept {
+  if (severed_) return;
+  frozen_ = false;
+  try {
+    set_paused(paused_);
+  } catch (const std::system_error& error) {
+    net_.runtime().report(error.code(), error.what());
+  }
+}
+
+ListenerRecord Acceptor::record() const {
+  ListenerRecord record;
+  record.limits = *limits_;
+  record.max_connections = options_.max_connections;
+  record.paused = paused_;
+  record.sockets = static_cast<std::uint32_t>(sockets_.size());
+  const UnixFile::Identity file = file_.identity();
+  record.path = file.path;
+  record.device = file.device;
+  record.inode = file.inode;
+  return record;
+}
+
+void Acceptor::hand_over() noexcept {
+  file_.forget();
+  sever();
+}
+
+void Acceptor::restore(UniqueFd socket, bool paused) {
+  if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
+      get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 1) {
+    throw_error(EPROTO, "take over a listener: the descriptor is not that of a listening stream socket");
+  }
+  paused_ = paused;
+  start(socket.get(), "take over a listener");
+  (void)socket.release();
+}
+
+void Acceptor::adopt_file(const ListenerRecord& record) noexcept {
+  if (!record.path.empty()) file_.adopt({record.path, record.device, record.inode});
 }
 
 }  // namespace onloop::detail

@@ -10,18 +10,20 @@
 #include "core/net/unix_file.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
+#include "core/runtime/unique_fd.hpp"
 
 namespace onloop::detail {
 
 class Acceptor;
 class Net;
+struct ListenerRecord;
 
 /// One listening socket.
 class ListeningSocket final : public Source, public TimerNode {
  public:
   ListeningSocket(Net& net, Acceptor& acceptor) noexcept;
   /// Takes the descriptor on success. Throws std::system_error.
-  void start(int fd, const std::string& what);
+  void start(int fd, std::uint32_t interest, const std::string& what);
   [[nodiscard]] std::error_code set_paused(bool paused) noexcept;
   void sever() noexcept override;
 
@@ -48,6 +50,18 @@ class Acceptor final : public Listener, public Client {
   void listen(const Address& address);
   void set_paused(bool paused);
   void sever() noexcept override;
+
+  // ---- to another process ----
+  /// Does not accept any more, until thaw().
+  void freeze() noexcept;
+  void thaw() noexcept;
+  [[nodiscard]] ListenerRecord record() const;
+  [[nodiscard]] const std::vector<ListeningSocket*>& sockets() const noexcept { return sockets_; }
+  /// Severs, but leaves the file of a UNIX socket, which is another process's now.
+  void hand_over() noexcept;
+  /// One of its sockets from there. Throws std::system_error if it is none.
+  void restore(UniqueFd socket, bool paused);
+  void adopt_file(const ListenerRecord& record) noexcept;
 
   [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }
   [[nodiscard]] std::size_t connections() const noexcept { return connections_; }
@@ -86,6 +100,8 @@ class Acceptor final : public Listener, public Client {
   std::size_t connections_ = 0;
   unsigned references_ = 1;
   bool severed_ = false;
+  bool paused_ = false;
+  bool frozen_ = false;
 };
 
 /// Every Listener is one.

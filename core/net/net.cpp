@@ -9,6 +9,7 @@
 
 #include "core/net/acceptor.hpp"
 #include "core/net/stream.hpp"
+#include "core/net/takeover/takeover.hpp"
 #include "core/runtime/clock.hpp"
 #include "core/runtime/error.hpp"
 
@@ -20,6 +21,7 @@ Net& Net::of(Runtime& runtime) {
 }
 
 void Net::sever() noexcept {
+  if (const auto ended = std::exchange(takeover, nullptr)) ended->sever();
   while (!acceptors_.empty()) acceptors_.back()->sever();
   draining_ = false;  // nobody is told any more
   while (streams_) streams_->sever();
@@ -73,13 +75,8 @@ void Net::drain(std::chrono::nanoseconds limit, Task done) {
   if (draining_) throw_error(EALREADY, "drain a context that is draining");
   while (!acceptors_.empty()) acceptors_.back()->sever();
   if (streams_) {
-    drain_limit_ = runtime_.facade().timer(limit, [this] {
-      for (Stream* stream = streams_; stream;) {
-        Stream* next = stream->after_;
-        stream->reset(error_of(ETIMEDOUT));
-        stream = next;
-      }
-    });
+    drain_limit_ = runtime_.facade().timer(
+        limit, [this] { each_stream([](Stream& stream) { stream.reset(error_of(ETIMEDOUT)); }); });
     drained_ = std::move(done);
   } else {
     runtime_.post(std::move(done));

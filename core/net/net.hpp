@@ -16,6 +16,7 @@ namespace onloop::detail {
 
 class Acceptor;
 class Stream;
+class Takeover;
 
 /// The listeners and connections of one context, and what they share.
 class Net final : public Tenant {
@@ -31,6 +32,13 @@ class Net final : public Tenant {
   void remove(Acceptor& acceptor) noexcept { std::erase(acceptors_, &acceptor); }
   void add(Stream& stream) noexcept;
   void remove(Stream& stream) noexcept;
+  [[nodiscard]] const std::vector<Acceptor*>& acceptors() const noexcept { return acceptors_; }
+  /// Calls `call` with each connection; it may remove that one.
+  template <class F>
+  void each_stream(F&& call);
+
+  /// In which the context takes part, if there is one.
+  std::shared_ptr<Takeover> takeover;
 
   /// The context's read buffer while no frame uses it, else null.
   std::unique_ptr<std::byte[]> spare_buffer;

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -221,19 +222,27 @@ void Stream::on_deferred() {
     opened();
     return;
   }
-  if (phase_ == Phase::open && std::exchange(drain_due_, false)) protocol()->on_drain(*this);
+  if (phase_ == Phase::open && !frozen_ && std::exchange(drain_due_, false)) protocol()->on_drain(*this);
 }
 
 // ---- closing ----
 
 void Stream::end_writing() {
   if (write_ended_ || phase_ >= Phase::closing) return;
+  if (frozen_) {
+    wish_ = std::max(wish_, Wish::end_writing);
+    return;
+  }
   write_ended_ = true;
   if (phase_ != Phase::connecting) flush();
 }
 
 void Stream::end() {
   if (phase_ >= Phase::closing) return;
+  if (frozen_) {
+    wish_ = std::max(wish_, Wish::end);
+    return;
+  }
   if (phase_ == Phase::connecting) {
     shut(error_of(ECANCELED));
     return;
@@ -250,6 +259,11 @@ void Stream::end() {
 
 void Stream::reset(std::error_code error) noexcept {
   if (phase_ >= Phase::closed) return;
+  if (frozen_) {
+    wish_ = Wish::reset;
+    error_ = error;
+    return;
+  }
   if (fd() >= 0) reset_on_close(fd());
   shut(error);
 }
@@ -308,10 +322,11 @@ void Stream::pause(bool paused) {
 }
 
 void Stream::note_plain() noexcept {
-  plain_ = phase_ == Phase::open && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
+  plain_ = phase_ == Phase::open && !frozen_ && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
 }
 
 std::uint32_t Stream::interest() const noexcept {
+  if (frozen_) return ONLOOP_NONE;
   const bool stalled = full_ && limits_->pause_reading_when_full;
   const std::uint32_t write = queue_ && corks_ == 0 ? ONLOOP_WRITE : ONLOOP_NONE;
   switch (phase_) {
@@ -369,7 +384,11 @@ void Stream::start_idle_clock(std::uint64_t idle_ns) {
 
 void Stream::set_idle(std::chrono::nanoseconds timeout) {
   const std::uint64_t idle_ns = positive(timeout);
-  if (phase_ == Phase::connecting) {
+  if (frozen_ && !extra_) {
+    extra_ = std::make_unique<Extra>(*this);
+    extra_->last_activity = now_ns();
+  }
+  if (phase_ == Phase::connecting || frozen_) {
     extra_->idle_ns = idle_ns;
   } else if (phase_ < Phase::closing) {
     stop_clock();
@@ -381,11 +400,15 @@ void Stream::note_time() noexcept {
   extra_->last_activity = now_ns();
 }
 
+/// How long after the last activity it ends; 0: when it is due.
+std::uint64_t Stream::clock_limit() const noexcept {
+  if (phase_ == Phase::closing) return positive(limits_->linger);
+  return phase_ == Phase::connecting ? 0 : extra_->idle_ns;
+}
+
 /// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.
 void Stream::on_due() {
-  const std::uint64_t limit = phase_ == Phase::closing      ? positive(limits_->linger)
-                              : phase_ == Phase::connecting ? 0
-                                                            : extra_->idle_ns;
+  const std::uint64_t limit = clock_limit();
   const std::uint64_t end = extra_->last_activity + limit;
   if (limit > 0 && end > now_ns()) {
     runtime()->schedule(*extra_, end);

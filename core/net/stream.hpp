@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/net/client.hpp"
+#include "core/net/net.hpp"
 #include "core/net/write_queue.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -13,7 +14,7 @@
 namespace onloop::detail {
 
 class Acceptor;
-class Net;
+struct ConnectionRecord;
 
 /// The Connection: one stream socket, its queue and its life.
 ///
@@ -49,6 +50,23 @@ class Stream final : public Connection, public Source, public Client {
 
   void sever() noexcept override;
 
+  // ---- to another process: stream_takeover.cpp ----
+  /// Open or closing, and no callback of it is on the stack.
+  [[nodiscard]] bool can_freeze() const noexcept {
+    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen_ && !busy();
+  }
+  [[nodiscard]] bool frozen() const noexcept { return frozen_ && phase_ < Phase::closed; }
+  /// Is not served any more, until thaw().
+  void freeze() noexcept;
+  void thaw() noexcept;
+  /// Its state while it is frozen, but for what its protocol adds.
+  [[nodiscard]] ConnectionRecord record() const;
+  void copy_queued(std::size_t offset, std::span<std::byte> into) const noexcept;
+  [[nodiscard]] const Acceptor* acceptor() const noexcept { return acceptor_; }
+  /// As such a record says, frozen. Takes the descriptor on success.
+  void restore(int fd, const ConnectionRecord& record);
+  void restore_queued(std::span<const std::byte> data);
+
  private:
   friend class Net;
   enum class Phase : std::uint8_t {
@@ -70,6 +88,8 @@ class Stream final : public Connection, public Source, public Client {
   };
 
   class ReadBuffer;
+  /// What was asked for while it was frozen.
+  enum class Wish : std::uint8_t { none, end_writing, end, reset };
 
   ~Stream() override;
   void on_ready(std::uint32_t readiness) override;
@@ -81,6 +101,7 @@ class Stream final : public Connection, public Source, public Client {
   void on_watch_error(std::error_code error) noexcept override { shut(error); }
   void on_dropped() noexcept override { destroy_state(); }
   void on_due();
+  [[nodiscard]] std::uint64_t clock_limit() const noexcept;
 
   void start_clock(std::uint64_t limit_ns);
   void stop_clock() noexcept;
@@ -131,7 +152,18 @@ class Stream final : public Connection, public Source, public Client {
   bool read_ended_ = false;   // the peer's FIN was read
   bool write_ended_ = false;  // ours comes after the queue
   bool fin_sent_ = false;
+  bool frozen_ = false;  // on its way to another process, or from one
+  Wish wish_ = Wish::none;
 };
+
+template <class F>
+void Net::each_stream(F&& call) {
+  for (Stream* stream = streams_; stream;) {
+    Stream* next = stream->after_;
+    call(*stream);
+    stream = next;
+  }
+}
 
 /// Every Connection is one.
 inline Stream& stream_of(Connection& connection) noexcept {

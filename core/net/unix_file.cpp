@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "core/net/socket.hpp"
 
@@ -52,6 +53,13 @@ void UnixFile::remove() noexcept {
     ::unlink(path_.c_str());
   }
   path_.clear();
+}
+
+void UnixFile::adopt(Identity file) noexcept {
+  path_ = std::move(file.path);
+  device_ = file.device;
+  inode_ = file.inode;
+  process_ = getpid();
 }
 
 }  // namespace onloop::detail

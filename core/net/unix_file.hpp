@@ -18,6 +18,16 @@ class UnixFile {
   /// a socket there on which nobody listens is unlinked first. Returns 0 or an errno value.
   int bind(int socket, const std::string& path, unsigned mode, bool replace_stale);
   void remove() noexcept;
+  /// For a socket that goes to another process: what names its file, whose path is empty if it has none; forgets it;
+  /// and takes one that came from there.
+  struct Identity {
+    std::string path;
+    dev_t device = 0;
+    ino_t inode = 0;
+  };
+  [[nodiscard]] Identity identity() const { return {path_, device_, inode_}; }
+  void forget() noexcept { path_.clear(); }
+  void adopt(Identity file) noexcept;
 
  private:
   std::string path_;

@@ -42,6 +42,20 @@ std::size_t WriteQueue::front(std::span<iovec> pieces) const noexcept {
   return filled;
 }
 
+void WriteQueue::copy(std::size_t offset, std::span<std::byte> into) const noexcept {
+  for (const Chunk* chunk = first_.get(); chunk && !into.empty(); chunk = chunk->next.get()) {
+    const std::size_t size = chunk->end - chunk->begin;
+    if (offset < size) {
+      const std::size_t count = std::min(size - offset, into.size());
+      std::memcpy(into.data(), chunk->bytes.get() + chunk->begin + offset, count);
+      into = into.subspan(count);
+      offset = 0;
+    } else {
+      offset -= size;
+    }
+  }
+}
+
 void WriteQueue::consume(std::size_t count) noexcept {
   size_ -= count;
   while (count > 0) {

@@ -24,6 +24,8 @@ class WriteQueue {
   void append(std::span<const std::byte> data);
   /// The first bytes as pieces for sendmsg; returns how many pieces of `pieces` were filled.
   [[nodiscard]] std::size_t front(std::span<iovec> pieces) const noexcept;
+  /// Copies the bytes from `offset` on; at most size() - offset.
+  void copy(std::size_t offset, std::span<std::byte> into) const noexcept;
   /// Forgets the first `count` bytes; at most size().
   void consume(std::size_t count) noexcept;
 

@@ -230,13 +230,13 @@ class Runtime {
   std::exception_ptr escaped_;  // from a callback under the loop's own run call
   /// What a turn has to look at besides the sources, so that most turns look at nothing.
   enum Due : std::uint8_t {
-    kTimers = 1,    // the deadline has passed
-    kDeferred = 2,  // deferred_head_
-    kTasks = 4,     // tasks_ or wake_due_
-    kArm = 8,       // the next deadline may have changed
-    kLeave = 16,    // run() is to return: stop_, or no keepalive_, or the context is gone
-    kAround = 32,   // always, if there is a ContextOptions::around
-    kMoved = 64,    // to a loop that has not had a turn yet
+    kTimers = 1,      // the deadline has passed
+    kDeferred = 2,    // deferred_head_
+    kTasks = 4,       // tasks_ or wake_due_
+    kArm = 8,         // the next deadline may have changed
+    kLeave = 16,      // run() is to return: stop_, or no keepalive_, or the context is gone
+    kAround = 32,     // always, if there is a ContextOptions::around
+    kMoved = 64,      // to a loop that has not had a turn yet
     kSwitched = 128,  // run() drives another loop from here on
   };
   std::uint8_t due_ = 0;

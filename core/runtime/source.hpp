@@ -28,6 +28,8 @@ class Source {
   /// -1 while it watches none.
   [[nodiscard]] int fd() const noexcept { return fd_; }
   [[nodiscard]] std::uint32_t wanted() const noexcept { return wanted_; }
+  /// User code is on the stack for it.
+  [[nodiscard]] bool busy() const noexcept { return busy_; }
 
   /// The owner lets go: the memory stays for the frame that is busy with it, and for the handles.
   void drop() noexcept {

@@ -31,7 +31,8 @@ class Listener;
 class Protocol;
 namespace detail {
 class Runtime;
-}
+class Takeover;
+}  // namespace detail
 
 /// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
 ///
@@ -97,15 +98,15 @@ class Context {
   /// `loop` is a std::system_error that says what failed, and the context goes on where it was. To the same loop with
   /// the same hosting it does nothing, but takes over a priority that is given.
   ///
-  /// In a callback: the turn ends there, and what is left of it comes on the next loop. Within run(), run() goes on with
-  /// the next loop if that is an owned one, else it returns. A descriptor from fd() is no longer the context's.
+  /// In a callback: the turn ends there, and what is left of it comes on the next loop. Within run(), run() goes on
+  /// with the next loop if that is an owned one, else it returns. A descriptor from fd() is no longer the context's.
   ///
   /// Thread: that of both loops, and neither may be iterated by another meanwhile. When the move is over, that is when
   /// the callbacks have returned in which it was made, the context is bound to none; if a loop calls it from another
   /// thread before that, the process ends with words.
   ///
-  /// Cost: between the native loop and aggregate hosting on any, the same whatever the number of connections, since only
-  /// the descriptor of the native set is hosted anew; else two calls to a loop for each descriptor.
+  /// Cost: between the native loop and aggregate hosting on any, the same whatever the number of connections, since
+  /// only the descriptor of the native set is hosted anew; else two calls to a loop for each descriptor.
   void move_to(Loop loop);
 
   /// Unbinds from the thread, so that another may run it next.
@@ -118,6 +119,7 @@ class Context {
   [[nodiscard]] Statistics statistics() const noexcept;
 
  private:
+  friend class detail::Takeover;
   detail::Runtime* runtime_;  // shared with the frames that are using it when the context is destroyed
 };
 

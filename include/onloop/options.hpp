@@ -24,6 +24,8 @@ struct Limits {
   /// close(): how long without progress a flush may take (then ETIMEDOUT), and how long afterwards the peer's end is
   /// waited for. Zero: abort at once instead of waiting.
   std::chrono::nanoseconds linger = std::chrono::seconds{5};
+
+  friend bool operator==(const Limits&, const Limits&) = default;
 };
 
 struct ListenOptions {

@@ -1,0 +1,74 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/runtime/unique_fd.hpp"
+
+namespace onloop::detail {
+
+/// What the two sides of a takeover say to each other. Exporting: hello, then listeners and connections, each
+/// connection followed by its data, then end; after acknowledge, go. Either side at any time before that: give_up.
+enum class FrameType : std::uint32_t { hello = 1, listener, connection, data, end, acknowledge, go, give_up };
+
+/// Frames over a UNIX stream socket, each a type, a length and so many bytes, in the host's own byte order; and
+/// descriptors, which travel in the same order as the frames that speak of them.
+class Channel {
+ public:
+  static constexpr std::size_t kLongest = 64 * 1024;  // bytes of a frame, its head not counted
+  static constexpr std::size_t kMostFds = 253;        // of one message: SCM_MAX_FD of Linux
+
+  struct Frame {
+    FrameType type;
+    std::span<const std::byte> bytes;  // valid until the next read()
+  };
+
+  explicit Channel(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
+
+  [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+  /// The socket is its giver's again.
+  void give_back() noexcept { static_cast<void>(socket_.release()); }
+
+  // ---- sending ----
+  /// Queues a frame, of at most kLongest bytes.
+  void put(FrameType type, std::span<const std::byte> bytes = {});
+  /// Queues a descriptor, which stays the caller's, and open, until sent() is true.
+  void put_fd(int fd) { fds_out_.push_back(fd); }
+  /// Whether another frame may be put with `fds` descriptors, so that all goes in one message.
+  [[nodiscard]] bool room_for(std::size_t fds) const noexcept {
+    return fds_out_.size() + fds <= kMostFds && bytes_out_.size() < kLongest;
+  }
+  [[nodiscard]] bool sent() const noexcept { return bytes_out_.empty(); }
+  /// Sends as much as the kernel takes. Throws std::system_error. False: the kernel has too many descriptors under way
+  /// (ETOOMANYREFS), and says nothing when that is over.
+  [[nodiscard]] bool send();
+
+  // ---- receiving ----
+  /// Reads what is there. False at the end. Throws std::system_error.
+  [[nodiscard]] bool read();
+  /// Takes the next frame that has come in full, if there is one. Throws std::system_error (EPROTO) if it is too long.
+  [[nodiscard]] bool next(Frame& frame);
+  /// Whether a part of a frame has come.
+  [[nodiscard]] bool amid_frame() const noexcept { return bytes_in_.size() > begin_; }
+  /// The next descriptor that has come; throws EPROTO if there is none.
+  [[nodiscard]] UniqueFd take_fd();
+  [[nodiscard]] bool fds_left() const noexcept { return !fds_in_.empty(); }
+
+ private:
+  UniqueFd socket_;
+  std::vector<std::byte> bytes_out_;
+  std::vector<int> fds_out_;  // travel with the first of bytes_out_
+  std::size_t sent_ = 0;      // of bytes_out_
+  std::vector<std::byte> bytes_in_;
+  std::size_t begin_ = 0;  // of what was not taken yet
+  std::deque<UniqueFd> fds_in_;
+};
+
+/// The process at the other end of `socket` runs as the same user; else throws std::system_error that begins with
+/// `what`: EPERM, or ENOTSOCK and the like.
+void check_same_user(int socket, const char* what);
+
+}  // namespace onloop::detail

@@ -1,0 +1,158 @@
+#include "core/net/takeover/exporter.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/net/acceptor.hpp"
+#include "core/net/net.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop::detail {
+namespace {
+
+constexpr int kBatchesPerTurn = 16;
+constexpr std::chrono::milliseconds kSendAgainAfter{5};  // when too many descriptors are under way
+
+}  // namespace
+
+void Exporter::on_writable() {
+  if (phase_ == Phase::freezing) freeze();
+  if (phase_ == Phase::sending) send();
+}
+
+/// From here on nobody serves them.
+void Exporter::freeze() {
+  channel().put(FrameType::hello, to_bytes(HelloRecord{now_ns()}));
+  phase_ = Phase::sending;
+  for (Acceptor* acceptor : net_.acceptors()) {
+    if (!name_of(acceptor->protocol())) continue;
+    acceptors_.push_back(acceptor);
+    acceptor->hold();
+    acceptor->freeze();
+  }
+  net_.each_stream([this](Stream& stream) {
+    if (!name_of(stream.protocol()) || !stream.can_freeze()) return;
+    streams_.push_back(&stream);
+    stream.pin();
+    stream.freeze();
+  });
+  put_listeners();
+}
+
+void Exporter::send() {
+  for (int left = kBatchesPerTurn; left > 0; --left) {
+    if (!channel().send()) {
+      want(Interest::read);
+      again_ = runtime().facade().timer(kSendAgainAfter, [this] { step([this] { send(); }); });
+      return;
+    }
+    if (!channel().sent()) break;
+    while (phase_ == Phase::sending && channel().room_for(1)) {
+      if (!put_next()) return;
+    }
+    if (channel().sent()) {
+      want(Interest::read);
+      return;
+    }
+  }
+  want(Interest::both);
+}
+
+/// False: user code has ended it all.
+bool Exporter::put_next() {
+  if (data_of_) {
+    put_data();
+  } else if (next_ < streams_.size()) {
+    Stream& stream = *streams_[next_++];
+    if (stream.frozen()) put_connection(stream);
+  } else {
+    channel().put(FrameType::end, to_bytes(sent_));
+    phase_ = Phase::waiting;
+  }
+  return !over();
+}
+
+void Exporter::put_listeners() {
+  for (Acceptor* acceptor : acceptors_) {
+    ListenerRecord record = acceptor->record();
+    record.protocol = *name_of(acceptor->protocol());
+    channel().put(FrameType::listener, to_bytes(record));
+    for (const ListeningSocket* socket : acceptor->sockets()) channel().put_fd(socket->fd());
+    ++sent_.listeners;
+  }
+}
+
+void Exporter::put_connection(Stream& stream) {
+  std::vector<std::byte> state;
+  Protocol& protocol = *stream.protocol();
+  const bool goes = protocol.on_export(stream, state) && state.size() <= kLongestState;
+  if (over() || !stream.frozen()) return;
+  if (!goes) {
+    stream.thaw();
+    return;
+  }
+  ConnectionRecord record = stream.record();
+  record.protocol = *name_of(&protocol);
+  record.state = std::move(state);
+  const auto from = std::find(acceptors_.begin(), acceptors_.end(), stream.acceptor());
+  if (from != acceptors_.end()) record.listener = static_cast<std::uint32_t>(from - acceptors_.begin());
+  channel().put(FrameType::connection, to_bytes(record));
+  channel().put_fd(stream.fd());
+  ++sent_.connections;
+  data_sent_ = 0;
+  data_of_ = record.queued > 0 ? &stream : nullptr;
+}
+
+void Exporter::put_data() {
+  if (!data_of_->frozen()) throw_error(ECANCELED, "a connection ended while it was being handed over");
+  std::vector<std::byte> piece(std::min(data_of_->queued() - data_sent_, Channel::kLongest));
+  data_of_->copy_queued(data_sent_, piece);
+  channel().put(FrameType::data, piece);
+  data_sent_ += piece.size();
+  if (data_sent_ == data_of_->queued()) data_of_ = nullptr;
+}
+
+void Exporter::on_frame(const Channel::Frame& frame) {
+  if (frame.type != FrameType::acknowledge || phase_ != Phase::waiting || !channel().sent()) {
+    throw_error(EPROTO, "the other process acknowledges what it can't have got yet");
+  }
+  hand_over();
+}
+
+void Exporter::on_end() {
+  throw_error(ECONNRESET, "the other process has gone before it acknowledged");
+}
+
+/// The other process is the owner as soon as it has got this word. If it can't get it, it has given up.
+void Exporter::hand_over() {
+  channel().put(FrameType::go);
+  if (!channel().send() || !channel().sent()) throw_error(EPROTO, "the other process does not read");
+  TakeoverResult result;
+  result.connections = sent_.connections;
+  result.listeners = sent_.listeners;
+  for (Stream* stream : streams_) {
+    if (stream->frozen()) stream->sever();
+  }
+  for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
+  result.left_behind = net_.statistics.connections;
+  succeed(std::move(result));
+}
+
+void Exporter::undo() noexcept {
+  for (Stream* stream : streams_) {
+    if (stream->frozen()) stream->thaw();
+  }
+  for (Acceptor* acceptor : acceptors_) acceptor->thaw();
+}
+
+void Exporter::release() noexcept {
+  again_.cancel();
+  for (Stream* stream : streams_) stream->unpin();
+  streams_.clear();
+  for (Acceptor* acceptor : acceptors_) acceptor->release();
+  acceptors_.clear();
+}
+
+}  // namespace onloop::detail

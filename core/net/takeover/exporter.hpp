@@ -1,0 +1,43 @@
+#pragma once
+#include <vector>
+
+#include "core/net/takeover/takeover.hpp"
+
+namespace onloop::detail {
+
+class Acceptor;
+class Stream;
+
+/// The side that hands over: freezes, sends, and either hands over or thaws.
+class Exporter final : public Takeover {
+ public:
+  using Takeover::Takeover;
+
+ private:
+  enum class Phase { freezing, sending, waiting };
+
+  void on_writable() override;
+  void on_frame(const Channel::Frame& frame) override;
+  void on_end() override;
+  void undo() noexcept override;
+  void release() noexcept override;
+
+  void freeze();
+  void send();
+  bool put_next();
+  void put_listeners();
+  void put_connection(Stream& stream);
+  void put_data();
+  void hand_over();
+
+  Phase phase_ = Phase::freezing;
+  std::vector<Acceptor*> acceptors_;  // held
+  std::vector<Stream*> streams_;      // pinned
+  std::size_t next_ = 0;              // of streams_
+  Stream* data_of_ = nullptr;         // is not sent in full yet
+  std::size_t data_sent_ = 0;
+  EndRecord sent_;
+  Timer again_;
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,157 @@
+#include "core/net/takeover/importer.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "core/net/acceptor.hpp"
+#include "core/net/net.hpp"
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop::detail {
+
+void Importer::on_frame(const Channel::Frame& frame) {
+  if (frame.type == FrameType::go && acknowledged_) {
+    serve();
+    return;
+  }
+  if (acknowledged_ || greeted_ == (frame.type == FrameType::hello)) {
+    throw_error(EPROTO, "the other process sends records in a wrong order");
+  }
+  if (data_left_ > 0 && frame.type != FrameType::data) {
+    throw_error(EPROTO, "the other process sends less data of a connection than it said");
+  }
+  switch (frame.type) {
+    case FrameType::hello:
+      hello_ = hello_from(frame.bytes);
+      greeted_ = true;
+      break;
+    case FrameType::listener:
+      take_listener(listener_from(frame.bytes));
+      break;
+    case FrameType::connection:
+      take_connection(connection_from(frame.bytes));
+      break;
+    case FrameType::data:
+      take_data(frame.bytes);
+      break;
+    case FrameType::end:
+      acknowledge(end_from(frame.bytes));
+      break;
+    default:
+      throw_error(EPROTO, "the other process sends records in a wrong order");
+  }
+}
+
+Protocol& Importer::protocol_of(const std::string& name) const {
+  Protocol* protocol = protocol_named(name);
+  if (!protocol)
+    throw_error(EPROTONOSUPPORT, "take over what is of the protocol \"" + name + "\", which is not known here");
+  return *protocol;
+}
+
+void Importer::take_listener(const ListenerRecord& record) {
+  if (!streams_.empty()) throw_error(EPROTO, "the other process sends records in a wrong order");
+  ListenOptions options;
+  options.limits = record.limits;
+  options.max_connections = record.max_connections;
+  auto* acceptor = new Acceptor(net_, protocol_of(record.protocol), options);
+  acceptor->hold();
+  try {
+    listeners_.push_back({acceptor, record});
+  } catch (...) {
+    acceptor->sever();
+    acceptor->release();
+    throw;
+  }
+  net_.keep_reserve();
+  acceptor->freeze();
+  for (std::uint32_t i = 0; i < record.sockets; ++i) acceptor->restore(channel().take_fd(), record.paused);
+}
+
+void Importer::take_connection(const ConnectionRecord& record) {
+  constexpr const char* kWhat = "take over a connection";
+  UniqueFd socket = channel().take_fd();
+  if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
+      get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 0) {
+    throw_error(EPROTO, std::string(kWhat) + ": the descriptor is not that of one");
+  }
+  Acceptor* acceptor = nullptr;
+  if (record.listener != ConnectionRecord::kNoListener) {
+    if (record.listener >= listeners_.size())
+      throw_error(EPROTO, std::string(kWhat) + " of a listener that was not sent");
+    acceptor = listeners_[record.listener].acceptor;
+    if (acceptor->severed()) acceptor = nullptr;
+  }
+  Protocol& protocol = protocol_of(record.protocol);
+  auto limits = acceptor && *acceptor->limits() == record.limits ? acceptor->limits()
+                                                                 : std::make_shared<const Limits>(record.limits);
+  streams_.reserve(streams_.size() + 1);
+  auto* stream = new Stream(net_, protocol, std::move(limits), acceptor);
+  stream->pin();
+  streams_.push_back(stream);
+  stream->restore(socket.get(), record);
+  socket.release();
+  data_left_ = record.queued;
+  protocol.on_import(*stream, record.state);
+}
+
+void Importer::take_data(std::span<const std::byte> data) {
+  if (data.size() > data_left_) throw_error(EPROTO, "the other process sends more data of a connection than it said");
+  data_left_ -= data.size();
+  if (streams_.back()->frozen()) streams_.back()->restore_queued(data);
+}
+
+void Importer::acknowledge(const EndRecord& end) {
+  if (end.listeners != listeners_.size() || end.connections != streams_.size() || channel().fds_left()) {
+    throw_error(EPROTO, "the other process sends another number of records than it says");
+  }
+  channel().put(FrameType::acknowledge);
+  if (!channel().send() || !channel().sent()) throw_error(EPROTO, "the other process does not read");
+  acknowledged_ = true;
+  no_limit();
+}
+
+/// Before the acknowledgement all is still the other side's, and goes on there if that lives. After it nobody else will
+/// serve it, unless the other side has said that it gave up.
+void Importer::on_end() {
+  if (!acknowledged_) throw_error(ECONNRESET, "the other process has gone, or refused, before everything was here");
+  serve();
+}
+
+void Importer::serve() {
+  TakeoverResult result;
+  for (Stream* stream : streams_) {
+    if (!stream->frozen()) continue;
+    stream->thaw();
+    ++result.connections;
+  }
+  for (const TakenListener& listener : listeners_) {
+    if (listener.acceptor->severed()) continue;
+    listener.acceptor->adopt_file(listener.record);
+    listener.acceptor->thaw();
+    ++result.listeners;
+    result.taken.push_back(listener.acceptor);
+  }
+  result.stall = std::chrono::nanoseconds(now_ns() - hello_.frozen_at);
+  succeed(std::move(result));
+}
+
+void Importer::undo() noexcept {
+  for (Stream* stream : streams_) {
+    if (!stream->over()) stream->sever();
+  }
+  for (const TakenListener& listener : listeners_) listener.acceptor->sever();
+}
+
+void Importer::release() noexcept {
+  for (Stream* stream : streams_) stream->unpin();
+  streams_.clear();
+  for (const TakenListener& listener : listeners_) listener.acceptor->release();
+  listeners_.clear();
+}
+
+}  // namespace onloop::detail

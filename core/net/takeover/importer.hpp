@@ -1,0 +1,41 @@
+#pragma once
+#include <vector>
+
+#include "core/net/takeover/takeover.hpp"
+
+namespace onloop::detail {
+
+class Acceptor;
+class Stream;
+
+/// The side that takes over: makes everything, frozen, acknowledges, and serves when it is told to.
+class Importer final : public Takeover {
+ public:
+  using Takeover::Takeover;
+
+ private:
+  void on_frame(const Channel::Frame& frame) override;
+  void on_end() override;
+  void undo() noexcept override;
+  void release() noexcept override;
+
+  [[nodiscard]] Protocol& protocol_of(const std::string& name) const;
+  void take_listener(const ListenerRecord& record);
+  void take_connection(const ConnectionRecord& record);
+  void take_data(std::span<const std::byte> data);
+  void acknowledge(const EndRecord& end);
+  void serve();
+
+  struct TakenListener {
+    Acceptor* acceptor;  // held
+    ListenerRecord record;
+  };
+  bool greeted_ = false;
+  bool acknowledged_ = false;
+  HelloRecord hello_;
+  std::vector<TakenListener> listeners_;
+  std::vector<Stream*> streams_;  // pinned
+  std::uint64_t data_left_ = 0;   // of the last one
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,171 @@
+#include "core/net/takeover/takeover.hpp"
+
+#include <onloop/context.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+#include <utility>
+
+#include "core/net/net.hpp"
+#include "core/net/takeover/exporter.hpp"
+#include "core/net/takeover/importer.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop {
+
+void export_context(Context& context, int socket, TakeoverOptions options,
+                    std::function<void(const TakeoverResult&)> done) {
+  detail::Takeover::start_export(context, socket, std::move(options), std::move(done));
+}
+
+void import_context(Context& context, int socket, TakeoverOptions options,
+                    std::function<void(const TakeoverResult&)> done) {
+  detail::Takeover::start_import(context, socket, std::move(options), std::move(done));
+}
+
+}  // namespace onloop
+
+namespace onloop::detail {
+namespace {
+
+Net& checked(Runtime& runtime, const TakeoverOptions& options, const char* what) {
+  runtime.check_thread();
+  std::set<std::string> names;
+  for (const TakeoverOptions::Member& member : options.protocols) {
+    if (member.name.empty() || member.name.size() > kLongestName || !names.insert(member.name).second) {
+      throw_error(EINVAL, std::string(what) + ": the name of each protocol must be its own, of 1 to 255 bytes");
+    }
+  }
+  Net& net = Net::of(runtime);
+  if (net.takeover) throw_error(EALREADY, std::string(what) + ": this context takes part in a takeover already");
+  return net;
+}
+
+}  // namespace
+
+Takeover::Takeover(Net& net, TakeoverOptions options, Done done)
+    : net_(net), options_(std::move(options)), done_(std::move(done)) {}
+
+void Takeover::start_export(Context& context, int socket, TakeoverOptions options, Done done) {
+  constexpr const char* kWhat = "hand over a context";
+  check_same_user(socket, kWhat);
+  Net& net = checked(*context.runtime_, options, kWhat);
+  const auto made = std::make_shared<Exporter>(net, std::move(options), std::move(done));
+  made->start(UniqueFd(socket), Interest::both);
+}
+
+void Takeover::start_import(Context& context, int socket, TakeoverOptions options, Done done) {
+  constexpr const char* kWhat = "take over a context";
+  check_same_user(socket, kWhat);
+  Net& net = checked(*context.runtime_, options, kWhat);
+  const auto made = std::make_shared<Importer>(net, std::move(options), std::move(done));
+  made->start(UniqueFd(socket), Interest::read);
+}
+
+void Takeover::start(UniqueFd socket, Interest interest) {
+  Context& context = runtime().facade();
+  const int fd = socket.get();
+  channel_ = std::make_unique<Channel>(std::move(socket));
+  try {
+    watch_ = context.watch(fd, interest, [this](Interest ready) { on_ready(ready); });
+    limit_ = context.timer(options_.timeout,
+                           [this] { step([] { throw_error(ETIMEDOUT, "the other process took too long"); }); });
+    net_.takeover = shared_from_this();
+  } catch (...) {
+    watch_.cancel();
+    limit_.cancel();
+    channel_->give_back();
+    throw;
+  }
+}
+
+Runtime& Takeover::runtime() const noexcept {
+  return net_.runtime();
+}
+
+Protocol* Takeover::protocol_named(const std::string& name) const noexcept {
+  for (const TakeoverOptions::Member& member : options_.protocols) {
+    if (member.name == name) return &member.protocol;
+  }
+  return nullptr;
+}
+
+const std::string* Takeover::name_of(const Protocol* protocol) const noexcept {
+  for (const TakeoverOptions::Member& member : options_.protocols) {
+    if (&member.protocol == protocol) return &member.name;
+  }
+  return nullptr;
+}
+
+void Takeover::step(const std::function<void()>& body) {
+  const std::shared_ptr<Takeover> self = shared_from_this();
+  try {
+    body();
+  } catch (const std::system_error& error) {
+    fail(error.code(), error.what());
+  } catch (const std::exception& error) {
+    fail(error_of(ECANCELED), error.what());
+  }
+}
+
+void Takeover::on_ready(Interest ready) {
+  step([&] {
+    if (ready == Interest::write) {
+      on_writable();
+      return;
+    }
+    const bool more = channel_->read();
+    Channel::Frame frame{};
+    while (!over_ && channel_->next(frame)) {
+      if (frame.type == FrameType::give_up) {
+        const std::string why(reinterpret_cast<const char*>(frame.bytes.data()), frame.bytes.size());
+        throw_error(ECANCELED, "the other process gave up: " + why);
+      }
+      on_frame(frame);
+    }
+    if (!more && !over_) on_end();
+  });
+}
+
+void Takeover::fail(std::error_code error, const std::string& reason) {
+  if (over_) return;
+  try {  // what was sent before may be half a frame; then its end tells as much
+    channel_->put(FrameType::give_up,
+                  std::as_bytes(std::span{reason}).first(std::min(reason.size(), std::size_t{500})));
+    static_cast<void>(channel_->send());
+  } catch (const std::exception&) {
+    // It has gone itself.
+  }
+  undo();
+  TakeoverResult result;
+  result.error = error;
+  result.reason = reason;
+  finish(result);
+}
+
+void Takeover::succeed(TakeoverResult result) {
+  finish(result);
+}
+
+void Takeover::finish(const TakeoverResult& result) {
+  const std::shared_ptr<Takeover> self = shared_from_this();
+  const Done done = std::move(done_);
+  net_.takeover.reset();
+  over_ = true;
+  watch_.cancel();
+  limit_.cancel();
+  channel_.reset();
+  release();
+  if (done) done(result);
+}
+
+void Takeover::sever() noexcept {
+  over_ = true;
+  watch_.cancel();
+  limit_.cancel();
+  channel_.reset();
+  release();
+}
+
+}  // namespace onloop::detail

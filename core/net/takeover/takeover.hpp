@@ -1,0 +1,74 @@
+#pragma once
+#include <onloop/takeover.hpp>
+#include <onloop/timer.hpp>
+#include <onloop/watch.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/net/takeover/channel.hpp"
+#include "core/net/takeover/record.hpp"
+
+namespace onloop::detail {
+
+class Net;
+class Runtime;
+
+/// One side of a takeover. Belongs to its context's Net from start() to its end, and to the frames that use it. What a
+/// step throws ends it, and is told to the other side and to `done`.
+class Takeover : public std::enable_shared_from_this<Takeover> {
+ public:
+  using Done = std::function<void(const TakeoverResult&)>;
+
+  Takeover(Net& net, TakeoverOptions options, Done done);
+  Takeover(const Takeover&) = delete;
+  Takeover& operator=(const Takeover&) = delete;
+  virtual ~Takeover() = default;
+
+  /// Checks what the caller gave and starts one; takes `socket` unless it throws.
+  static void start_export(Context& context, int socket, TakeoverOptions options, Done done);
+  static void start_import(Context& context, int socket, TakeoverOptions options, Done done);
+
+  /// The context goes: silently ends.
+  void sever() noexcept;
+
+ protected:
+  virtual void on_frame(const Channel::Frame& frame) = 0;
+  virtual void on_end() = 0;  // of what the other side has to say
+  virtual void on_writable() {}
+  /// It has failed, or the context goes: what was begun is taken back.
+  virtual void undo() noexcept = 0;
+  /// Lets go of what it holds; after undo(), too.
+  virtual void release() noexcept = 0;
+
+  /// Nothing of it happens any more: it has ended, or user code that it called has destroyed the context.
+  [[nodiscard]] bool over() const noexcept { return over_; }
+  [[nodiscard]] Runtime& runtime() const noexcept;
+  [[nodiscard]] Channel& channel() noexcept { return *channel_; }
+  [[nodiscard]] Protocol* protocol_named(const std::string& name) const noexcept;
+  [[nodiscard]] const std::string* name_of(const Protocol* protocol) const noexcept;
+  void want(Interest interest) { watch_.set(interest); }
+  void no_limit() noexcept { limit_.cancel(); }
+  void fail(std::error_code error, const std::string& reason);
+  void succeed(TakeoverResult result);
+  /// Runs a step from a callback of the loop.
+  void step(const std::function<void()>& body);
+
+  Net& net_;
+
+ private:
+  /// Takes the descriptor unless it throws.
+  void start(UniqueFd socket, Interest interest);
+  void on_ready(Interest ready);
+  void finish(const TakeoverResult& result);
+
+  const TakeoverOptions options_;
+  Done done_;
+  std::unique_ptr<Channel> channel_;
+  Watch watch_;
+  Timer limit_;
+  bool over_ = false;
+};
+
+}  // namespace onloop::detail

@@ -1,0 +1,78 @@
+#pragma once
+/// Takeover: another process gets the listeners and the live connections of a context, and no client notices.
+///
+/// The two processes are joined by a connected UNIX stream socket, however they came by it. One calls
+/// export_context(), the other import_context() on a context of its own, on any loop:
+///
+///     onloop::export_context(context, socket, {{{"echo", echo}}}, [&](const onloop::TakeoverResult& result) {
+///       if (!result.error) context.stop();
+///     });
+///     onloop::import_context(context, socket, {{{"echo", echo}}}, [&](const onloop::TakeoverResult& result) { … });
+///
+/// Two phases. The exporting side stops serving what it hands over, and sends descriptors and state. The importing side
+/// takes everything in, then acknowledges. Until the acknowledgement has come the exporting side owns all, and goes on
+/// serving if anything fails, here or there; with it, the importing side owns all. At no moment are there two owners or
+/// none, and listening sockets are never closed, so no client is refused: those that come meanwhile wait in the
+/// backlog.
+///
+/// What comes along with a connection: what is queued for it, which directions have ended, whether reading is paused,
+/// Limits, what is left of its time-outs, its listener, and what its protocol says in on_export(). What does not:
+/// timers, watches and tasks of the application, connections that are still connecting, connections of protocols that
+/// are not named or whose on_export() returns false. Those stay, and go on; drain() waits for their end.
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+namespace onloop {
+
+class Context;
+class Listener;
+class Protocol;
+
+struct TakeoverOptions {
+  /// A protocol that takes part, by a name that both sides know, of 1 to 255 bytes.
+  struct Member {
+    std::string name;
+    Protocol& protocol;  ///< must live until the takeover is over
+  };
+  std::vector<Member> protocols;
+  /// How long the exporting side waits for the acknowledgement, the importing side for everything to arrive.
+  std::chrono::nanoseconds timeout = std::chrono::seconds{10};
+};
+
+struct TakeoverResult {
+  std::error_code error;         ///< none: it is done
+  std::string reason;            ///< why not, in words
+  std::size_t connections = 0;   ///< that went over
+  std::size_t left_behind = 0;   ///< exporting: connections that stay
+  std::size_t listeners = 0;     ///< that went over
+  std::vector<Listener*> taken;  ///< importing: those listeners, now this context's
+  /// Importing: how long nobody served them, by CLOCK_MONOTONIC.
+  std::chrono::nanoseconds stall{0};
+};
+
+/// Hands over the listeners and connections of the named protocols to the process at the other end of `socket`, which
+/// must run as the same user (SO_PEERCRED). Takes the descriptor if it does not throw; does not block: `done` is called
+/// once, from the loop, unless the context is destroyed before, which gives up. Throws std::system_error: ENOTSOCK,
+/// EPERM (another user), EALREADY (this context takes part in a takeover already), EINVAL (a name is too long or comes
+/// twice).
+///
+/// While a connection is being handed over, Connection::write() returns Flow::closed, and shutdown_write(), close() and
+/// abort() wait: they come into force if the takeover fails. Once it is done, the connection is gone from this context:
+/// without a further callback, its state destroyed. So is a listener, whose reference is invalid then; the file of a
+/// UNIX socket stays, and is the importing side's to unlink.
+void export_context(Context& context, int socket, TakeoverOptions options,
+                    std::function<void(const TakeoverResult&)> done);
+
+/// Takes over what the process at the other end of `socket` exports; the same conditions. Each connection comes with
+/// Protocol::on_import() instead of on_open(), before the acknowledgement; what that throws refuses the whole takeover.
+/// A record that is cut short, too long, of another version, or in any way not what it should be is refused likewise.
+/// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement,
+/// they are served here all the same.
+void import_context(Context& context, int socket, TakeoverOptions options,
+                    std::function<void(const TakeoverResult&)> done);
+
+}  // namespace onloop
