@@ -13,7 +13,7 @@ import operator
 import pathlib
 import sys
 
-from harness import charts, deterministic, machine, report, servers, throughput
+from harness import charts, cutovers, deterministic, machine, report, servers, throughput
 
 AT_LEAST, AT_MOST, MORE_THAN = ">=", "<=", ">"
 COMPARISONS = {AT_LEAST: operator.ge, AT_MOST: operator.le, MORE_THAN: operator.gt}
@@ -83,7 +83,7 @@ def arguments() -> argparse.Namespace:
 
 
 def every_key() -> list:
-    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES]
+    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [cutovers.KEY]
 
 
 def choose_keys(only: str | None) -> set:
@@ -145,6 +145,8 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
             if row["baseline"]:
                 row |= judge(by_name[row["server"]], scenario.key, row["median"], 3)
             result["throughput"].append(row)
+    if cutovers.KEY in keys:
+        result["cutovers"] = cutovers.measure(cutovers.Plan(options.build, 10 if options.quick else 50))
     result["own_streams"] = compare_with_own_streams(result["throughput"])
     return result
 
@@ -152,6 +154,8 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
 def missed(result: dict) -> list:
     """What decides the exit status: in a quick run, rounds are too few and too short to judge throughput by."""
     rows = [(row["figure"], row) for row in result["figures"]]
+    rows += [(f"cutover from {row['from']} to {row['to']}", {"server": "onloop", **row})
+             for row in result.get("cutovers", [])]
     if not result["quick"]:
         rows += [(row["scenario"], row) for row in result["throughput"]]
         rows += [(f"{row['scenario']} against {row['streams']}", row) for row in result["own_streams"]]

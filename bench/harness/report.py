@@ -1,5 +1,5 @@
 """The results as tables on standard output."""
-from . import deterministic, throughput
+from . import cutovers, deterministic, throughput
 
 
 def _table(header: list, rows: list) -> None:
@@ -65,6 +65,16 @@ def _figures(result: dict) -> None:
     _table(["figure", "server", "value", "target", ""], rows)
 
 
+def _cutovers(result: dict) -> None:
+    rows = []
+    for row in result["cutovers"]:
+        rows.append([row["from"], row["to"], *(_number(row["stall_us"][n], 0) for n in cutovers.CONNECTIONS),
+                     *(_number(row["calls"][n], 1) for n in cutovers.COUNTED), row["target"] or "", _verdict(row)])
+    print("\nCutovers to and fro with idle connections: the median time without service, and system calls a cutover")
+    _table(["between", "and", *(f"µs, {n:,}" for n in cutovers.CONNECTIONS),
+            *(f"calls, {n:,}" for n in cutovers.COUNTED), "target", ""], rows)
+
+
 def print_tables(result: dict) -> None:
     about = result["machine"]
     print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, load average {about['load_average']} "
@@ -75,3 +85,5 @@ def print_tables(result: dict) -> None:
         _own_streams(result)
     if result["figures"]:
         _figures(result)
+    if result.get("cutovers"):
+        _cutovers(result)

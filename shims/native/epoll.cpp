@@ -188,9 +188,9 @@ inline void begin_batch(EpollLoop& own, int count) {
 
 [[gnu::noinline]] int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   EpollLoop& own = self(loop);
-  if (max_wait_ns >= 0 || own.deadline != ONLOOP_NO_DEADLINE) return timed_turn(own, max_wait_ns);
-  const int count = epoll_wait(own.set, own.events, kBatch, -1);
-  if (count < 0) return timed_turn(own, -1);
+  if (max_wait_ns > 0 || own.deadline != ONLOOP_NO_DEADLINE) return timed_turn(own, max_wait_ns);
+  const int count = epoll_wait(own.set, own.events, kBatch, max_wait_ns < 0 ? -1 : 0);
+  if (count < 0) return timed_turn(own, max_wait_ns);
   begin_batch(own, count);
   return report_batch(own);
 }
