@@ -2,10 +2,10 @@
 
 #include <onloop/onloop.hpp>
 
-#include <algorithm>
 #include <system_error>
 
 #include "common/command.hpp"
+#include "onloop-echo/loops.hpp"
 
 namespace echo {
 namespace {
@@ -26,8 +26,7 @@ struct Flags {
 };
 
 onloop::Hosting to_hosting(const std::string& name) {
-  if (name == "direct") return onloop::Hosting::direct;
-  if (name == "aggregate") return onloop::Hosting::aggregate;
+  if (const auto hosting = hosting_of(name)) return *hosting;
   throw tools::UsageError("--hosting is direct or aggregate, not \"" + name + "\"");
 }
 
@@ -66,21 +65,10 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");
 }
 
-void print_loops() {
-  const std::vector<onloop::LoopInfo> loops = onloop::available_loops();
-  std::size_t width = 0;
-  for (const onloop::LoopInfo& loop : loops) width = std::max(width, loop.name.size());
-  std::string text;
-  for (const onloop::LoopInfo& loop : loops) {
-    text += loop.name + std::string(width - loop.name.size() + 2, ' ') + loop.description + "\n";
-  }
-  tools::print_out(text);
-}
-
 // Asks the library whether it could be used, so that a mistake is told from what fails later, at run time.
 void check(const Options& options) {
+  static_cast<void>(loop_of(options.loop, options.hosting));
   try {
-    static_cast<void>(loop_of(options));
     for (const std::string& address : options.listen) static_cast<void>(onloop::Address::parse(address));
   } catch (const std::system_error& error) {
     throw tools::UsageError(error);
@@ -88,12 +76,6 @@ void check(const Options& options) {
 }
 
 }  // namespace
-
-onloop::Loop loop_of(const Options& options) {
-  const onloop::Loop loop = onloop::loop_by_name(options.loop);
-  if (!options.hosting) return loop;
-  return *options.hosting == onloop::Hosting::direct ? loop.direct() : loop.aggregate();
-}
 
 std::optional<Options> read_options(int argc, const char* const* argv) {
   Options options;
@@ -104,7 +86,7 @@ std::optional<Options> read_options(int argc, const char* const* argv) {
   declare(app, options, flags);
   if (!tools::parse_command_line(app, argc, argv)) return std::nullopt;
   if (flags.list_loops) {
-    print_loops();
+    tools::print_out(loops_text());
     return std::nullopt;
   }
   if (flags.quiet && flags.verbose) throw tools::UsageError("--quiet and --verbose exclude each other");

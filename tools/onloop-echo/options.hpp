@@ -26,9 +26,6 @@ struct Options {
   Verbosity verbosity = Verbosity::normal;
 };
 
-/// The event loop that is asked for. Throws std::system_error.
-[[nodiscard]] onloop::Loop loop_of(const Options& options);
-
 /// Reads the command line. Nothing: it asked for --help, --version or --list-loops, which has been printed. Throws
 /// tools::UsageError, also for an address or a loop that there cannot be.
 [[nodiscard]] std::optional<Options> read_options(int argc, const char* const* argv);

@@ -11,6 +11,7 @@
 #include "common/command.hpp"
 #include "onloop-echo/advice.hpp"
 #include "onloop-echo/logged_echo.hpp"
+#include "onloop-echo/loops.hpp"
 #include "onloop-echo/notify.hpp"
 
 namespace echo {
@@ -32,10 +33,6 @@ std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log,
   return std::make_unique<LimitedEcho>(options.max_connections, listeners);
 }
 
-const char* hosting_name(onloop::Hosting hosting) {
-  return hosting == onloop::Hosting::direct ? "direct" : "aggregate";
-}
-
 }  // namespace
 
 Service::Service(const Options& options)
@@ -43,7 +40,7 @@ Service::Service(const Options& options)
       log_(options.verbosity),
       signals_({SIGINT, SIGTERM, SIGUSR1}),
       echo_(make_echo(options, log_, listeners_)),
-      context_(loop_of(options), context_options(log_)) {
+      context_(loop_of(options.loop, options.hosting), context_options(log_)) {
   for (const std::string& address : options_.listen) listen_on(address);
 }
 
