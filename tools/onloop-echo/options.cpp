@@ -15,7 +15,8 @@ constexpr char kFooter[] =
     "  unix:/run/echo.sock, unix:@name, fd:3 or fd:NAME (a listening socket that the\n"
     "  service manager passes in). Port 0 takes a free one.\n"
     "Signals: SIGINT and SIGTERM stop listening and let open connections end, a\n"
-    "  second one stops at once; SIGUSR1 prints statistics.\n"
+    "  second one stops at once; SIGUSR1 prints statistics; SIGUSR2 moves to the\n"
+    "  next event loop that can be had, with all connections.\n"
     "systemd: works as Type=notify, with or without socket activation.\n"
     "Exit status: 0 stopped by a signal, 1 it could not run, 2 wrong command line.";
 

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
 
@@ -13,6 +12,7 @@
 #include "onloop-echo/logged_echo.hpp"
 #include "onloop-echo/loops.hpp"
 #include "onloop-echo/notify.hpp"
+#include "onloop-echo/statistics.hpp"
 
 namespace echo {
 namespace {
@@ -38,7 +38,7 @@ std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log,
 Service::Service(const Options& options)
     : options_(options),
       log_(options.verbosity),
-      signals_({SIGINT, SIGTERM, SIGUSR1}),
+      signals_({SIGINT, SIGTERM, SIGUSR1, SIGUSR2}),
       echo_(make_echo(options, log_, listeners_)),
       context_(loop_of(options.loop, options.hosting), context_options(log_)) {
   for (const std::string& address : options_.listen) listen_on(address);
@@ -85,12 +85,34 @@ void Service::announce() {
 void Service::on_signal(int number) {
   if (number == SIGUSR1) {
     print_statistics();
+  } else if (number == SIGUSR2) {
+    move_on();
   } else if (draining_) {
     stop_now(number);
   } else {
     drain(number);
   }
 }
+
+// ---- moving ----
+
+void Service::move_to(std::string_view name, std::optional<onloop::Hosting> hosting) {
+  const std::uint64_t before = context_.statistics().cutovers;
+  context_.move_to(loop_of(name, hosting ? hosting : options_.hosting));
+  if (context_.statistics().cutovers == before) return;  // it is there already
+  // The first turn there knows how long it took.
+  context_.post(
+      [this, where = std::string{context_.loop().name()} + " (" + hosting_name(context_.loop().hosting()) + ")"] {
+        const std::chrono::duration<double, std::micro> stall = context_.statistics().last_stall;
+        log_.event("moved to " + where + ", served again after " + std::to_string(std::lround(stall.count())) + " us");
+      });
+}
+
+void Service::move_on() try { move_to(loop_after(context_.loop().name())); } catch (const std::exception& error) {
+  log_.error("SIGUSR2: still on " + std::string{context_.loop().name()} + ": " + error.what());
+}
+
+// ---- ending ----
 
 void Service::drain(int number) {
   draining_ = true;
@@ -120,18 +142,8 @@ void Service::stop_now(int number) {
 }
 
 void Service::print_statistics() const {
-  const onloop::Statistics done = context_.statistics();
-  const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
-  const nlohmann::ordered_json line{{"loop", context_.loop().name()},
-                                    {"hosting", hosting_name(context_.loop().hosting())},
-                                    {"uptime_seconds", std::round(uptime.count() * 1e3) / 1e3},
-                                    {"connections", done.connections},
-                                    {"accepted", done.accepted},
-                                    {"closed", done.closed},
-                                    {"turned_away", done.turned_away},
-                                    {"bytes_received", done.bytes_received},
-                                    {"bytes_sent", done.bytes_sent}};
-  const std::string text = line.dump() + "\n";
+  const auto uptime = std::chrono::steady_clock::now() - started_;
+  const std::string text = statistics_json(context_.statistics(), context_.loop(), uptime) + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,8 @@ class Service {
   void listen_on(const std::string& text);
   void announce();
   void on_signal(int number);
+  void move_to(std::string_view name, std::optional<onloop::Hosting> hosting = {});
+  void move_on();
   void drain(int number);
   void stop_now(int number);
   void print_statistics() const;
