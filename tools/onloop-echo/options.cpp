@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "common/command.hpp"
+#include "onloop-echo/control_path.hpp"
 #include "onloop-echo/loops.hpp"
 
 namespace echo {
@@ -17,8 +18,9 @@ constexpr char kFooter[] =
     "Signals: SIGINT and SIGTERM stop listening and let open connections end, a\n"
     "  second one stops at once; SIGUSR1 prints statistics; SIGUSR2 moves to the\n"
     "  next event loop that can be had, with all connections.\n"
+    "Control: onloop-echo ctl PATH COMMAND...; see onloop-echo ctl --help.\n"
     "systemd: works as Type=notify, with or without socket activation.\n"
-    "Exit status: 0 stopped by a signal, 1 it could not run, 2 wrong command line.";
+    "Exit status: 0 told to stop, 1 it could not run, 2 wrong command line.";
 
 struct Flags {
   bool list_loops = false;
@@ -61,6 +63,9 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   add_value(app, "--stats", "SECONDS",
             "Print statistics so often, and at the end: a JSON\nobject a line on standard error. Default: 0, never",
             [&options](const std::string& text) { options.stats_period = to_seconds("--stats", text); });
+  add_value(app, "--control", "PATH",
+            "Take commands of the same user through a UNIX socket\nat this path. Default: none",
+            [&options](const std::string& path) { options.control = control_address(path); });
   app.add_flag("--replace-stale", options.replace_stale, "Remove a UNIX socket's file left by a dead server");
   app.add_flag("--quiet", flags.quiet, "Log errors only");
   app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");

@@ -22,6 +22,7 @@ struct Options {
   std::chrono::nanoseconds idle_timeout{0};  ///< zero: none
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds{5};
   std::chrono::nanoseconds stats_period{0};  ///< zero: none
+  std::string control;                       ///< the address of the control socket; empty: none
   bool replace_stale = false;
   Verbosity verbosity = Verbosity::normal;
 };

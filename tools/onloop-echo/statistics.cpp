@@ -7,6 +7,16 @@
 
 namespace echo {
 
+onloop::Statistics without(onloop::Statistics whole, const onloop::Statistics& part) noexcept {
+  whole.accepted -= part.accepted;
+  whole.turned_away -= part.turned_away;
+  whole.closed -= part.closed;
+  whole.connections -= part.connections;
+  whole.bytes_received -= part.bytes_received;
+  whole.bytes_sent -= part.bytes_sent;
+  return whole;
+}
+
 std::string statistics_json(const onloop::Statistics& done, const onloop::Loop& loop,
                             std::chrono::duration<double> uptime) {
   const std::chrono::duration<double, std::micro> stall = done.last_stall;
