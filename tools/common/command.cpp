@@ -96,15 +96,17 @@ std::string counted(std::uint64_t count, std::string_view noun) {
   return text;
 }
 
-void print_line(std::string_view command, std::string_view message) {
-  std::string line;
-  line.reserve(command.size() + message.size() + 3);
-  line.append(command).append(": ");
-  for (const char character : message) {
+std::string one_line(std::string_view text) {
+  std::string line{text};
+  for (char& character : line) {
     const auto code = static_cast<unsigned char>(character);
-    line += code < 0x20 || code == 0x7f ? '?' : character;
+    if (code < 0x20 || code == 0x7f) character = '?';
   }
-  line += '\n';
+  return line;
+}
+
+void print_line(std::string_view command, std::string_view message) {
+  const std::string line = std::string{command} + ": " + one_line(message) + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);  // unbuffered: one system call, one line
 }
 

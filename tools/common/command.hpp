@@ -41,7 +41,9 @@ CLI::Option* add_value(CLI::App& app, const std::string& name, const std::string
 /// "1 connection", "3 connections".
 [[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
 
-/// One line, "command: message", on standard error; what would break the line (control characters) is replaced.
+/// The text without what would break a line: control characters are replaced.
+[[nodiscard]] std::string one_line(std::string_view text);
+/// One line, "command: message", on standard error.
 void print_line(std::string_view command, std::string_view message);
 /// Writes to standard output and flushes. Throws std::system_error if that fails.
 void print_out(std::string_view text);

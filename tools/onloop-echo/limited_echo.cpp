@@ -11,6 +11,7 @@ bool LimitedEcho::on_accept(const onloop::Address&) {
 
 void LimitedEcho::on_close(onloop::Connection&, std::error_code error) {
   if (error == std::errc::timed_out) ++timed_out_;
+  if (one_ends_) one_ends_();
 }
 
 }  // namespace echo

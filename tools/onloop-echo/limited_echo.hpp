@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 namespace echo {
@@ -19,6 +21,9 @@ class LimitedEcho : public onloop::Echo {
   /// Connections that have ended with ETIMEDOUT.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
 
+  /// From now on `task` runs at each end of a connection, which still counts as open then.
+  void when_one_ends(std::function<void()> task) { one_ends_ = std::move(task); }
+
   bool on_accept(const onloop::Address& peer) override;
   void on_close(onloop::Connection& connection, std::error_code error) override;
 
@@ -26,6 +31,7 @@ class LimitedEcho : public onloop::Echo {
   const std::size_t max_connections_;
   const std::vector<onloop::Listener*>& listeners_;
   std::uint64_t timed_out_ = 0;
+  std::function<void()> one_ends_;
 };
 
 }  // namespace echo

@@ -2,10 +2,11 @@
 
 #include <onloop/onloop.hpp>
 
-#include <algorithm>
 #include <system_error>
 
 #include "common/command.hpp"
+#include "onloop-echo/control_path.hpp"
+#include "onloop-echo/loops.hpp"
 
 namespace echo {
 namespace {
@@ -15,9 +16,11 @@ constexpr char kFooter[] =
     "  unix:/run/echo.sock, unix:@name, fd:3 or fd:NAME (a listening socket that the\n"
     "  service manager passes in). Port 0 takes a free one.\n"
     "Signals: SIGINT and SIGTERM stop listening and let open connections end, a\n"
-    "  second one stops at once; SIGUSR1 prints statistics.\n"
+    "  second one stops at once; SIGUSR1 prints statistics; SIGUSR2 moves to the\n"
+    "  next event loop that can be had, with all connections.\n"
+    "Control: onloop-echo ctl PATH COMMAND...; see onloop-echo ctl --help.\n"
     "systemd: works as Type=notify, with or without socket activation.\n"
-    "Exit status: 0 stopped by a signal, 1 it could not run, 2 wrong command line.";
+    "Exit status: 0 told to stop, 1 it could not run, 2 wrong command line.";
 
 struct Flags {
   bool list_loops = false;
@@ -26,8 +29,7 @@ struct Flags {
 };
 
 onloop::Hosting to_hosting(const std::string& name) {
-  if (name == "direct") return onloop::Hosting::direct;
-  if (name == "aggregate") return onloop::Hosting::aggregate;
+  if (const auto hosting = hosting_of(name)) return *hosting;
   throw tools::UsageError("--hosting is direct or aggregate, not \"" + name + "\"");
 }
 
@@ -61,26 +63,18 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   add_value(app, "--stats", "SECONDS",
             "Print statistics so often, and at the end: a JSON\nobject a line on standard error. Default: 0, never",
             [&options](const std::string& text) { options.stats_period = to_seconds("--stats", text); });
+  add_value(app, "--control", "PATH",
+            "Take commands of the same user through a UNIX socket\nat this path. Default: none",
+            [&options](const std::string& path) { options.control = control_address(path); });
   app.add_flag("--replace-stale", options.replace_stale, "Remove a UNIX socket's file left by a dead server");
   app.add_flag("--quiet", flags.quiet, "Log errors only");
   app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");
 }
 
-void print_loops() {
-  const std::vector<onloop::LoopInfo> loops = onloop::available_loops();
-  std::size_t width = 0;
-  for (const onloop::LoopInfo& loop : loops) width = std::max(width, loop.name.size());
-  std::string text;
-  for (const onloop::LoopInfo& loop : loops) {
-    text += loop.name + std::string(width - loop.name.size() + 2, ' ') + loop.description + "\n";
-  }
-  tools::print_out(text);
-}
-
 // Asks the library whether it could be used, so that a mistake is told from what fails later, at run time.
 void check(const Options& options) {
+  static_cast<void>(loop_of(options.loop, options.hosting));
   try {
-    static_cast<void>(loop_of(options));
     for (const std::string& address : options.listen) static_cast<void>(onloop::Address::parse(address));
   } catch (const std::system_error& error) {
     throw tools::UsageError(error);
@@ -88,12 +82,6 @@ void check(const Options& options) {
 }
 
 }  // namespace
-
-onloop::Loop loop_of(const Options& options) {
-  const onloop::Loop loop = onloop::loop_by_name(options.loop);
-  if (!options.hosting) return loop;
-  return *options.hosting == onloop::Hosting::direct ? loop.direct() : loop.aggregate();
-}
 
 std::optional<Options> read_options(int argc, const char* const* argv) {
   Options options;
@@ -104,7 +92,7 @@ std::optional<Options> read_options(int argc, const char* const* argv) {
   declare(app, options, flags);
   if (!tools::parse_command_line(app, argc, argv)) return std::nullopt;
   if (flags.list_loops) {
-    print_loops();
+    tools::print_out(loops_text());
     return std::nullopt;
   }
   if (flags.quiet && flags.verbose) throw tools::UsageError("--quiet and --verbose exclude each other");

@@ -22,12 +22,10 @@ struct Options {
   std::chrono::nanoseconds idle_timeout{0};  ///< zero: none
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds{5};
   std::chrono::nanoseconds stats_period{0};  ///< zero: none
+  std::string control;                       ///< the address of the control socket; empty: none
   bool replace_stale = false;
   Verbosity verbosity = Verbosity::normal;
 };
-
-/// The event loop that is asked for. Throws std::system_error.
-[[nodiscard]] onloop::Loop loop_of(const Options& options);
 
 /// Reads the command line. Nothing: it asked for --help, --version or --list-loops, which has been printed. Throws
 /// tools::UsageError, also for an address or a loop that there cannot be.

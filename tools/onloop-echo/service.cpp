@@ -4,14 +4,17 @@
 
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "common/command.hpp"
 #include "onloop-echo/advice.hpp"
+#include "onloop-echo/commands.hpp"
 #include "onloop-echo/logged_echo.hpp"
+#include "onloop-echo/loops.hpp"
 #include "onloop-echo/notify.hpp"
+#include "onloop-echo/statistics.hpp"
 
 namespace echo {
 namespace {
@@ -32,29 +35,30 @@ std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log,
   return std::make_unique<LimitedEcho>(options.max_connections, listeners);
 }
 
-const char* hosting_name(onloop::Hosting hosting) {
-  return hosting == onloop::Hosting::direct ? "direct" : "aggregate";
-}
-
 }  // namespace
 
 Service::Service(const Options& options)
     : options_(options),
       log_(options.verbosity),
-      signals_({SIGINT, SIGTERM, SIGUSR1}),
+      signals_({SIGINT, SIGTERM, SIGUSR1, SIGUSR2}),
       echo_(make_echo(options, log_, listeners_)),
-      context_(loop_of(options), context_options(log_)) {
-  for (const std::string& address : options_.listen) listen_on(address);
+      control_(commands_for(*this)),
+      context_(loop_of(options.loop, options.hosting), context_options(log_)) {
+  onloop::Limits limits;
+  limits.idle_timeout = options_.idle_timeout;
+  for (const std::string& address : options_.listen) listeners_.push_back(&listen_on(address, *echo_, limits));
+  if (!options_.control.empty()) listen_on(options_.control, control_, Control::limits());
 }
 
-void Service::listen_on(const std::string& text) {
+onloop::Listener& Service::listen_on(const std::string& address, onloop::Protocol& protocol,
+                                     const onloop::Limits& limits) {
   onloop::ListenOptions listen_options;
-  listen_options.limits.idle_timeout = options_.idle_timeout;
+  listen_options.limits = limits;
   listen_options.replace_stale = options_.replace_stale;
   try {
-    listeners_.push_back(&context_.listen(text, *echo_, listen_options));
+    return context_.listen(address, protocol, listen_options);
   } catch (const std::system_error& error) {
-    const std::string hint = advice(onloop::Address::parse(text), error.code(), options_.replace_stale);
+    const std::string hint = advice(onloop::Address::parse(address), error.code(), options_.replace_stale);
     if (hint.empty()) throw;
     throw std::runtime_error(std::string{error.what()} + " (" + hint + ")");
   }
@@ -88,25 +92,57 @@ void Service::announce() {
 void Service::on_signal(int number) {
   if (number == SIGUSR1) {
     print_statistics();
+  } else if (number == SIGUSR2) {
+    move_on();
   } else if (draining_) {
-    stop_now(number);
+    stop_now(tools::signal_name(number));
   } else {
-    drain(number);
+    drain(tools::signal_name(number));
   }
 }
 
-void Service::drain(int number) {
-  draining_ = true;
+// ---- moving ----
+
+void Service::move_to(std::string_view name, std::optional<onloop::Hosting> hosting) {
+  const std::uint64_t before = context_.statistics().cutovers;
+  context_.move_to(loop_of(name, hosting ? hosting : options_.hosting));
+  if (context_.statistics().cutovers == before) return;  // it is there already
+  // The first turn there knows how long it took.
+  context_.post([this, where = std::string{loop().name()} + " (" + hosting_name(loop().hosting()) + ")"] {
+    const std::chrono::duration<double, std::micro> stall = context_.statistics().last_stall;
+    log_.event("moved to " + where + ", served again after " + std::to_string(std::lround(stall.count())) + " us");
+  });
+}
+
+void Service::move_on() try { move_to(loop_after(loop().name())); } catch (const std::exception& error) {
+  log_.error("SIGUSR2: still on " + std::string{loop().name()} + ": " + error.what());
+}
+
+// ---- ending ----
+
+void Service::drain(std::string_view who) {
+  if (std::exchange(draining_, true)) return;
   notify("STOPPING=1");
-  const std::string name = tools::signal_name(number);
-  if (const auto open = context_.statistics().connections; open != 0) {
-    log_.event(name + ": draining " + tools::counted(open, "connection") + " for at most " +
-               tools::seconds_text(options_.drain_timeout) + " s; again to stop now");
+  if (const auto open = statistics().connections; open != 0) {
+    log_.event(std::string{who} + ": draining " + tools::counted(open, "connection") + " for at most " +
+               tools::seconds_text(options_.drain_timeout) + " s; another signal stops it now");
   } else {
-    log_.event(name + ": stopping");
+    log_.event(std::string{who} + ": stopping");
   }
-  listeners_.clear();  // drain closes them
-  context_.drain(options_.drain_timeout, [this, before = echo_->timed_out()] {
+  for (onloop::Listener* listener : std::exchange(listeners_, {})) listener->close();
+  echo_->when_one_ends([this] { context_.post([this] { end_if_alone(); }); });
+  drain_limit_ = context_.timer(options_.drain_timeout, [this] { end(); });
+  end_if_alone();
+}
+
+void Service::end_if_alone() {
+  if (statistics().connections == 0) end();
+}
+
+/// Control connections do not hold it up, nor does what is left at the limit.
+void Service::end() {
+  if (std::exchange(ending_, true)) return;
+  context_.drain(std::chrono::nanoseconds{0}, [this, before = echo_->timed_out()] {
     if (const auto late = echo_->timed_out() - before; late != 0) {
       log_.event("stopped; " + tools::counted(late, "connection") + " timed out");
     } else {
@@ -116,25 +152,25 @@ void Service::drain(int number) {
   });
 }
 
-void Service::stop_now(int number) {
-  const std::string name = tools::signal_name(number);
-  log_.event(name + ": stopped now, with " + tools::counted(context_.statistics().connections, "connection") + " open");
+void Service::stop_now(std::string_view who) {
+  if (!std::exchange(draining_, true)) notify("STOPPING=1");
+  log_.event(std::string{who} + ": stopped now, with " + tools::counted(statistics().connections, "connection") +
+             " open");
   context_.stop();
 }
 
+// ---- telling ----
+
+onloop::Statistics Service::statistics() const {
+  return without(context_.statistics(), control_.statistics());
+}
+
+std::string Service::statistics_line() const {
+  return statistics_json(statistics(), loop(), std::chrono::steady_clock::now() - started_);
+}
+
 void Service::print_statistics() const {
-  const onloop::Statistics done = context_.statistics();
-  const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
-  const nlohmann::ordered_json line{{"loop", context_.loop().name()},
-                                    {"hosting", hosting_name(context_.loop().hosting())},
-                                    {"uptime_seconds", std::round(uptime.count() * 1e3) / 1e3},
-                                    {"connections", done.connections},
-                                    {"accepted", done.accepted},
-                                    {"closed", done.closed},
-                                    {"turned_away", done.turned_away},
-                                    {"bytes_received", done.bytes_received},
-                                    {"bytes_sent", done.bytes_sent}};
-  const std::string text = line.dump() + "\n";
+  const std::string text = statistics_line() + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 

@@ -6,11 +6,13 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "common/signals.hpp"
+#include "onloop-echo/control.hpp"
 #include "onloop-echo/limited_echo.hpp"
 #include "onloop-echo/log.hpp"
 #include "onloop-echo/options.hpp"
@@ -23,15 +25,31 @@ class Service {
   /// Listens on every address, or throws std::system_error that says which one failed and what to do.
   explicit Service(const Options& options);
 
-  /// Says that it is ready, serves until a signal ends it, and drains.
+  /// Says that it is ready, serves until a signal or the control socket ends it, and drains.
   void run();
 
+  // ---- what signals and the control socket ask for; `who` asked, for the log ----
+
+  [[nodiscard]] const onloop::Loop& loop() const noexcept { return context_.loop(); }
+  /// Without the control socket's own connections.
+  [[nodiscard]] onloop::Statistics statistics() const;
+  /// The same as one JSON object in one line.
+  [[nodiscard]] std::string statistics_line() const;
+  /// Moves everything to the loop of that name, hosted so; by default as --hosting says, or as the loop has it. If that
+  /// throws, std::system_error or tools::UsageError, it goes on where it was.
+  void move_to(std::string_view name, std::optional<onloop::Hosting> hosting = {});
+  /// Stops listening, and ends when the connections are over, or at --drain-timeout. The control socket works until
+  /// then.
+  void drain(std::string_view who);
+  void stop_now(std::string_view who);
+
  private:
-  void listen_on(const std::string& text);
+  onloop::Listener& listen_on(const std::string& address, onloop::Protocol& protocol, const onloop::Limits& limits);
   void announce();
   void on_signal(int number);
-  void drain(int number);
-  void stop_now(int number);
+  void move_on();
+  void end_if_alone();
+  void end();
   void print_statistics() const;
   void notify(std::string_view state) const;
 
@@ -41,10 +59,13 @@ class Service {
   tools::Signals signals_;
   std::vector<onloop::Listener*> listeners_;  // the context's
   const std::unique_ptr<LimitedEcho> echo_;
-  onloop::Context context_;  // goes before the protocol that its connections call
+  Control control_;
+  onloop::Context context_;  // goes before the protocols that its connections call
   onloop::Watch signal_watch_;
   onloop::Timer stats_timer_;
+  onloop::Timer drain_limit_;
   bool draining_ = false;
+  bool ending_ = false;
 };
 
 }  // namespace echo

@@ -1,0 +1,63 @@
+#include "onloop-echo/commands.hpp"
+
+#include <string>
+
+#include "common/command.hpp"
+#include "onloop-echo/loops.hpp"
+#include "onloop-echo/service.hpp"
+
+namespace echo {
+namespace {
+
+constexpr char kAsker[] = "control socket";
+
+/// A command of one word.
+template <class F>
+Control::Command alone(F command) {
+  return [command = std::move(command)](const Request& request) {
+    if (request.arguments().empty()) {
+      command(request);
+    } else {
+      request.error("unexpected \"" + request.arguments().front() + "\" after the command");
+    }
+  };
+}
+
+void cut_over(Service& service, const Request& request) {
+  const std::vector<std::string>& arguments = request.arguments();
+  if (arguments.empty() || arguments.size() > 2) {
+    request.error("the command is: cutover NAME [direct|aggregate]");
+    return;
+  }
+  std::optional<onloop::Hosting> hosting;
+  if (arguments.size() == 2) {
+    hosting = hosting_of(arguments[1]);
+    if (!hosting) {
+      request.error("the hosting is direct or aggregate, not \"" + arguments[1] + "\"");
+      return;
+    }
+  }
+  service.move_to(arguments[0], hosting);
+  request.ok(std::string{service.loop().name()} + " " + hosting_name(service.loop().hosting()));
+}
+
+}  // namespace
+
+// What ends the service begins when the answer is on its way, so that the client is sure to get it.
+Control::Commands commands_for(Service& service) {
+  return {
+      {"stats", alone([&service](const Request& request) { request.ok(service.statistics_line()); })},
+      {"loops", alone([&service](const Request& request) { request.ok(loops_json(service.loop())); })},
+      {"cutover", [&service](const Request& request) { cut_over(service, request); }},
+      {"drain", alone([&service](const Request& request) {
+         request.ok("draining " + tools::counted(service.statistics().connections, "connection"),
+                    [&service] { service.drain(kAsker); });
+       })},
+      {"shutdown", alone([&service](const Request& request) {
+         request.ok("stopping now, with " + tools::counted(service.statistics().connections, "connection") + " open",
+                    [&service] { service.stop_now(kAsker); });
+       })},
+  };
+}
+
+}  // namespace echo

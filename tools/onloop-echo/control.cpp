@@ -1,0 +1,180 @@
+#include "onloop-echo/control.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <exception>
+#include <sstream>
+#include <utility>
+
+#include "common/command.hpp"
+
+namespace echo {
+namespace {
+
+// Far above any command, and little enough to keep for whoever sends no newline.
+constexpr std::size_t kLongestLine = 4096;
+constexpr std::size_t kLongestQuote = 40;
+
+bool is_same_user(int socket) noexcept {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+}
+
+std::vector<std::string> words_of(std::string_view line) {
+  std::istringstream stream{std::string{line}};
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(std::move(word));
+  return words;
+}
+
+}  // namespace
+
+/// What belongs to one control connection.
+struct Control::Session {
+  std::string input;         // what is not served yet
+  bool serving = false;      // in serve(), which goes on by itself after an answer
+  bool unanswered = false;   // a command is under way
+  std::size_t unsent = 0;    // bytes of an answer that the kernel had no room for
+  onloop::Task when_sent{};  // comes after that answer
+};
+
+// ---- requests ----
+
+void Request::ok(std::string_view text, onloop::Task then) const {
+  control_->answer(connection_, "ok " + std::string{text}, std::move(then));
+}
+
+void Request::error(std::string_view text) const {
+  control_->answer(connection_, "error " + std::string{text}, {});
+}
+
+// ---- connections ----
+
+/// A client that does not read its answers is not served further, and so can't make us hold more than one of them.
+onloop::Limits Control::limits() noexcept {
+  onloop::Limits limits;
+  limits.high_water = limits.low_water = 0;
+  return limits;
+}
+
+void Control::on_open(onloop::Connection& connection) {
+  ++statistics_.accepted;
+  ++statistics_.connections;
+  connection.emplace_state<Session>();
+  if (is_same_user(connection.fd())) return;
+  say(connection, "error only the user that runs the server may control it");
+  connection.close();
+}
+
+void Control::on_data(onloop::Connection& connection, std::span<const std::byte> data) {
+  statistics_.bytes_received += data.size();
+  connection.state<Session>().input.append(reinterpret_cast<const char*>(data.data()), data.size());
+  serve(connection);
+}
+
+void Control::on_drain(onloop::Connection& connection) {
+  auto& session = connection.state<Session>();
+  statistics_.bytes_sent += std::exchange(session.unsent, 0);
+  if (onloop::Task then = std::move(session.when_sent)) then();
+  serve(connection);
+}
+
+/// All whole lines were served: while one of them waits for its answer, the end is not noticed.
+void Control::on_end(onloop::Connection& connection) {
+  // Half of a command may be another command, so it is not guessed at.
+  if (!connection.state<Session>().input.empty()) say(connection, "error the last line has no end, nothing was done");
+  connection.close();
+}
+
+void Control::on_close(onloop::Connection& connection, std::error_code error) {
+  ++statistics_.closed;
+  --statistics_.connections;
+  auto& session = connection.state<Session>();
+  if (!error) statistics_.bytes_sent += session.unsent;
+  if (onloop::Task then = std::move(session.when_sent)) then();
+}
+
+// ---- lines ----
+
+void Control::serve(onloop::Connection& connection) {
+  auto& session = connection.state<Session>();
+  const auto blocked = [&] { return session.unanswered || session.unsent != 0 || connection.fd() < 0; };
+  session.serving = true;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  bool too_long = false;
+  while (!blocked()) {
+    end = session.input.find('\n', begin);
+    too_long = std::min(end, session.input.size()) - begin > kLongestLine;
+    if (too_long || end == std::string::npos) break;
+    const std::string_view line = std::string_view{session.input}.substr(begin, end - begin);
+    begin = end + 1;
+    session.unanswered = true;
+    perform(connection, line);
+  }
+  session.input.erase(0, begin);
+  session.serving = false;
+  if (too_long) {
+    say(connection, "error a command has at most " + std::to_string(kLongestLine) + " bytes");
+    connection.close();
+  } else if (blocked()) {
+    connection.pause_reading();
+  } else {
+    connection.resume_reading();
+  }
+}
+
+void Control::perform(onloop::Connection& connection, std::string_view line) {
+  std::vector<std::string> words = words_of(line);
+  const auto command = words.empty() ? commands_.end() : commands_.find(words.front());
+  const std::string name = words.empty() ? "" : words.front().substr(0, kLongestQuote);
+  if (!words.empty()) words.erase(words.begin());
+  const Request request{*this, connection.ref(), std::move(words)};
+  if (name.empty()) {
+    request.error("an empty line is no command (there are: " + known_commands() + ")");
+  } else if (command == commands_.end()) {
+    request.error("unknown command \"" + name + "\" (there are: " + known_commands() + ")");
+  } else {
+    try {
+      command->second(request);
+    } catch (const std::exception& error) {
+      request.error(error.what());
+    }
+  }
+}
+
+void Control::answer(const onloop::Ref& asker, const std::string& line, onloop::Task then) {
+  onloop::Connection* const connection = asker.get();
+  if (connection == nullptr) {
+    if (then) then();
+    return;
+  }
+  auto& session = connection->state<Session>();
+  session.unanswered = false;
+  say(*connection, line);
+  if (session.unsent != 0) {
+    session.when_sent = std::move(then);
+  } else if (then) {
+    then();
+  }
+  if (!session.serving) serve(*connection);
+}
+
+void Control::say(onloop::Connection& connection, std::string line) {
+  line = tools::one_line(line) + "\n";
+  if (connection.write(line) == onloop::Flow::closed) return;
+  auto& session = connection.state<Session>();
+  session.unsent = connection.queued_bytes();
+  statistics_.bytes_sent += line.size() - session.unsent;
+}
+
+std::string Control::known_commands() const {
+  std::string names;
+  for (const auto& [name, command] : commands_) names += (names.empty() ? "" : ", ") + name;
+  return names;
+}
+
+}  // namespace echo

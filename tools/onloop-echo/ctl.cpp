@@ -1,0 +1,106 @@
+#include "onloop-echo/ctl.hpp"
+
+#include <onloop/onloop.hpp>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common/command.hpp"
+#include "onloop-echo/control_path.hpp"
+
+namespace echo {
+namespace {
+
+constexpr char kFooter[] =
+    "Commands:\n"
+    "  stats                             statistics, as one JSON object\n"
+    "  loops                             the event loops, as one JSON array\n"
+    "  cutover NAME [direct|aggregate]   move to that loop, with all connections\n"
+    "  drain                             stop listening, let connections end, exit\n"
+    "  shutdown                          stop now\n"
+    "Exit status: 0 done, 1 refused, or nobody listens, 2 wrong command line.";
+
+struct Question {
+  std::string path;
+  std::string command;
+};
+
+std::optional<Question> read_question(int argc, const char* const* argv) {
+  Question question;
+  std::vector<std::string> words;
+  CLI::App app{"Tells a running onloop-echo one command, through its control socket.", "onloop-echo ctl"};
+  app.get_formatter()->column_width(28);
+  app.get_formatter()->label("Positionals", "Arguments");
+  app.footer(kFooter);
+  app.set_help_flag("-h,--help", "Print this and exit");
+  app.add_option("PATH", question.path, "What the server has as --control")->required()->option_text(" ");
+  app.add_option("COMMAND", words, "The command, in one or more words")->required()->option_text("...");
+  if (!tools::parse_command_line(app, argc, argv)) return std::nullopt;
+  for (const std::string& word : words) question.command += (question.command.empty() ? "" : " ") + word;
+  if (question.command != tools::one_line(question.command)) {
+    throw tools::UsageError("a command is one line, without control characters");
+  }
+  return question;
+}
+
+/// Sends one line and receives one.
+class Exchange final : public onloop::Protocol {
+ public:
+  Exchange(onloop::Context& context, std::string line) : context_(context), line_(std::move(line)) {}
+
+  [[nodiscard]] const std::string& answer() const noexcept { return answer_; }
+  [[nodiscard]] std::error_code error() const noexcept { return error_; }
+
+  void on_open(onloop::Connection& connection) override { connection.write(line_); }
+  void on_data(onloop::Connection& connection, std::span<const std::byte> data) override {
+    answer_.append(reinterpret_cast<const char*>(data.data()), data.size());
+    if (answer_.ends_with('\n')) connection.abort();
+  }
+  void on_close(onloop::Connection&, std::error_code error) override {
+    error_ = error;
+    context_.stop();
+  }
+
+ private:
+  onloop::Context& context_;
+  const std::string line_;
+  std::string answer_;
+  std::error_code error_;
+};
+
+/// The answer to the command, without its newline.
+std::string ask(const Question& question) {
+  const std::string address = control_address(question.path);
+  onloop::Context context{onloop::native()};
+  Exchange exchange{context, question.command + "\n"};
+  context.connect(address, exchange);
+  context.run();
+  std::string answer = exchange.answer();
+  if (answer.ends_with('\n')) {
+    answer.pop_back();
+    return answer;
+  }
+  if (const std::error_code error = exchange.error()) {
+    const bool nobody = error == std::errc::connection_refused || error == std::errc::no_such_file_or_directory;
+    throw std::runtime_error(question.path + ": " + error.message() +
+                             (nobody ? " (no server has it as --control)" : ""));
+  }
+  throw std::runtime_error(question.path + ": the server went away without an answer");
+}
+
+}  // namespace
+
+int run_ctl(int argc, const char* const* argv) {
+  const auto question = read_question(argc, argv);
+  if (!question) return 0;
+  constexpr std::string_view kOk = "ok ";
+  constexpr std::string_view kError = "error ";
+  const std::string answer = ask(*question);
+  if (answer.starts_with(kError)) throw std::runtime_error(answer.substr(kError.size()));
+  if (!answer.starts_with(kOk)) throw std::runtime_error(question->path + ": no answer of an onloop-echo: " + answer);
+  tools::print_out(answer.substr(kOk.size()) + "\n");
+  return 0;
+}
+
+}  // namespace echo
