@@ -49,7 +49,11 @@ struct TakeoverResult {
   std::size_t connections = 0;   ///< that went over
   std::size_t left_behind = 0;   ///< exporting: connections that stay
   std::size_t listeners = 0;     ///< that went over
-  std::vector<Listener*> taken;  ///< importing: those listeners, now this context's
+  struct Taken {
+    std::string name;  ///< of its protocol
+    Listener* listener;
+  };
+  std::vector<Taken> taken;  ///< importing: those listeners, now this context's
   /// Importing: how long nobody served them, by CLOCK_MONOTONIC.
   std::chrono::nanoseconds stall{0};
 };

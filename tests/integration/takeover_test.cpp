@@ -63,8 +63,8 @@ TEST_P(Takeover, ListenersAndLiveConnectionsGoOverAndNoByteIsLost) {
   EXPECT_EQ(exported_[0].connections, peers.size());
   EXPECT_EQ(imported_[0].connections, peers.size());
   ASSERT_EQ(imported_[0].taken.size(), 1u);
-  EXPECT_EQ(imported_[0].taken[0]->address().to_string(), address.to_string());
-  EXPECT_EQ(imported_[0].taken[0]->connection_count(), peers.size());
+  EXPECT_EQ(imported_[0].taken[0].listener->address().to_string(), address.to_string());
+  EXPECT_EQ(imported_[0].taken[0].listener->connection_count(), peers.size());
   EXPECT_GT(imported_[0].stall, 0ns);
   EXPECT_EQ(exported_[0].left_behind, 0u);
   old_.reset();

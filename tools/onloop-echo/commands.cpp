@@ -49,6 +49,7 @@ Control::Commands commands_for(Service& service) {
       {"stats", alone([&service](const Request& request) { request.ok(service.statistics_line()); })},
       {"loops", alone([&service](const Request& request) { request.ok(loops_json(service.loop())); })},
       {"cutover", [&service](const Request& request) { cut_over(service, request); }},
+      {"takeover", alone([&service](const Request& request) { service.hand_over(request); })},
       {"drain", alone([&service](const Request& request) {
          request.ok("draining " + tools::counted(service.statistics().connections, "connection"),
                     [&service] { service.drain(kAsker); });

@@ -1,9 +1,11 @@
 #include "onloop-echo/control.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <exception>
 #include <sstream>
 #include <utility>
@@ -37,6 +39,7 @@ struct Control::Session {
   std::string input;         // what is not served yet
   bool serving = false;      // in serve(), which goes on by itself after an answer
   bool unanswered = false;   // a command is under way
+  bool lent = false;         // somebody else has the conversation
   std::size_t unsent = 0;    // bytes of an answer that the kernel had no room for
   onloop::Task when_sent{};  // comes after that answer
 };
@@ -49,6 +52,21 @@ void Request::ok(std::string_view text, onloop::Task then) const {
 
 void Request::error(std::string_view text) const {
   control_->answer(connection_, "error " + std::string{text}, {});
+}
+
+void Request::lend(std::string_view text, std::function<void(int)> borrower) const {
+  onloop::Connection* const client = connection();
+  if (client == nullptr) return;
+  client->state<Control::Session>().lent = true;
+  ok(text, [lender = connection_, borrower = std::move(borrower)] {
+    if (!lender) return;
+    const int copy = fcntl(lender->fd(), F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0) {
+      borrower(copy);
+    } else {
+      lender->abort(std::error_code(errno, std::generic_category()));
+    }
+  });
 }
 
 // ---- connections ----
@@ -101,7 +119,7 @@ void Control::on_close(onloop::Connection& connection, std::error_code error) {
 
 void Control::serve(onloop::Connection& connection) {
   auto& session = connection.state<Session>();
-  const auto blocked = [&] { return session.unanswered || session.unsent != 0 || connection.fd() < 0; };
+  const auto blocked = [&] { return session.unanswered || session.lent || session.unsent != 0 || connection.fd() < 0; };
   session.serving = true;
   std::size_t begin = 0;
   std::size_t end = 0;

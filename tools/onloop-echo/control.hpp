@@ -30,6 +30,9 @@ class Request {
   void ok(std::string_view text, onloop::Task then = {}) const;
   /// Answers "error TEXT".
   void error(std::string_view text) const;
+  /// Answers "ok TEXT", and then leaves the conversation to `borrower`, which gets a descriptor of its own for it. No
+  /// command of this client's is served any more.
+  void lend(std::string_view text, std::function<void(int)> borrower) const;
 
  private:
   friend class Control;

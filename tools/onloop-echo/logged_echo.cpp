@@ -2,6 +2,7 @@
 
 #include <onloop/address.hpp>
 
+#include <cstring>
 #include <string>
 
 #include "common/command.hpp"
@@ -23,9 +24,12 @@ bool LoggedEcho::on_accept(const onloop::Address& peer) {
   return false;
 }
 
+std::string LoggedEcho::next_name(const onloop::Connection& connection) {
+  return "#" + std::to_string(++opened_) + " " + connection.peer().to_string();
+}
+
 void LoggedEcho::on_open(onloop::Connection& connection) {
-  const std::string number = "#" + std::to_string(++opened_);
-  const Seen& seen = connection.emplace_state<Seen>(Seen{number + " " + connection.peer().to_string()});
+  const Seen& seen = connection.emplace_state<Seen>(Seen{next_name(connection)});
   log_.detail("opened " + seen.name + " on " + connection.local().to_string());
 }
 
@@ -39,6 +43,21 @@ void LoggedEcho::on_close(onloop::Connection& connection, std::error_code error)
   const Seen& seen = connection.state<Seen>();
   const std::string reason = error ? error.message() : "both sides had ended";
   log_.detail("closed " + seen.name + " after " + tools::counted(seen.bytes, "byte") + ": " + reason);
+}
+
+// In another process a connection has another number; what it has sent goes on being counted. A process that does not
+// log knows nothing of that, and exports nothing.
+
+bool LoggedEcho::on_export(onloop::Connection& connection, std::vector<std::byte>& state) {
+  const auto bytes = std::as_bytes(std::span{&connection.state<Seen>().bytes, 1});
+  state.assign(bytes.begin(), bytes.end());
+  return true;
+}
+
+void LoggedEcho::on_import(onloop::Connection& connection, std::span<const std::byte> state) {
+  Seen& seen = connection.emplace_state<Seen>(Seen{next_name(connection)});
+  if (state.size() == sizeof seen.bytes) std::memcpy(&seen.bytes, state.data(), sizeof seen.bytes);
+  log_.detail("took over " + seen.name + " on " + connection.local().to_string());
 }
 
 }  // namespace echo

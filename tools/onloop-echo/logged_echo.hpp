@@ -1,4 +1,10 @@
 #pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
 #include "onloop-echo/limited_echo.hpp"
 #include "onloop-echo/log.hpp"
 
@@ -15,8 +21,12 @@ class LoggedEcho final : public LimitedEcho {
   void on_open(onloop::Connection& connection) override;
   void on_data(onloop::Connection& connection, std::span<const std::byte> data) override;
   void on_close(onloop::Connection& connection, std::error_code error) override;
+  bool on_export(onloop::Connection& connection, std::vector<std::byte>& state) override;
+  void on_import(onloop::Connection& connection, std::span<const std::byte> state) override;
 
  private:
+  [[nodiscard]] std::string next_name(const onloop::Connection& connection);
+
   const Log& log_;
   std::uint64_t opened_ = 0;
 };

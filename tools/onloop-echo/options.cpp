@@ -66,6 +66,14 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   add_value(app, "--control", "PATH",
             "Take commands of the same user through a UNIX socket\nat this path. Default: none",
             [&options](const std::string& path) { options.control = control_address(path); });
+  add_value(
+      app, "--takeover", "PATH",
+      "Take the addresses and the live connections from the\nserver that has this as --control, which then exits.\n"
+      "--listen and --control add to what it had",
+      [&options](const std::string& path) {
+        static_cast<void>(control_address(path));
+        options.takeover = path;
+      });
   app.add_flag("--replace-stale", options.replace_stale, "Remove a UNIX socket's file left by a dead server");
   app.add_flag("--quiet", flags.quiet, "Log errors only");
   app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");
@@ -98,7 +106,7 @@ std::optional<Options> read_options(int argc, const char* const* argv) {
   if (flags.quiet && flags.verbose) throw tools::UsageError("--quiet and --verbose exclude each other");
   if (flags.quiet) options.verbosity = Verbosity::quiet;
   if (flags.verbose) options.verbosity = Verbosity::verbose;
-  if (options.listen.empty()) options.listen.emplace_back("127.0.0.1:8080");
+  if (options.listen.empty() && options.takeover.empty()) options.listen.emplace_back("127.0.0.1:8080");
   check(options);
   return options;
 }

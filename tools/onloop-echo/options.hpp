@@ -23,6 +23,7 @@ struct Options {
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds{5};
   std::chrono::nanoseconds stats_period{0};  ///< zero: none
   std::string control;                       ///< the address of the control socket; empty: none
+  std::string takeover;                      ///< the path of a running server's; empty: none
   bool replace_stale = false;
   Verbosity verbosity = Verbosity::normal;
 };

@@ -1,5 +1,6 @@
 #include "onloop-echo/service.hpp"
 
+#include <unistd.h>
 #include <onloop/loop.hpp>
 
 #include <cmath>
@@ -15,6 +16,7 @@
 #include "onloop-echo/loops.hpp"
 #include "onloop-echo/notify.hpp"
 #include "onloop-echo/statistics.hpp"
+#include "onloop-echo/takeover.hpp"
 
 namespace echo {
 namespace {
@@ -44,10 +46,36 @@ Service::Service(const Options& options)
       echo_(make_echo(options, log_, listeners_)),
       control_(commands_for(*this)),
       context_(loop_of(options.loop, options.hosting), context_options(log_)) {
+  if (options_.takeover.empty()) {
+    listen_on_the_rest();
+  } else {
+    take_over();
+  }
+}
+
+/// On what was asked for and did not come by a takeover.
+void Service::listen_on_the_rest() {
   onloop::Limits limits;
   limits.idle_timeout = options_.idle_timeout;
-  for (const std::string& address : options_.listen) listeners_.push_back(&listen_on(address, *echo_, limits));
-  if (!options_.control.empty()) listen_on(options_.control, control_, Control::limits());
+  for (const std::string& address : options_.listen) {
+    if (!listens_on(address)) listeners_.push_back(&listen_on(address, *echo_, limits));
+  }
+  const bool has_it = control_listener_ != nullptr && control_listener_->address().to_string() == options_.control;
+  if (!options_.control.empty() && !has_it)
+    control_listener_ = &listen_on(options_.control, control_, Control::limits());
+}
+
+bool Service::listens_on(const std::string& address) const {
+  const onloop::Address wanted = onloop::Address::parse(address);
+  const std::string port = std::to_string(wanted.port());
+  const bool any = wanted.family() == onloop::Address::Family::localhost;
+  for (const onloop::Listener* listener : listeners_) {
+    for (const onloop::Address& there : listener->addresses()) {
+      const std::string text = there.to_string();
+      if (text == wanted.to_string() || (any && (text == "127.0.0.1:" + port || text == "[::1]:" + port))) return true;
+    }
+  }
+  return false;
 }
 
 onloop::Listener& Service::listen_on(const std::string& address, onloop::Protocol& protocol,
@@ -71,8 +99,9 @@ void Service::run() {
   if (options_.stats_period.count() > 0) {
     stats_timer_ = context_.every(options_.stats_period, [this] { print_statistics(); });
   }
-  announce();
+  if (options_.takeover.empty()) announce();
   context_.run();
+  if (!failure_.empty()) throw std::runtime_error(failure_);
   if (options_.stats_period.count() > 0) print_statistics();
 }
 
@@ -86,7 +115,7 @@ void Service::announce() {
     }
   }
   tools::print_out(lines);
-  notify("READY=1");
+  notify(options_.takeover.empty() ? "READY=1" : "READY=1\nMAINPID=" + std::to_string(getpid()));
 }
 
 void Service::on_signal(int number) {
@@ -118,6 +147,77 @@ void Service::move_on() try { move_to(loop_after(loop().name())); } catch (const
   log_.error("SIGUSR2: still on " + std::string{loop().name()} + ": " + error.what());
 }
 
+// ---- from process to process ----
+
+onloop::TakeoverOptions Service::members() {
+  return {{{"echo", *echo_}, {"control", control_}}, onloop::TakeoverOptions{}.timeout};
+}
+
+void Service::take_over() {
+  const int socket = ask_for_takeover(options_.takeover);
+  try {
+    onloop::import_context(context_, socket, members(), [this](const auto& result) { taken_over(result); });
+  } catch (...) {
+    close(socket);
+    throw;
+  }
+}
+
+void Service::taken_over(const onloop::TakeoverResult& result) {
+  if (result.error) {
+    failure_ = "take over from " + options_.takeover + ": " + result.reason;
+    context_.stop();
+    return;
+  }
+  for (const auto& [name, listener] : result.taken) {
+    if (name == "control") {
+      control_listener_ = listener;
+    } else {
+      listeners_.push_back(listener);
+    }
+  }
+  const std::chrono::duration<double, std::micro> stall = result.stall;
+  log_.event("took over " + tools::counted(result.connections, "connection") + ", served again after " +
+             std::to_string(std::lround(stall.count())) + " us");
+  try {
+    listen_on_the_rest();
+  } catch (const std::exception& error) {  // what has been taken over is not given up for that
+    log_.error(error.what());
+  }
+  announce();
+}
+
+void Service::hand_over(const Request& request) {
+  if (draining_) throw std::runtime_error("it is stopping");
+  request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
+    const auto done = [this, client](const onloop::TakeoverResult& result) {
+      if (client) client->abort();
+      handed_over(result);
+    };
+    try {
+      onloop::export_context(context_, socket, members(), done);
+    } catch (const std::system_error& error) {
+      close(socket);
+      onloop::TakeoverResult refused;
+      refused.error = error.code();
+      refused.reason = error.what();
+      done(refused);
+    }
+  });
+}
+
+void Service::handed_over(const onloop::TakeoverResult& result) {
+  if (result.error) {
+    log_.error("no takeover, serving on: " + result.reason);
+    return;
+  }
+  log_.event("handed over " + tools::counted(result.connections, "connection") + ": stopping");
+  listeners_.clear();
+  control_listener_ = nullptr;
+  draining_ = true;
+  end_with_the_last();
+}
+
 // ---- ending ----
 
 void Service::drain(std::string_view who) {
@@ -130,6 +230,10 @@ void Service::drain(std::string_view who) {
     log_.event(std::string{who} + ": stopping");
   }
   for (onloop::Listener* listener : std::exchange(listeners_, {})) listener->close();
+  end_with_the_last();
+}
+
+void Service::end_with_the_last() {
   echo_->when_one_ends([this] { context_.post([this] { end_if_alone(); }); });
   drain_limit_ = context_.timer(options_.drain_timeout, [this] { end(); });
   end_if_alone();
@@ -174,9 +278,10 @@ void Service::print_statistics() const {
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
-void Service::notify(std::string_view state) const {
+void Service::notify(const std::string& state) const {
   if (const std::error_code error = notify_service_manager(state)) {
-    log_.error("could not tell the service manager " + std::string{state} + " by NOTIFY_SOCKET: " + error.message());
+    log_.error("could not tell the service manager " + state.substr(0, state.find('\n')) +
+               " by NOTIFY_SOCKET: " + error.message());
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <onloop/context.hpp>
 #include <onloop/listener.hpp>
+#include <onloop/takeover.hpp>
 #include <onloop/timer.hpp>
 #include <onloop/watch.hpp>
 
@@ -42,28 +43,39 @@ class Service {
   /// then.
   void drain(std::string_view who);
   void stop_now(std::string_view who);
+  /// The client is a server that takes over: gives it the listeners and the connections, and ends; or goes on.
+  void hand_over(const Request& request);
 
  private:
   onloop::Listener& listen_on(const std::string& address, onloop::Protocol& protocol, const onloop::Limits& limits);
+  void take_over();
+  void taken_over(const onloop::TakeoverResult& result);
+  void handed_over(const onloop::TakeoverResult& result);
+  void listen_on_the_rest();
+  [[nodiscard]] bool listens_on(const std::string& address) const;
+  [[nodiscard]] onloop::TakeoverOptions members();
   void announce();
   void on_signal(int number);
   void move_on();
+  void end_with_the_last();
   void end_if_alone();
   void end();
   void print_statistics() const;
-  void notify(std::string_view state) const;
+  void notify(const std::string& state) const;
 
   const Options options_;
   const Log log_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   tools::Signals signals_;
   std::vector<onloop::Listener*> listeners_;  // the context's
+  onloop::Listener* control_listener_ = nullptr;
   const std::unique_ptr<LimitedEcho> echo_;
   Control control_;
   onloop::Context context_;  // goes before the protocols that its connections call
   onloop::Watch signal_watch_;
   onloop::Timer stats_timer_;
   onloop::Timer drain_limit_;
+  std::string failure_;  // why a takeover came to nothing
   bool draining_ = false;
   bool ending_ = false;
 };

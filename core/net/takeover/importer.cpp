@@ -134,7 +134,7 @@ void Importer::serve() {
     listener.acceptor->adopt_file(listener.record);
     listener.acceptor->thaw();
     ++result.listeners;
-    result.taken.push_back(listener.acceptor);
+    result.taken.push_back({listener.record.protocol, listener.acceptor});
   }
   result.stall = std::chrono::nanoseconds(now_ns() - hello_.frozen_at);
   succeed(std::move(result));

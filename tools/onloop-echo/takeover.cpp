@@ -1,0 +1,89 @@
+#include "onloop-echo/takeover.hpp"
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+
+namespace echo {
+namespace {
+
+constexpr std::size_t kLongestAnswer = 4096;
+constexpr timeval kPatience{10, 0};
+
+/// Closes the descriptor unless it is kept.
+class Socket {
+ public:
+  explicit Socket(int fd) noexcept : fd_(fd) {}
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket() {
+    if (fd_ >= 0) close(fd_);
+  }
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  int keep() noexcept {
+    const int fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+
+ private:
+  int fd_;
+};
+
+[[noreturn]] void fail(const std::string& path, const std::string& why) {
+  throw std::runtime_error("take over from " + path + ": " + why);
+}
+
+[[noreturn]] void fail(const std::string& path, int error) {
+  const bool nobody = error == ECONNREFUSED || error == ENOENT;
+  const bool silent = error == EAGAIN || error == EWOULDBLOCK;
+  fail(path, silent ? "the server does not answer"
+                    : std::generic_category().message(error) + (nobody ? " (no server has it as --control)" : ""));
+}
+
+/// Byte by byte: what comes after the line is not for us.
+std::string read_line(int socket, const std::string& path) {
+  std::string line;
+  for (char next = 0; line.size() < kLongestAnswer;) {
+    const ssize_t got = recv(socket, &next, 1, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail(path, errno);
+    if (got == 0) fail(path, "the server went away without an answer");
+    if (next == '\n') return line;
+    line += next;
+  }
+  fail(path, "no answer of an onloop-echo");
+}
+
+}  // namespace
+
+int ask_for_takeover(const std::string& path) {
+  Socket made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (made.get() < 0) fail(path, errno);
+  setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
+  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) fail(path, ENAMETOOLONG);
+  std::memcpy(address.sun_path, path.data(), path.size());
+  if (connect(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) fail(path, errno);
+
+  constexpr std::string_view kCommand = "takeover\n";
+  if (send(made.get(), kCommand.data(), kCommand.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kCommand.size())) {
+    fail(path, errno);
+  }
+  const std::string answer = read_line(made.get(), path);
+  constexpr std::string_view kError = "error ";
+  if (answer.starts_with(kError)) fail(path, "refused: " + answer.substr(kError.size()));
+  if (!answer.starts_with("ok ")) fail(path, "no answer of an onloop-echo: " + answer);
+  return made.keep();
+}
+
+}  // namespace echo
