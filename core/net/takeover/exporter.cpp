@@ -137,7 +137,7 @@ void Exporter::hand_over() {
   }
   for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
   result.left_behind = net_.statistics.connections;
-  succeed(std::move(result));
+  finish(result);
 }
 
 void Exporter::undo() noexcept {

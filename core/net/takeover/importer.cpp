@@ -137,7 +137,7 @@ void Importer::serve() {
     result.taken.push_back({listener.record.protocol, listener.acceptor});
   }
   result.stall = std::chrono::nanoseconds(now_ns() - hello_.frozen_at);
-  succeed(std::move(result));
+  finish(result);
 }
 
 void Importer::undo() noexcept {

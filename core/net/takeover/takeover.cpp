@@ -144,10 +144,6 @@ void Takeover::fail(std::error_code error, const std::string& reason) {
   finish(result);
 }
 
-void Takeover::succeed(TakeoverResult result) {
-  finish(result);
-}
-
 void Takeover::finish(const TakeoverResult& result) {
   const std::shared_ptr<Takeover> self = shared_from_this();
   const Done done = std::move(done_);

@@ -51,7 +51,8 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   void want(Interest interest) { watch_.set(interest); }
   void no_limit() noexcept { limit_.cancel(); }
   void fail(std::error_code error, const std::string& reason);
-  void succeed(TakeoverResult result);
+  /// It is done, or has failed: says so, and is over.
+  void finish(const TakeoverResult& result);
   /// Runs a step from a callback of the loop.
   void step(const std::function<void()>& body);
 
@@ -61,7 +62,6 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   /// Takes the descriptor unless it throws.
   void start(UniqueFd socket, Interest interest);
   void on_ready(Interest ready);
-  void finish(const TakeoverResult& result);
 
   const TakeoverOptions options_;
   Done done_;
