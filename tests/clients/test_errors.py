@@ -159,7 +159,8 @@ class Information(ClientTest):
         result = run("--help")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         for option in ("--listen", "--loop", "--hosting", "--max-connections", "--idle-timeout", "--drain-timeout", "--stats",
-                       "--quiet", "--verbose", "--list-loops", "--version"):
+                       "--control", "--quiet", "--verbose", "--list-loops", "--version", "SIGUSR1", "SIGUSR2",
+                       "onloop-echo ctl"):
             self.assertIn(option, result.stdout)
 
     def test_version(self):
