@@ -16,6 +16,7 @@ from server import DEADLINE, ECHO, LOOP, ClientTest, EchoServer, ctl, echoes, en
 
 NOBODY = 65534
 MOST = 4096  # bytes of a command
+MOVED = r"\Aonloop-echo: moved to [a-z-]+ \((direct|aggregate)\), served again after \d+ us\Z"
 COMMANDS = ["cutover", "drain", "loops", "shutdown", "stats"]
 
 
@@ -100,8 +101,8 @@ class Commands(ControlTest):
             self.assertEqual(list(by_signal), list(statistics))
             by_signal["uptime_seconds"] = statistics["uptime_seconds"]
             self.assertEqual(by_signal, statistics)
-            expected = {"loop": LOOP, "connections": 2, "accepted": 2, "closed": 0, "turned_away": 0, "bytes_received": 1001,
-                        "bytes_sent": 1001, "cutovers": 0, "last_stall_us": 0}
+            expected = {"loop": LOOP, "connections": 2, "accepted": 2, "closed": 0, "turned_away": 0,
+                        "bytes_received": 1001, "bytes_sent": 1001, "cutovers": 0, "last_stall_us": 0}
             self.assertEqual({name: statistics[name] for name in expected}, expected)
 
     def test_loops_are_listed_with_the_current_one(self):
@@ -115,16 +116,15 @@ class Commands(ControlTest):
 
     def test_cutover_answers_with_the_loop_and_the_hosting(self):
         with self.server() as server, server.connect() as client:
-            for words, answer in ((["native-poll", "direct"], "native-poll direct"), (["native", "direct"], "native direct"),
-                                  (["native-poll", "aggregate"], "native-poll aggregate")):
-                self.assertEqual(self.told("cutover", *words), answer)
+            for answer in ("native-poll direct", "native direct", "native-poll aggregate"):
+                self.assertEqual(self.told("cutover", *answer.split()), answer)
                 statistics = self.statistics()
                 self.assertEqual(f"{statistics['loop']} {statistics['hosting']}", answer)
                 echoes(client, answer.encode())
             self.assertGreater(statistics["last_stall_us"], 0)
             log = [line for line in server.stderr().splitlines() if "moved" in line]
             for line in log:
-                self.assertRegex(line, r"\Aonloop-echo: moved to [a-z-]+ \((direct|aggregate)\), served again after \d+ us\Z")
+                self.assertRegex(line, MOVED)
             self.assertEqual(len(log), statistics["cutovers"])
 
     def test_without_a_hosting_it_is_that_of_the_option(self):
@@ -140,10 +140,11 @@ class Commands(ControlTest):
 
     def test_a_cutover_that_is_refused_leaves_it_where_it_was(self):
         with self.server() as server, server.connect() as client:
-            self.assert_fails(ctl(self.path, "cutover", "no-such-loop"), 1, 'unknown loop "no-such-loop" (there are: native, ')
-            self.assert_fails(ctl(self.path, "cutover", "native", "both"), 1, "direct or aggregate", "both")
-            self.assert_fails(ctl(self.path, "cutover"), 1, "cutover NAME [direct|aggregate]")
-            self.assert_fails(ctl(self.path, "cutover", "native", "direct", "now"), 1, "cutover NAME [direct|aggregate]")
+            for words, told in ((["no-such-loop"], 'unknown loop "no-such-loop" (there are: native, '),
+                                (["native", "both"], 'direct or aggregate, not "both"'),
+                                ([], "cutover NAME [direct|aggregate]"),
+                                (["native", "direct", "now"], "cutover NAME [direct|aggregate]")):
+                self.assert_fails(ctl(self.path, "cutover", *words), 1, told)
             statistics = self.statistics()
             self.assertEqual((statistics["loop"], statistics["cutovers"]), (LOOP, 0))
             echoes(client, b"goes on")
@@ -151,7 +152,8 @@ class Commands(ControlTest):
     def test_unknown_and_malformed_commands(self):
         with self.server() as server:
             control = self.control()
-            for command in ("no-such", "STATS", "stats now", "drain 5", "shutdown now", "", "   ", "\x00", "\x1b[2J", "x" * MOST):
+            for command in ("no-such", "STATS", "stats now", "drain 5", "shutdown now", "", "   ", "\x00", "\x1b[2J",
+                            "x" * MOST):
                 answer = control.ask(command)
                 self.assertRegex(answer, r"\Aerror [^\x00-\x1f]+\Z", repr(command))
             self.assertRegex(control.ask("no-such"), ", ".join(COMMANDS))
@@ -177,7 +179,8 @@ class Lines(ControlTest):
     def test_pipelined_commands_are_answered_in_order_across_moves(self):
         with self.server():
             control = self.control()
-            control.send(b"cutover native direct\ncutover native-poll direct\nnonsense\ncutover native aggregate\nstats\n")
+            control.send(b"cutover native direct\ncutover native-poll direct\nnonsense\n"
+                         b"cutover native aggregate\nstats\n")
             control.socket.shutdown(socket.SHUT_WR)
             self.assertEqual([control.line() for _ in range(2)], ["ok native direct", "ok native-poll direct"])
             self.assertTrue(control.line().startswith("error "))
@@ -185,6 +188,18 @@ class Lines(ControlTest):
             statistics = json.loads(control.line().removeprefix("ok "))
             self.assertEqual((statistics["loop"], statistics["hosting"]), ("native", "aggregate"))
             self.assertTrue(control.ended())
+
+    def test_between_pipelined_commands_the_service_goes_on(self):
+        # In one callback, all moves would come before the first turn on any of the loops, which is when they are logged.
+        with self.server() as server:
+            self.told("cutover", "native", "aggregate")
+            moves = server.stderr().count("moved to")
+            control = self.control()
+            control.send(b"cutover native direct\ncutover native-poll direct\n" * 100)
+            for done in range(0, 200, 2):
+                self.assertEqual(control.line(), "ok native direct")
+                self.assertGreaterEqual(server.stderr().count("moved to"), moves + done)
+                self.assertEqual(control.line(), "ok native-poll direct")
 
     def pipelined(self, server, control, last):
         """Sends until the server takes no more, and then the rest and `last`; only then reads. Each answer says which
@@ -215,8 +230,9 @@ class Lines(ControlTest):
             self.pipelined(server, control, b"stats\n")
             self.assertTrue(control.line().startswith("ok {"))
             echoes(client)
-            counts = {name: self.statistics()[name] for name in ("bytes_received", "bytes_sent", "connections", "closed")}
-            self.assertEqual(counts, {"bytes_received": 1, "bytes_sent": 1, "connections": 1, "closed": 0})
+            expected = {"bytes_received": 1, "bytes_sent": 1, "connections": 1, "closed": 0}
+            statistics = self.statistics()
+            self.assertEqual({name: statistics[name] for name in expected}, expected)
 
     def test_shutdown_after_a_backlog_is_answered(self):
         with self.server() as server:
@@ -252,7 +268,8 @@ class Lines(ControlTest):
         with self.server() as server, server.connect() as client:
             self.told("cutover", "native", "direct")
             before = server.open_descriptors()
-            for command in (b"stats\n", b"loops\n" * 1000, b"nonsense\n", b"cutover native-poll\n", b"cutover native", b"x" * 10_000):
+            for command in (b"stats\n", b"loops\n" * 1000, b"nonsense\n", b"cutover native-poll\n", b"cutover native",
+                            b"x" * 10_000):
                 with Control(self.path) as control:
                     control.send(command)
             wait_until(lambda: self.statistics()["loop"] == "native-poll", "the move that nobody waited for")
@@ -390,7 +407,8 @@ class Access(ControlTest):
             with self.subTest(path=path):
                 self.assert_fails(run("--listen", "127.0.0.1:0", "--control", path), 2, path)
                 self.assert_fails(ctl(path, "stats"), 2, path)
-        self.assert_fails(run("--listen", "127.0.0.1:0", "--control", "/nonexistent/control"), 1, "No such file or directory")
+        self.assert_fails(run("--listen", "127.0.0.1:0", "--control", "/nonexistent/control"), 1,
+                          "No such file or directory")
 
 
 class Ctl(ControlTest):
@@ -413,9 +431,10 @@ class Ctl(ControlTest):
             listener.bind(self.path)
             listener.listen()
             listener.settimeout(DEADLINE)
-            for answer, told in ((b"", "without an answer"), (b"ok", "without an answer"), (b"220 hello\n", "220 hello")):
-                with subprocess.Popen([ECHO, "ctl", self.path, "stats"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      text=True) as process:
+            for answer, told in ((b"", "without an answer"), (b"ok", "without an answer"),
+                                 (b"220 hello\n", "220 hello")):
+                with subprocess.Popen([ECHO, "ctl", self.path, "stats"], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True) as process:
                     client, _ = listener.accept()
                     with client:
                         self.assertEqual(client.recv(100), b"stats\n")

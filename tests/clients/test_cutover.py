@@ -187,7 +187,8 @@ class Cutover(ClientTest):
         self.assert_moved(self.rounds("aggregate"), 2 * [*others[1:], others[0]])
 
     def test_a_move_that_fails_is_told_and_service_goes_on(self):
-        with self.server("aggregate") as server, server.connect() as client, contextlib.ExitStack() as more:
+        with self.server("aggregate") as server, contextlib.ExitStack() as clients:
+            client = clients.enter_context(server.connect())
             echoes(client)
             self.assertEqual(ctl(self.path, "cutover", "native-poll", "direct").returncode, 0)
             control = self.enterContext(socket.socket(socket.AF_UNIX))
@@ -195,9 +196,9 @@ class Cutover(ClientTest):
             control.sendall(b"stats\n")
             self.assertTrue(control.recv(4096).startswith(b"ok "), "the server has it open")
             soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-            # Clients take the lowest numbers that are free; then the limit leaves none, and poll(2) all that it watches.
+            # Clients take the lowest numbers that are free. Then the limit leaves none, and poll(2) what it watches.
             for _ in range(8):
-                echoes(more.enter_context(server.connect()))
+                echoes(clients.enter_context(server.connect()))
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.open_descriptors(), hard))
             before = server.stderr()
             control.sendall(b"cutover native direct\n")
@@ -209,7 +210,7 @@ class Cutover(ClientTest):
             echoes(client, b"goes on")
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
             statistics = self.statistics()
-            self.assertEqual((statistics["loop"], statistics["hosting"], statistics["cutovers"]), ("native-poll", "direct", 1))
+            self.assertEqual([statistics[name] for name in ("loop", "hosting", "cutovers")], ["native-poll", "direct", 1])
             self.assertEqual(ctl(self.path, "cutover", "native", "direct").returncode, 0)
             echoes(client, b"moves again")
 
