@@ -66,15 +66,16 @@ def clean_environment():
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
-def on_loop(loop):
-    return ["--loop", loop, *(["--hosting", HOSTING] if HOSTING else [])]
+def on_loop(loop, hosting=HOSTING):
+    return ["--loop", loop, *(["--hosting", hosting] if hosting else [])]
 
 
 class EchoServer:
     """A running onloop-echo. As a context manager it is ended with SIGTERM, and must then exit with status 0."""
 
-    def __init__(self, *arguments, listen=("127.0.0.1:0",), prefix=(), env=None, loop=LOOP, **popen):
-        self.command = [*prefix, ECHO, *on_loop(loop)]
+    def __init__(self, *arguments, listen=("127.0.0.1:0",), prefix=(), env=None, loop=LOOP, hosting=HOSTING,
+                 **popen):
+        self.command = [*prefix, ECHO, *on_loop(loop, hosting)]
         for address in listen:
             self.command += ["--listen", address]
         self.command += arguments
@@ -186,6 +187,12 @@ def run(*arguments, program=ECHO, prefix=(), **options):
     """An onloop-echo that is to end by itself; its status and output."""
     return subprocess.run([*prefix, program, *on_loop(LOOP), *arguments], capture_output=True, text=True,
                           timeout=DEADLINE, env=clean_environment(), **{"stdin": subprocess.DEVNULL, **options})
+
+
+def ctl(*arguments):
+    """onloop-echo ctl PATH COMMAND...; its status and output."""
+    return subprocess.run([ECHO, "ctl", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=DEADLINE, env=clean_environment())
 
 
 def read_exactly(client, count):

@@ -158,8 +158,9 @@ class Information(ClientTest):
     def test_help_names_every_option(self):
         result = run("--help")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        for option in ("--listen", "--loop", "--hosting", "--max-connections", "--idle-timeout", "--drain-timeout", "--stats",
-                       "--quiet", "--verbose", "--list-loops", "--version"):
+        for option in ("--listen", "--loop", "--hosting", "--max-connections", "--idle-timeout", "--drain-timeout",
+                       "--stats", "--control", "--quiet", "--verbose", "--list-loops", "--version", "SIGUSR1", "SIGUSR2",
+                       "onloop-echo ctl"):
             self.assertIn(option, result.stdout)
 
     def test_version(self):

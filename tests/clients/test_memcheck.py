@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 import memcheck
-from server import ClientTest, EchoServer, echoes, ended, wait_until
+from server import ClientTest, EchoServer, ctl, echoes, ended, wait_until
 
 
 def reset(client):
@@ -31,7 +31,8 @@ class Memcheck(ClientTest):
         log = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "valgrind.log"
         directory = self.enterContext(tempfile.TemporaryDirectory())
         listen = ["127.0.0.1:0", "[::1]:0", f"unix:{directory}/echo", f"unix:@onloop-memcheck-{os.getpid()}"]
-        with EchoServer("--max-connections", "40", "--idle-timeout", "600", "--drain-timeout", "1", listen=listen,
+        control = f"{directory}/control"
+        with EchoServer("--control", control, "--max-connections", "40", "--idle-timeout", "600", "--drain-timeout", "1", listen=listen,
                         prefix=memcheck.command(log)) as server:
             clients = [server.connect() for _ in range(30)]
             for client in clients:
@@ -47,9 +48,17 @@ class Memcheck(ClientTest):
             send_until_full(stuck)
             server.signal(signal.SIGUSR1)
             wait_until(lambda: "{" in server.stderr(), "statistics")
+            idle = socket.socket(socket.AF_UNIX)
+            idle.connect(control)
+            for words in (["stats"], ["no-such"], ["cutover", "native", "aggregate"],
+                          ["cutover", "native-poll", "aggregate"]):
+                self.assertEqual(ctl(control, *words).returncode, int(words == ["no-such"]))
+            server.signal(signal.SIGUSR2)
+            wait_until(lambda: server.stderr().count("moved to") == 3, "three moves")
+            echoes(clients[20])
             # The rest is still connected when it drains, and is cut off at the limit.
             status = server.stop()
-            for client in [*clients[20:], stuck]:
+            for client in [*clients[20:], stuck, idle]:
                 client.close()
         text = log.read_text()
         self.assertEqual(status, 0, text)

@@ -34,11 +34,9 @@ std::vector<std::string> words_of(std::string_view line) {
 
 }  // namespace
 
-/// What belongs to one control connection.
+/// What belongs to one control connection. It reads only while no command is under way.
 struct Control::Session {
   std::string input;         // what is not served yet
-  bool serving = false;      // in serve(), which goes on by itself after an answer
-  bool unanswered = false;   // a command is under way
   bool lent = false;         // somebody else has the conversation
   std::size_t unsent = 0;    // bytes of an answer that the kernel had no room for
   onloop::Task when_sent{};  // comes after that answer
@@ -97,10 +95,10 @@ void Control::on_drain(onloop::Connection& connection) {
   auto& session = connection.state<Session>();
   statistics_.bytes_sent += std::exchange(session.unsent, 0);
   if (onloop::Task then = std::move(session.when_sent)) then();
-  serve(connection);
+  serve_later(connection);
 }
 
-/// All whole lines were served: while one of them waits for its answer, the end is not noticed.
+/// All whole lines were served, since the end is not noticed before.
 void Control::on_end(onloop::Connection& connection) {
   // Half of a command may be another command, so it is not guessed at.
   if (!connection.state<Session>().input.empty()) say(connection, "error the last line has no end, nothing was done");
@@ -119,29 +117,19 @@ void Control::on_close(onloop::Connection& connection, std::error_code error) {
 
 void Control::serve(onloop::Connection& connection) {
   auto& session = connection.state<Session>();
-  const auto blocked = [&] { return session.unanswered || session.lent || session.unsent != 0 || connection.fd() < 0; };
-  session.serving = true;
-  std::size_t begin = 0;
-  std::size_t end = 0;
-  bool too_long = false;
-  while (!blocked()) {
-    end = session.input.find('\n', begin);
-    too_long = std::min(end, session.input.size()) - begin > kLongestLine;
-    if (too_long || end == std::string::npos) break;
-    const std::string_view line = std::string_view{session.input}.substr(begin, end - begin);
-    begin = end + 1;
-    session.unanswered = true;
-    perform(connection, line);
-  }
-  session.input.erase(0, begin);
-  session.serving = false;
-  if (too_long) {
+  if (session.lent || connection.fd() < 0) return;  // if it is closed, on_close is all that comes
+  std::string& input = session.input;
+  const std::size_t end = input.find('\n');
+  if (std::min(end, input.size()) > kLongestLine) {
     say(connection, "error a command has at most " + std::to_string(kLongestLine) + " bytes");
     connection.close();
-  } else if (blocked()) {
-    connection.pause_reading();
-  } else {
+  } else if (end == std::string::npos) {
     connection.resume_reading();
+  } else {
+    connection.pause_reading();
+    const std::string line = input.substr(0, end);
+    input.erase(0, end + 1);
+    perform(connection, line);
   }
 }
 
@@ -170,15 +158,21 @@ void Control::answer(const onloop::Ref& asker, const std::string& line, onloop::
     if (then) then();
     return;
   }
-  auto& session = connection->state<Session>();
-  session.unanswered = false;
   say(*connection, line);
+  auto& session = connection->state<Session>();
   if (session.unsent != 0) {
     session.when_sent = std::move(then);
-  } else if (then) {
-    then();
+    return;
   }
-  if (!session.serving) serve(*connection);
+  if (then) then();
+  serve_later(*connection);
+}
+
+/// A turn for each command: many of them keep nobody else waiting, and a move is over before the next one comes.
+void Control::serve_later(onloop::Connection& connection) {
+  connection.context().post([this, asker = connection.ref()] {
+    if (onloop::Connection* const found = asker.get()) serve(*found);
+  });
 }
 
 void Control::say(onloop::Connection& connection, std::string line) {

@@ -23,7 +23,8 @@ class Request {
  public:
   /// The words that follow the command's name.
   [[nodiscard]] const std::vector<std::string>& arguments() const noexcept { return arguments_; }
-  /// Whose descriptor a command may use for what it has to say beyond lines. Null once the client is gone.
+  /// Whose descriptor a command may use meanwhile, for more than lines can say; a dup(2) of it, to watch it. Null once
+  /// the client is gone.
   [[nodiscard]] onloop::Connection* connection() const noexcept { return connection_.get(); }
 
   /// Answers "ok TEXT". `then` runs once the kernel has all of the answer, or the client is gone.
@@ -70,6 +71,7 @@ class Control final : public onloop::Protocol {
   struct Session;
 
   void serve(onloop::Connection& connection);
+  void serve_later(onloop::Connection& connection);
   void perform(onloop::Connection& connection, std::string_view line);
   void answer(const onloop::Ref& asker, const std::string& line, onloop::Task then);
   void say(onloop::Connection& connection, std::string line);
