@@ -9,6 +9,7 @@
 #include "core/runtime/error.hpp"
 #include "core/runtime/raw_watch.hpp"
 #include "core/runtime/runtime.hpp"
+#include "core/runtime/signal_entry.hpp"
 #include "core/runtime/timer_entry.hpp"
 
 namespace onloop {
@@ -56,6 +57,12 @@ Timer Context::every(std::chrono::nanoseconds period, std::function<void()> call
   Timer timer(new detail::TimerEntry(*runtime_, std::move(callback), static_cast<std::uint64_t>(period.count())));
   timer.entry_->start(detail::later(detail::now_ns(), period));
   return timer;
+}
+
+Signal Context::on_signal(int number, std::function<void()> callback) {
+  runtime_->check_thread();
+  if (!callback) return {};
+  return Signal(new detail::SignalEntry(*runtime_, number, std::move(callback)));
 }
 
 void Context::post(Task task) {

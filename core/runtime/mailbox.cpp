@@ -53,6 +53,10 @@ void Mailbox::wake() noexcept {
   if (!woken_.exchange(true, std::memory_order_release)) signal();
 }
 
+void Mailbox::note_signal(int number) noexcept {
+  if (signals_.fetch_or(std::uint64_t{1} << (number - 1), std::memory_order_release) == 0) signal();
+}
+
 void Mailbox::signal() noexcept {
   const int saved = errno;  // for signal handlers
   if (getpid() == process_) {
@@ -75,7 +79,7 @@ void Mailbox::close() noexcept {
 void Mailbox::renew() {
   event_ = make_event();
   process_ = getpid();
-  if (woken_.load() || head_.load()) signal();
+  if (woken_.load() || signals_.load() || head_.load()) signal();
 }
 
 Mailbox::Letter* Mailbox::in_order(Letter* newest_first) noexcept {

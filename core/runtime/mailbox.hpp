@@ -3,6 +3,7 @@
 #include <onloop/task.hpp>
 
 #include <atomic>
+#include <cstdint>
 
 #include "core/runtime/unique_fd.hpp"
 
@@ -20,12 +21,16 @@ class Mailbox {
   // ---- any thread ----
   bool post(Task task);
   void wake() noexcept;
+  /// In a signal handler: it has come.
+  void note_signal(int number) noexcept;
 
   // ---- the context's thread ----
   [[nodiscard]] int fd() const noexcept { return event_.get(); }
   /// Makes the eventfd unreadable; to be called before the two that follow.
   void clear() noexcept;
   [[nodiscard]] bool take_wake() noexcept { return woken_.exchange(false, std::memory_order_acquire); }
+  /// Which signals have come: of number n, bit n - 1.
+  [[nodiscard]] std::uint64_t take_signals() noexcept { return signals_.exchange(0, std::memory_order_acquire); }
   /// Calls `sink` with each posted task, in order.
   template <class Sink>
   void take_tasks(Sink sink) {
@@ -56,6 +61,7 @@ class Mailbox {
   UniqueFd event_;
   pid_t process_;  // whose eventfd it is: a forked child must not wake its parent
   std::atomic<bool> woken_{false};
+  std::atomic<std::uint64_t> signals_{0};
   std::atomic<Letter*> head_{nullptr};  // newest first
 };
 

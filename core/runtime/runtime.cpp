@@ -5,6 +5,7 @@
 
 #include "core/runtime/clock.hpp"
 #include "core/runtime/error.hpp"
+#include "core/runtime/signal_entry.hpp"
 
 namespace onloop::detail {
 namespace {
@@ -79,6 +80,10 @@ void Runtime::shutdown() noexcept {
   }
   while (timers_.take_any()) {
   }
+  for (SignalEntry* entry : signals_) {
+    if (entry) entry->sever();
+  }
+  signals_.clear();
   forget_ready();
   clear_blame();
   due_ |= kLeave;
@@ -277,6 +282,13 @@ void Runtime::post(Task task) {
   deadline_changed();
 }
 
+void Runtime::remove_signal(SignalEntry& entry) noexcept {
+  for (SignalEntry*& each : signals_) {
+    if (each == &entry) each = nullptr;
+  }
+  if (serving_signals_ == 0) std::erase(signals_, nullptr);
+}
+
 void Runtime::report(std::error_code error, std::string_view what) noexcept try {
   const Pin pin(*this);
   if (options_.on_error) {
@@ -311,8 +323,14 @@ void Runtime::Waker::on_ready(std::uint32_t) {
   Runtime& own = *runtime();
   own.mailbox_->clear();
   if (own.mailbox_->take_wake()) own.wake_due_ = true;
+  if (const std::uint64_t came = own.mailbox_->take_signals()) {
+    own.signals_due_ = true;
+    for (SignalEntry* entry : own.signals_) {
+      if (entry && (came >> (entry->number() - 1) & 1)) entry->due = true;
+    }
+  }
   own.mailbox_->take_tasks([&own](Task&& task) { own.tasks_.push_back(std::move(task)); });
-  if (own.wake_due_ || !own.tasks_.empty()) own.due_ |= kTasks;
+  if (own.wake_due_ || own.signals_due_ || !own.tasks_.empty()) own.due_ |= kTasks;
 }
 
 void Runtime::Waker::sever() noexcept {

@@ -18,6 +18,8 @@
 
 namespace onloop::detail {
 
+class SignalEntry;
+
 /// What an upper layer keeps in a context. Severed first when the context goes.
 class Tenant {
  public:
@@ -105,6 +107,8 @@ class Runtime {
   void schedule(TimerNode& timer, std::uint64_t at);
   void cancel(TimerNode& timer) noexcept;
   void post(Task task);
+  void add_signal(SignalEntry& entry) { signals_.push_back(&entry); }
+  void remove_signal(SignalEntry& entry) noexcept;
 
   /// ContextOptions::on_error, or a line on standard error.
   void report(std::error_code error, std::string_view what) noexcept;
@@ -194,6 +198,7 @@ class Runtime {
   void serve_next(Source& source);
   [[gnu::noinline]] void serve_deferred();
   [[gnu::noinline]] void serve_tasks();
+  void serve_signals();
   void deliver(Source& source, std::uint32_t readiness);
   [[gnu::noinline]] std::uint32_t deliverable(Source& source, std::uint32_t readiness) noexcept;
 
@@ -218,7 +223,8 @@ class Runtime {
   std::vector<Source*> sources_;  // by descriptor
   TimerHeap timers_;
   std::deque<Task> tasks_;
-  Source* ready_head_ = nullptr;  // a nested turn goes on with it where the outer one is
+  std::vector<SignalEntry*> signals_;  // null: cancelled while they were being called
+  Source* ready_head_ = nullptr;       // a nested turn goes on with it where the outer one is
   Source** ready_end_ = &ready_head_;
   Source* deferred_head_ = nullptr;
   Source* deferred_tail_ = nullptr;
@@ -232,7 +238,7 @@ class Runtime {
   enum Due : std::uint8_t {
     kTimers = 1,      // the deadline has passed
     kDeferred = 2,    // deferred_head_
-    kTasks = 4,       // tasks_ or wake_due_
+    kTasks = 4,       // tasks_, wake_due_ or signals_due_
     kArm = 8,         // the next deadline may have changed
     kLeave = 16,      // run() is to return: stop_, or no keepalive_, or the context is gone
     kAround = 32,     // always, if there is a ContextOptions::around
@@ -243,6 +249,8 @@ class Runtime {
   bool arms_each_turn_ = false;  // run() sets the deadline before each wait, so that nobody else need
   bool collecting_ = false;
   bool wake_due_ = false;
+  bool signals_due_ = false;
+  unsigned serving_signals_ = 0;  // frames that do
   bool running_ = false;
   bool has_fd_ = false;  // fd() was asked for
   bool stop_ = false;

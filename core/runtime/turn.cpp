@@ -6,6 +6,7 @@
 #include "core/runtime/clock.hpp"
 #include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
+#include "core/runtime/signal_entry.hpp"
 
 namespace onloop::detail {
 namespace {
@@ -315,16 +316,38 @@ void Runtime::serve_tasks() {
   struct Rest {
     Runtime& runtime;
     ~Rest() {
-      if (runtime.wake_due_ || !runtime.tasks_.empty()) runtime.due_ |= kTasks;
+      if (runtime.wake_due_ || runtime.signals_due_ || !runtime.tasks_.empty()) runtime.due_ |= kTasks;
     }
   } const rest{*this};
   std::size_t left = tasks_.size();
   if (std::exchange(wake_due_, false) && options_.on_wake && alive()) options_.on_wake();
+  if (signals_due_ && !turn_is_over()) serve_signals();
   for (; left > 0 && !turn_is_over() && !tasks_.empty(); --left) {
     Task task = std::move(tasks_.front());
     tasks_.pop_front();
     task();
   }
+}
+
+/// In the order in which they were set. What a callback leaves by an exception, or by a move, is due in the next turn.
+void Runtime::serve_signals() {
+  struct Serving {
+    Runtime& runtime;
+    explicit Serving(Runtime& serving) : runtime(serving) { ++runtime.serving_signals_; }
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+    ~Serving() {
+      if (--runtime.serving_signals_ == 0) std::erase(runtime.signals_, nullptr);
+    }
+  } const serving{*this};
+  for (std::size_t i = 0; i < signals_.size(); ++i) {
+    SignalEntry* entry = signals_[i];
+    if (!entry || !entry->due) continue;
+    if (turn_is_over()) return;
+    entry->due = false;
+    entry->call();
+  }
+  signals_due_ = false;
 }
 
 void Runtime::blame(Source& source) noexcept {

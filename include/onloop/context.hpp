@@ -2,6 +2,7 @@
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
 #include <onloop/remote.hpp>
+#include <onloop/signal.hpp>
 #include <onloop/task.hpp>
 #include <onloop/timer.hpp>
 #include <onloop/watch.hpp>
@@ -70,6 +71,13 @@ class Context {
   Timer timer(std::chrono::nanoseconds delay, Task task);
   /// Runs `callback` each `period` (above zero, else EINVAL), without drift; periods that were missed are skipped.
   Timer every(std::chrono::nanoseconds period, std::function<void()> callback);
+  /// Calls back in a turn after the signal `number` has come, once for any number of them before it; callbacks of one
+  /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile; a handler
+  /// that was there before is called as before, and is alone again when the last watch of the process ends. Signal
+  /// masks are left alone: it comes if a thread lets it. A handler that is installed later, by sigaction(2), takes the
+  /// signal unless it calls its predecessor. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP,
+  /// SIGSEGV, SIGBUS, SIGFPE, SIGILL.
+  Signal on_signal(int number, std::function<void()> callback);
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);
   [[nodiscard]] Remote remote() const;
@@ -94,9 +102,9 @@ class Context {
   void dispatch();
 
   /// Moves to another loop, live: a cutover. Everything comes along as it is: listeners, connections in every state,
-  /// timers, watches, tasks, posts; nothing of it is left on the last loop. All or nothing: what can't be attached to
-  /// `loop` is a std::system_error that says what failed, and the context goes on where it was. To the same loop with
-  /// the same hosting it does nothing, but takes over a priority that is given.
+  /// timers, watches, signals, tasks, posts; nothing of it is left on the last loop. All or nothing: what can't be
+  /// attached to `loop` is a std::system_error that says what failed, and the context goes on where it was. To the same
+  /// loop with the same hosting it does nothing, but takes over a priority that is given.
   ///
   /// In a callback: the turn ends there, and what is left of it comes on the next loop. Within run(), run() goes on
   /// with the next loop if that is an owned one, else it returns. A descriptor from fd() is no longer the context's.

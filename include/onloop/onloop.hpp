@@ -10,6 +10,7 @@
 #include <onloop/options.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/remote.hpp>
+#include <onloop/signal.hpp>
 #include <onloop/takeover.hpp>
 #include <onloop/task.hpp>
 #include <onloop/timer.hpp>

@@ -44,11 +44,11 @@ struct TakeoverOptions {
 };
 
 struct TakeoverResult {
-  std::error_code error;         ///< none: it is done
-  std::string reason;            ///< why not, in words
-  std::size_t connections = 0;   ///< that went over
-  std::size_t left_behind = 0;   ///< exporting: connections that stay
-  std::size_t listeners = 0;     ///< that went over
+  std::error_code error;        ///< none: it is done
+  std::string reason;           ///< why not, in words
+  std::size_t connections = 0;  ///< that went over
+  std::size_t left_behind = 0;  ///< exporting: connections that stay
+  std::size_t listeners = 0;    ///< that went over
   struct Taken {
     std::string name;  ///< of its protocol
     Listener* listener;

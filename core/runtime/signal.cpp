@@ -1,0 +1,64 @@
+#include <onloop/signal.hpp>
+
+#include "core/runtime/runtime.hpp"
+#include "core/runtime/signal_entry.hpp"
+
+namespace onloop {
+namespace detail {
+
+SignalEntry::SignalEntry(Runtime& runtime, int number, std::function<void()> callback)
+    : runtime_(&runtime), number_(number), callback_(std::move(callback)) {
+  runtime.add_signal(*this);
+  try {
+    subscription_.emplace(number, runtime.mailbox());
+  } catch (...) {
+    runtime.remove_signal(*this);
+    throw;
+  }
+}
+
+void SignalEntry::cancel() noexcept {
+  if (!runtime_) return;
+  runtime_->check_thread_or_die();
+  runtime_->remove_signal(*this);
+  sever();
+}
+
+void SignalEntry::sever() noexcept {
+  subscription_.reset();
+  runtime_ = nullptr;
+}
+
+void SignalEntry::call() {
+  ++references_;  // the callback may destroy the handle
+  struct Release {
+    SignalEntry& entry;
+    ~Release() { entry.release(); }
+  } const release_at_end{*this};
+  callback_();
+}
+
+}  // namespace detail
+
+Signal& Signal::operator=(Signal&& other) noexcept {
+  if (this != &other) {
+    Signal old(std::exchange(entry_, std::exchange(other.entry_, nullptr)));
+  }
+  return *this;
+}
+
+Signal::~Signal() {
+  if (!entry_) return;
+  entry_->cancel();
+  entry_->release();
+}
+
+void Signal::cancel() noexcept {
+  if (entry_) entry_->cancel();
+}
+
+bool Signal::active() const noexcept {
+  return entry_ && entry_->active();
+}
+
+}  // namespace onloop

@@ -1,0 +1,244 @@
+// Signals as callbacks of a context: with other contexts, with handlers of the application's, and their end.
+#include <pthread.h>
+#include <signal.h>
+
+#include <thread>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Signals : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Signals);
+
+/// The handler of the application's, while it lives.
+class Handler {
+ public:
+  explicit Handler(int number) : number_(number) {
+    struct sigaction action {};
+    action.sa_handler = [](int) { calls = calls + 1; };
+    sigaction(number, &action, &former_);
+    calls = 0;
+  }
+  Handler(const Handler&) = delete;
+  Handler& operator=(const Handler&) = delete;
+  ~Handler() { sigaction(number_, &former_, nullptr); }
+  static inline volatile sig_atomic_t calls = 0;
+
+ private:
+  const int number_;
+  struct sigaction former_ {};
+};
+
+bool is_default(int number) {
+  struct sigaction current {};
+  sigaction(number, nullptr, &current);
+  return !(current.sa_flags & SA_SIGINFO) && current.sa_handler == SIG_DFL;
+}
+
+TEST_P(Signals, CallsBackInATurnAndDoesNotWhatItWouldByDefault) {
+  Context context{GetParam().make()};
+  int came = 0;
+  const Signal signal = context.on_signal(SIGTERM, [&] { ++came; });
+  EXPECT_TRUE(signal.active());
+  turns(context);
+  EXPECT_EQ(came, 0);
+  raise(SIGTERM);
+  EXPECT_EQ(came, 0) << "never inside the handler";
+  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  raise(SIGTERM);
+  ASSERT_TRUE(run_until(context, [&] { return came == 2; }));
+  turns(context);
+  EXPECT_EQ(came, 2);
+}
+
+TEST_P(Signals, ManyBeforeATurnAreOne) {
+  Context context{GetParam().make()};
+  int came = 0;
+  const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  for (int i = 0; i < 100; ++i) raise(SIGUSR1);
+  ASSERT_TRUE(run_until(context, [&] { return came > 0; }));
+  turns(context);
+  EXPECT_EQ(came, 1);
+}
+
+TEST_P(Signals, EachOfSeveralWatchesIsCalledInOrderAndOtherSignalsAreTheirOwn) {
+  Context context{GetParam().make()};
+  std::string came;
+  const Signal one = context.on_signal(SIGUSR1, [&] { came += '1'; });
+  const Signal two = context.on_signal(SIGUSR2, [&] { came += '2'; });
+  const Signal three = context.on_signal(SIGUSR1, [&] { came += '3'; });
+  raise(SIGUSR1);
+  ASSERT_TRUE(run_until(context, [&] { return came.size() == 2; }));
+  EXPECT_EQ(came, "13");
+  raise(SIGUSR2);
+  ASSERT_TRUE(run_until(context, [&] { return came.size() == 3; }));
+  EXPECT_EQ(came, "132");
+}
+
+TEST_P(Signals, TwoContextsGetItBoth) {
+  Context one{GetParam().make()};
+  Context two{GetParam().make()};
+  int first = 0;
+  int second = 0;
+  const Signal in_one = one.on_signal(SIGUSR1, [&] { ++first; });
+  const Signal in_two = two.on_signal(SIGUSR1, [&] { ++second; });
+  raise(SIGUSR1);
+  ASSERT_TRUE(run_until(one, [&] { return first == 1; }));
+  ASSERT_TRUE(run_until(two, [&] { return second == 1; }));
+}
+
+TEST_P(Signals, ComesFromAnyThread) {
+  Context context{GetParam().make()};
+  int came = 0;
+  const Signal signal = context.on_signal(SIGUSR1, [&] {
+    ++came;
+    EXPECT_TRUE(context.loop().name().size() > 0);
+  });
+  std::thread other([] { raise(SIGUSR1); });
+  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  other.join();
+}
+
+TEST_P(Signals, AHandlerThatWasThereIsCalledAndIsAloneAgainAfterTheLast) {
+  const Handler before(SIGUSR1);
+  Context context{GetParam().make()};
+  int came = 0;
+  {
+    const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+    Signal second = context.on_signal(SIGUSR1, [&] { ++came; });
+    raise(SIGUSR1);
+    EXPECT_EQ(Handler::calls, 1);
+    ASSERT_TRUE(run_until(context, [&] { return came == 2; }));
+    second.cancel();
+    EXPECT_FALSE(second.active());
+    raise(SIGUSR1);
+    EXPECT_EQ(Handler::calls, 2);
+    ASSERT_TRUE(run_until(context, [&] { return came == 3; }));
+  }
+  raise(SIGUSR1);
+  EXPECT_EQ(Handler::calls, 3);
+  turns(context);
+  EXPECT_EQ(came, 3);
+}
+
+TEST_P(Signals, AHandlerThatComesLaterTakesItAndStays) {
+  Context context{GetParam().make()};
+  int came = 0;
+  Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  {
+    const Handler later(SIGUSR1);
+    raise(SIGUSR1);
+    EXPECT_EQ(Handler::calls, 1);
+    signal.cancel();
+    raise(SIGUSR1);
+    EXPECT_EQ(Handler::calls, 2) << "the end of the watch left it alone";
+  }
+  // It has put our handler back, beneath which the default was.
+  EXPECT_TRUE(in_child([] {
+                raise(SIGUSR1);
+                FAIL() << "the signal's default was not done";
+              }) == false);
+  const Signal again = context.on_signal(SIGUSR1, [&] { ++came; });
+  raise(SIGUSR1);
+  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+}
+
+TEST_P(Signals, TheirEndsRestoreTheDefault) {
+  Context context{GetParam().make()};
+  {
+    const Signal signal = context.on_signal(SIGUSR2, [] {});
+    EXPECT_FALSE(is_default(SIGUSR2));
+  }
+  EXPECT_TRUE(is_default(SIGUSR2));
+  Signal outlives;
+  {
+    Context other{GetParam().make()};
+    outlives = other.on_signal(SIGUSR2, [] {});
+  }
+  EXPECT_FALSE(outlives.active());
+  EXPECT_TRUE(is_default(SIGUSR2));
+}
+
+TEST_P(Signals, MayBeCancelledAndReplacedAndDestroyTheContextInCallbacks) {
+  auto context = std::make_unique<Context>(GetParam().make());
+  int came = 0;
+  Signal one, two, three;
+  one = context->on_signal(SIGUSR1, [&, held = std::make_shared<int>(1)] {
+    ++came;
+    one.cancel();
+    two = {};
+    three = context->on_signal(SIGUSR1, [&] { context.reset(); });
+    EXPECT_EQ(*held, 1);
+  });
+  two = context->on_signal(SIGUSR1, [&] { FAIL() << "was cancelled in the same turn"; });
+  raise(SIGUSR1);
+  ASSERT_TRUE(run_until(*context, [&] { return came == 1; }));
+  turns(*context);
+  raise(SIGUSR1);
+  while (context) turns(*context, 1);
+  EXPECT_FALSE(three.active());
+  EXPECT_TRUE(is_default(SIGUSR1));
+}
+
+TEST_P(Signals, ComesAlongInAMove) {
+  Context context{GetParam().make()};
+  std::string came;
+  const Signal one = context.on_signal(SIGUSR1, [&] {
+    came += '1';
+    context.move_to(came.size() % 4 == 1 ? native() : GetParam().make());
+  });
+  const Signal two = context.on_signal(SIGUSR1, [&] { came += '2'; });
+  for (std::size_t size = 2; size <= 8; size += 2) {
+    raise(SIGUSR1);
+    ASSERT_TRUE(run_until(context, [&] { return came.size() == size; }));
+  }
+  EXPECT_EQ(came, "12121212");
+  raise(SIGUSR1);
+  context.move_to(native_poll());
+  ASSERT_TRUE(run_until(context, [&] { return came.size() == 10; }));
+}
+
+TEST_P(Signals, WhatCantBeWatchedIsRefusedInWords) {
+  Context context{GetParam().make()};
+  for (const int number : {0, -1, 65, SIGKILL, SIGSTOP, SIGSEGV}) {
+    const Thrown thrown = thrown_by([&] { return context.on_signal(number, [] {}); });
+    EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << number;
+    EXPECT_NE(thrown.words.find("watch signal " + std::to_string(number)), std::string::npos) << thrown.words;
+  }
+}
+
+TEST_P(Signals, WatchesComeAndGoWhileSignalsDo) {
+  Context context{GetParam().make()};
+  std::atomic<bool> over{false};
+  const Signal kept = context.on_signal(SIGUSR1, [] {});
+  std::thread sender([&] {
+    while (!over) raise(SIGUSR1);
+  });
+  for (int i = 0; i < 200; ++i) {
+    const Signal signal = context.on_signal(SIGUSR1, [] {});
+    turns(context, 1);
+  }
+  over = true;
+  sender.join();
+}
+
+TEST_P(Signals, AChildHasItsOwn) {
+  Context context{GetParam().make()};
+  int came = 0;
+  const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  EXPECT_TRUE(in_child([&] {
+    raise(SIGUSR1);  // before the context is the child's: noted
+    context.after_fork(GetParam().make());
+    EXPECT_TRUE(run_until(context, [&] { return came == 1; }));
+    const Signal another = context.on_signal(SIGUSR1, [&] { ++came; });
+    raise(SIGUSR1);
+    EXPECT_TRUE(run_until(context, [&] { return came == 3; }));
+  }));
+  turns(context);
+  EXPECT_EQ(came, 0) << "the parent noticed";
+}
+
+}  // namespace
+}  // namespace onloop::test
