@@ -3,7 +3,7 @@
 set(kit_folder ${CMAKE_INSTALL_DATADIR}/onloop/conformance)
 set(kit_sources)
 foreach(name behaviour changes close_error counted_loop cutover cutover_callbacks cutover_state descriptors destruction
-        fairness fixtures fork as_found provider raw_guest readiness report run_stop threads time timers trace wake)
+        fairness fixtures fork as_found provider raw_guest readiness report run_stop session threads time timers trace wake)
   list(APPEND kit_sources conformance/${name}.cpp)
 endforeach()
 set(kit_support support/process_state.cpp)
@@ -26,7 +26,7 @@ foreach(source IN LISTS kit_sources kit_support)
   install(FILES tests/${source} DESTINATION ${kit_folder}/${folder})
 endforeach()
 foreach(header conformance/counted_loop.hpp conformance/descriptors.hpp conformance/fixtures.hpp
-        conformance/raw_guest.hpp conformance/report.hpp support/process_state.hpp)
+        conformance/raw_guest.hpp conformance/report.hpp conformance/session.hpp support/process_state.hpp)
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES tests/${header} DESTINATION ${kit_folder}/${folder})
 endforeach()

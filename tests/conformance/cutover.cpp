@@ -18,10 +18,11 @@ class Talker {
   void go_on() {
     constexpr std::size_t kAhead = 100'000;  // bytes under way: more than one read takes
     while (sent_.size() < received_.size() + kAhead) {
-      const std::string line = std::to_string(sent_.size()) + (sent_.size() % 7 ? " and so on\n" : "\n");
-      const ssize_t took = ::send(far_.get(), line.data(), line.size(), MSG_NOSIGNAL);
+      std::string lines;
+      while (lines.size() < 5'000) lines += std::to_string(sent_.size() + lines.size()) + " and so on\n";
+      const ssize_t took = ::send(far_.get(), lines.data(), lines.size(), MSG_NOSIGNAL);
       if (took <= 0) break;
-      sent_.append(line, 0, static_cast<std::size_t>(took));
+      sent_.append(lines, 0, static_cast<std::size_t>(took));
     }
     read();
   }

@@ -16,8 +16,9 @@ constexpr std::size_t kQueued = std::size_t{1} << 20;  // more than the kernel t
 /// Notes what happens to each connection, which has a name.
 struct Ledger : Protocol {
   void on_open(Connection& connection) override {
-    note(connection, "open");
-    if (connection.state<std::string>() != "closing") return;
+    const std::string& name = connection.state<std::string>();
+    if (name != "idle") note(connection, "open");  // which may be over before
+    if (name != "closing") return;
     connection.write(std::string(kQueued, 'c'));
     connection.close();
   }
@@ -100,7 +101,7 @@ class Busy {
             {"shut down", " open data end close"},
             {"closing", " open close"},
             {"aborted", " close: " + words(std::errc::operation_canceled)},
-            {"idle", " open close: " + words(std::errc::timed_out)},
+            {"idle", " close: " + words(std::errc::timed_out)},
             {"refused", " close: " + words(std::errc::connection_refused)}};
   }
   struct Line {
