@@ -13,7 +13,7 @@ namespace {
 /// Whether its sources are in a native set that another loop can watch: under aggregate hosting, and on the native loop
 /// itself.
 bool has_set(const Loop& loop) noexcept {
-  return loop.hosting() == Hosting::aggregate || &loop.ops() == &native().ops();
+  return loop.hosting() == Hosting::aggregate || (&loop.ops() == &native().ops() && !loop.foreign());
 }
 
 bool same(const Loop& one, const Loop& other) noexcept {
@@ -28,11 +28,16 @@ class Runtime::Cutover {
  public:
   /// Attaches, due at once. Throws std::system_error that says what failed, and then nothing stays in the next loop.
   Cutover(Runtime& runtime, const Loop& loop, bool keeps_set)
-      : runtime_(runtime), began_(now_ns()), host_(keeps_set ? nullptr : runtime.make_host(loop)), outer_(make_outer(loop)) {
+      : runtime_(runtime),
+        began_(now_ns()),
+        host_(keeps_set ? nullptr : runtime.make_host(loop)),
+        outer_(make_outer(loop)) {
     if (host_) {
       attach_sources();
     } else if (outer_) {
       runtime_.deadline_.use_timerfd();  // the last step: nothing can fail after it
+    } else if (loop.priority()) {
+      runtime_.host_->set_priority(*loop.priority());  // which it refuses, as in an attach
     }
   }
   Cutover(const Cutover&) = delete;
@@ -74,7 +79,8 @@ void Runtime::Cutover::attach_sources() try {
 void Runtime::Cutover::attach_deadline() {
   const int error = outer_ ? -ENOSYS : host_->deadline_set(0);
   if (error >= 0) return;
-  if (error != -ENOSYS) throw_error(error, "set the deadline of the loop \"" + std::string(host_->loop().name()) + "\"");
+  if (error != -ENOSYS)
+    throw_error(error, "set the deadline of the loop \"" + std::string(host_->loop().name()) + "\"");
   needs_timer_ = true;
   Deadline& deadline = runtime_.deadline_;
   if (deadline.uses_timerfd()) {
@@ -91,8 +97,8 @@ void Runtime::Cutover::attach_deadline() {
 void Runtime::Cutover::add(Source& source, int fd, std::uint32_t interest) {
   const int error = host_->watch_add(fd, interest, &source, &watches_[static_cast<std::size_t>(fd)]);
   if (error < 0) {
-    throw_error(error, "watch descriptor " + std::to_string(fd) + " on the loop \"" +
-                           std::string(host_->loop().name()) + "\"");
+    throw_error(
+        error, "watch descriptor " + std::to_string(fd) + " on the loop \"" + std::string(host_->loop().name()) + "\"");
   }
 }
 
