@@ -107,7 +107,7 @@ TEST_P(OnContext, C89_timers_keep_their_remaining_time) {
       order.push_back(number);
     }));
   };
-  for (int i = kTimers; i > 0; --i) set(i);
+  for (int i = 1; i <= kTimers; ++i) set(i);
   const Timer late = context.timer(1h, [] { ADD_FAILURE() << "a timer of an hour was early"; });
   const auto start = Clock::now();
   int ticks = 0;
@@ -126,8 +126,8 @@ TEST_P(OnContext, C89_a_move_from_outside_leaves_timers_due_and_pending_as_they_
   for (const Loop& other : neighbours()) {
     Context context{loop()};
     std::string order;
-    const Timer second = context.timer(2ms, [&] { order += "2"; });
     const Timer first = context.timer(0ns, [&] { order += "1"; });
+    const Timer second = context.timer(2ms, [&] { order += "2"; });
     const Timer third = context.timer(4ms, [&] { order += "3"; });
     Timer cancelled = context.timer(0ns, [&] { order += "cancelled"; });
     context.move_to(other);

@@ -30,9 +30,9 @@ TEST_P(CutoverRun, TimersOfEveryKindOnEveryNextLoop) {
         order += name;
       };
     };
-    const Timer third = context.timer(4ms, due(4ms, '3'));
-    const Timer first = context.timer(0ns, due(0ms, '1'));
+    const Timer first = context.timer(0ns, due(0ms, '1'));  // in this order, whatever comes between the calls
     const Timer second = context.timer(2ms, due(2ms, '2'));
+    const Timer third = context.timer(4ms, due(4ms, '3'));
     const Timer never = context.timer(1h, [] { ADD_FAILURE() << "an hour was over early"; });
     Timer fourth;
     context.post([&] {
