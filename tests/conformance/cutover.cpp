@@ -229,7 +229,7 @@ TEST_P(OnContext, C95_to_the_same_loop_with_the_same_hosting_nothing_happens) {
   EXPECT_EQ(context.statistics().cutovers, 0u);
 }
 
-TEST_P(OnContext, C95_between_direct_and_aggregate_on_one_loop) {
+TEST_P(OnContext, C95a_between_direct_and_aggregate_on_one_loop) {
   const Loop direct = loop().direct();
   const Loop aggregate = loop().aggregate();
   Echo echo;

@@ -159,7 +159,7 @@ TEST_P(OnContext, C92_a_move_that_fails_at_any_step_leaves_it_working_where_it_w
     };
     ASSERT_TRUE(serves());
     for (const Loop& target : {counted.loop().direct(), counted.loop().aggregate()}) {
-      if (!provider().exception("95").empty() && target.hosting() != loop().hosting()) continue;
+      if (!provider().exception("95a").empty() && target.hosting() != loop().hosting()) continue;
       const std::uint64_t cutovers = context.statistics().cutovers;
       int steps = 0;
       for (bool failed = true; failed; ++steps) {
@@ -278,6 +278,42 @@ TEST_P(OnContext, C93_moved_at_each_step_of_all_that_is_going_on) {
     return busy.over();
   })) << busy.seen();
   busy.check();
+}
+
+// The loop that is left still watches what is wanted no more until it reports that once; the next loop never did.
+TEST_P(OnContext, C93_paused_and_resumed_around_a_move_it_reads_on) {
+  for (const Loop& other : neighbours()) {
+    Echo echo;
+    Pair pair = socket_pair();
+    Context context{loop()};
+    Connection& connection = context.adopt(pair.near.release(), echo);
+    const auto echoes = [&] {
+      return put(pair.far.get()) && anywhere(context, [&] { return !take(pair.far.get()).empty(); });
+    };
+    ASSERT_TRUE(echoes());
+    for (const Loop& next : {other, loop()}) {
+      connection.pause_reading();
+      context.move_to(next);
+      connection.resume_reading();
+      ASSERT_TRUE(echoes());
+    }
+  }
+}
+
+TEST_P(OnContext, C93_keepalive_comes_along) {
+  const bool has_it = provider().application_drives() && loop().foreign() && loop().ops().keepalive;
+  Context context{neighbours().front()};
+  for (const bool on : {false, true}) {
+    context.set_keepalive(on);
+    context.move_to(loop());
+    if (has_it) {
+      EXPECT_EQ(provider().kept_alive(), on);
+    }
+    if (!on && !context.loop().foreign()) context.run();  // returns
+    context.move_to(neighbours().front());
+    host_turns(2);
+    if (!on && !context.loop().foreign()) context.run();
+  }
 }
 
 TEST_P(OnContext, C94_between_native_and_aggregate_the_cost_does_not_grow_with_connections) {

@@ -148,7 +148,7 @@ std::vector<Loop> OnContext::neighbours() {
   std::erase_if(all, [&](const Loop& other) { return same_loop(other, home); });
   const Loop rehosted = hosted(home, home.hosting() == Hosting::direct ? Hosting::aggregate : Hosting::direct);
   const bool known = std::any_of(all.begin(), all.end(), [&](const Loop& other) { return same_loop(other, rehosted); });
-  if (!known && provider().exception("95").empty()) all.push_back(rehosted);
+  if (!known && provider().exception("95a").empty()) all.push_back(rehosted);
   return all;
 }
 
