@@ -1,5 +1,6 @@
 // What a move must not change, whatever the context is in the middle of, and what it costs.
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <map>
@@ -337,7 +338,10 @@ TEST_P(OnContext, C94_between_native_and_aggregate_the_cost_does_not_grow_with_c
       context.move_to(loop);
       return counted.calls - before;
     };
-    cost.aggregate = move(counted.loop().aggregate()) + move(native());
+    const int set = context.fd();
+    cost.aggregate = move(counted.loop().aggregate());
+    EXPECT_GE(::fcntl(set, F_GETFD), 0) << "the native set was made anew";
+    cost.aggregate += move(native());
     cost.adds = -counted.adds;
     cost.direct = move(counted.loop().direct()) + move(native());
     cost.adds += counted.adds;

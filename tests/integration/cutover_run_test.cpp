@@ -167,6 +167,10 @@ TEST_F(CutoverLoops, AMoveInADispatchInsideRunLetsTheApplicationsLoopServe) {
     context.post([&] { served = true; });
     for (int i = 0; i < 20 && !served; ++i) script.run_once(0ns);
     EXPECT_TRUE(served) << "the up-calls of the application's loop are not served";
+    served = false;
+    const Timer timer = context.timer(0ns, [&] { served = true; });
+    for (int i = 0; i < 20 && !served; ++i) script.run_once(0ns);
+    EXPECT_TRUE(served) << "a timer set outside its up-calls is not armed";
   });
   context.run();
   EXPECT_TRUE(moved);
