@@ -2,8 +2,8 @@
 # compiler, options and sanitizers, and its GoogleTest.
 set(kit_folder ${CMAKE_INSTALL_DATADIR}/onloop/conformance)
 set(kit_sources)
-foreach(name behaviour changes close_error descriptors destruction fairness fixtures fork as_found provider raw_guest
-        readiness report run_stop threads time timers trace wake)
+foreach(name behaviour changes close_error counted_loop cutover cutover_callbacks cutover_state descriptors destruction
+        fairness fixtures fork as_found provider raw_guest readiness report run_stop session threads time timers trace wake)
   list(APPEND kit_sources conformance/${name}.cpp)
 endforeach()
 set(kit_support support/process_state.cpp)
@@ -25,8 +25,8 @@ foreach(source IN LISTS kit_sources kit_support)
   get_filename_component(folder ${source} DIRECTORY)
   install(FILES tests/${source} DESTINATION ${kit_folder}/${folder})
 endforeach()
-foreach(header conformance/descriptors.hpp conformance/fixtures.hpp conformance/raw_guest.hpp conformance/report.hpp
-        support/process_state.hpp)
+foreach(header conformance/counted_loop.hpp conformance/descriptors.hpp conformance/fixtures.hpp
+        conformance/raw_guest.hpp conformance/report.hpp conformance/session.hpp support/process_state.hpp)
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES tests/${header} DESTINATION ${kit_folder}/${folder})
 endforeach()

@@ -13,7 +13,7 @@ namespace {
 /// Whether its sources are in a native set that another loop can watch: under aggregate hosting, and on the native loop
 /// itself.
 bool has_set(const Loop& loop) noexcept {
-  return loop.hosting() == Hosting::aggregate || &loop.ops() == &native().ops();
+  return loop.hosting() == Hosting::aggregate || (&loop.ops() == &native().ops() && !loop.foreign());
 }
 
 bool same(const Loop& one, const Loop& other) noexcept {
@@ -36,6 +36,8 @@ class Runtime::Cutover {
       attach_sources();
     } else if (outer_) {
       runtime_.deadline_.use_timerfd();  // the last step: nothing can fail after it
+    } else if (loop.priority()) {
+      runtime_.host_->set_priority(*loop.priority());  // which it refuses, as in an attach
     }
   }
   Cutover(const Cutover&) = delete;

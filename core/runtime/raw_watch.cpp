@@ -29,8 +29,9 @@ void RawWatch::cancel() noexcept {
 
 void RawWatch::on_ready(std::uint32_t readiness) {
   for (const std::uint32_t direction : {ONLOOP_READ, ONLOOP_WRITE}) {
-    if (readiness & wanted() & direction)
-      callback_(static_cast<Interest>(direction));  // the first may change the second
+    if (!(readiness & wanted() & direction)) continue;  // the first may change the second
+    callback_(static_cast<Interest>(direction));
+    if (!runtime() || runtime()->turn_is_over()) return;
   }
 }
 

@@ -17,17 +17,18 @@ constexpr std::uint64_t kBudget = 8'000'000;
 
 }  // namespace
 
-/// Up-calls come from a loop that this context drives, and only collect.
+/// Up-calls come from a loop that this context drives, and only collect. A move ends that for all frames on the stack.
 class Runtime::Collecting {
  public:
   explicit Collecting(Runtime& runtime) noexcept
-      : runtime_(runtime), outer_(std::exchange(runtime.collecting_, true)) {}
+      : runtime_(runtime), cutovers_(runtime.cutovers_), outer_(std::exchange(runtime.collecting_, true)) {}
   Collecting(const Collecting&) = delete;
   Collecting& operator=(const Collecting&) = delete;
-  ~Collecting() { runtime_.collecting_ = outer_; }
+  ~Collecting() { runtime_.collecting_ = outer_ && cutovers_ == runtime_.cutovers_; }
 
  private:
   Runtime& runtime_;
+  const std::uint64_t cutovers_;
   const bool outer_;
 };
 

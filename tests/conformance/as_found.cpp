@@ -1,10 +1,7 @@
 // What a guest leaves behind. That descriptors, threads, handlers and masks are as before is checked after every case,
 // by the fixture; here is what needs a closer look.
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <memory>
 #include <optional>
@@ -13,33 +10,6 @@
 #include "conformance/fixtures.hpp"
 
 namespace onloop::conformance {
-namespace {
-
-/// Lets the process open `free` more descriptors, and no more. The kernel's limit is on the number: so that it counts,
-/// every number below it is taken first.
-class DescriptorLimit {
- public:
-  explicit DescriptorLimit(int free) {
-    constexpr int kAboveAllThatIsOpen = 64;
-    do {
-      taken_.emplace_back(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-    } while (taken_.back().get() < kAboveAllThatIsOpen);
-    ::getrlimit(RLIMIT_NOFILE, &former_);
-    rlimit tight = former_;
-    tight.rlim_cur = static_cast<rlim_t>(taken_.back().get() + 1 + free);
-    ::setrlimit(RLIMIT_NOFILE, &tight);
-  }
-  DescriptorLimit(const DescriptorLimit&) = delete;
-  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
-  ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &former_); }
-
- private:
-  rlimit former_{};
-  std::vector<Descriptor> taken_;
-};
-
-}  // namespace
-
 TEST_P(OnContext, C74_handles_in_the_host_are_as_before_attach) {
   provider().iterate(nullptr, 0ns);
   const int before = provider().host_objects();

@@ -37,6 +37,21 @@ void Descriptor::close() noexcept {
   if (const int fd = release(); fd >= 0) ::close(fd);
 }
 
+DescriptorLimit::DescriptorLimit(int free) {
+  constexpr int kAboveAllThatIsOpen = 64;
+  do {
+    taken_.emplace_back(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+  } while (taken_.back().get() < kAboveAllThatIsOpen);
+  ::getrlimit(RLIMIT_NOFILE, &former_);
+  rlimit tight = former_;
+  tight.rlim_cur = static_cast<rlim_t>(taken_.back().get() + 1 + free);
+  ::setrlimit(RLIMIT_NOFILE, &tight);
+}
+
+DescriptorLimit::~DescriptorLimit() {
+  ::setrlimit(RLIMIT_NOFILE, &former_);
+}
+
 Pair socket_pair() {
   int fds[2];
   check(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), "socketpair");

@@ -1,9 +1,12 @@
 #pragma once
+#include <sys/resource.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace onloop::conformance {
 
@@ -25,6 +28,20 @@ class Descriptor {
 
  private:
   int fd_ = -1;
+};
+
+/// Lets the process open `free` more descriptors, and no more. The kernel's limit is on the number: so that it counts,
+/// every number below it is taken first.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(int free);
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+  ~DescriptorLimit();
+
+ private:
+  rlimit former_{};
+  std::vector<Descriptor> taken_;
 };
 
 /// Two ends of one thing, non-blocking, closed on exec.

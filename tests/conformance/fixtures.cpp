@@ -121,8 +121,43 @@ void OnContext::turns(Context& context, int count) {
   }
 }
 
+bool OnContext::anywhere(Context& context, const std::function<bool()>& done, std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  bool reached = false;
+  const auto over = [&] {
+    reached = reached || done();
+    return reached || std::chrono::steady_clock::now() > end;
+  };
+  const Timer check = context.every(500us, [&] {
+    if (over() && !context.loop().foreign()) context.stop();
+  });
+  while (!over()) {
+    const bool at_home = same_loop(context.loop(), loop());
+    if (context.loop().foreign() || (at_home && provider().application_drives())) {
+      provider().iterate(&context, 10ms);
+    } else {
+      context.run();
+    }
+  }
+  return reached;
+}
+
+std::vector<Loop> OnContext::neighbours() {
+  const Loop home = loop();
+  std::vector<Loop> all{native(), native_poll(), native().aggregate()};
+  std::erase_if(all, [&](const Loop& other) { return same_loop(other, home); });
+  const Loop rehosted = hosted(home, home.hosting() == Hosting::direct ? Hosting::aggregate : Hosting::direct);
+  const bool known = std::any_of(all.begin(), all.end(), [&](const Loop& other) { return same_loop(other, rehosted); });
+  if (!known && provider().exception("95a").empty()) all.push_back(rehosted);
+  return all;
+}
+
 void OnContext::host_turns(int count) {
   for (int i = 0; i < count && provider().application_drives(); ++i) provider().iterate(nullptr, 0ns);
+}
+
+bool same_loop(const Loop& one, const Loop& other) {
+  return &one.ops() == &other.ops() && one.foreign() == other.foreign() && one.hosting() == other.hosting();
 }
 
 std::string in_child(const std::function<bool()>& body) {

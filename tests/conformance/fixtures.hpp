@@ -49,6 +49,11 @@ class OnContext : public Case {
   [[nodiscard]] bool until(Context& context, const std::function<bool()>& done, std::chrono::milliseconds limit = 10s);
   /// So many turns without waiting.
   void turns(Context& context, int count = 12);
+  /// Iterates whichever loop the context is on, also if it moves meanwhile, until `done`.
+  [[nodiscard]] bool anywhere(Context& context, const std::function<bool()>& done,
+                              std::chrono::milliseconds limit = 10s);
+  /// Where a context on this loop can move to: the native loops, and this loop under its other hosting.
+  [[nodiscard]] std::vector<Loop> neighbours();
   /// Keeps the application's loop going where it does the iterating, without a context; nothing on an owned loop.
   void host_turns(int count = 12);
 
@@ -56,6 +61,9 @@ class OnContext : public Case {
   Context* running_ = nullptr;
   bool finished_ = false;
 };
+
+/// Whether `loop` is the same, hosted the same way.
+[[nodiscard]] bool same_loop(const Loop& one, const Loop& other);
 
 /// Runs `body` in a forked child; an empty string if it returned true within 10 s, else what went wrong. The child
 /// returns to nothing of the parent's: no destructor, no exit handler.

@@ -265,6 +265,62 @@ TEST_P(GlibHosting, C65_the_context_is_destroyed_by_a_main_loop_inside_its_callb
   destroyer = {};
 }
 
+// The frames of the main loop that was left are still on the stack, and the application goes on iterating it.
+TEST_P(GlibHosting, C90_moved_by_a_main_loop_inside_its_callback_and_back) {
+  const MainContext other;
+  const Pair pair = socket_pair();
+  Context context{loop()};
+  for (const Loop& next : {native(), native().aggregate(), hosted(glib(other.get), GetParam())}) {
+    std::string order;
+    const Timer outer = context.timer(0ns, [&] {
+      order += "(";
+      bool moved = false;
+      const Timer inner = context.timer(0ns, [&] {
+        context.move_to(next);
+        moved = true;
+        order += "moved";
+      });
+      main_->iterate_until([&] { return moved; });
+      for (int i = 0; i < 5; ++i) g_main_context_iteration(main_->get, FALSE);
+      order += ")";
+    });
+    const Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
+      if (!take(pair.near.get()).empty()) order += "read";
+    });
+    main_->iterate_until([&] { return order.ends_with(")"); });
+    EXPECT_EQ(order, "(moved)");
+    ASSERT_TRUE(put(pair.far.get()));
+    for (int i = 0; i < 5; ++i) g_main_context_iteration(main_->get, FALSE);
+    EXPECT_EQ(order, "(moved)") << "the main loop that was left still serves";
+    if (next.foreign()) {
+      other.iterate_until([&] { return order.ends_with("read"); });
+    } else {
+      for (int i = 0; i < 100 && !order.ends_with("read"); ++i) context.dispatch();
+    }
+    EXPECT_EQ(order, "(moved)read");
+    context.move_to(loop());
+  }
+}
+
+// Inside the callback that moved it, the application iterates the loop that it moved to.
+TEST_P(GlibHosting, C90_served_by_the_next_main_loop_while_the_last_ones_callback_lasts) {
+  const MainContext other;
+  Context context{loop()};
+  int served = 0;
+  const Timer timer = context.timer(0ns, [&] {
+    context.move_to(hosted(glib(other.get), GetParam()));
+    context.post([&] { ++served; });
+    other.iterate_until([&] { return served == 1; });
+    context.move_to(loop());
+    context.post([&] { ++served; });
+    main_->iterate_until([&] { return served == 2; });
+    ++served;
+  });
+  main_->iterate_until([&] { return served == 3; });
+  const Timer after = context.timer(1ms, [&] { ++served; });
+  main_->iterate_until([&] { return served == 4; });
+}
+
 TEST_P(GlibHosting, C66_asking_whether_something_is_pending_loses_nothing) {
   const Pair pair = socket_pair();
   Context context{loop()};

@@ -171,6 +171,9 @@ class LibeventApplication : public Provider {
     if (thousands && std::strcmp(event_base_get_method(base_.get()), "select") == 0) {
       return "select(2) takes no descriptor from FD_SETSIZE on, and the case opens thousands";
     }
+    if (number == "95a" && (kind_.flags & EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST)) {
+      return "a base with a changelist takes no direct hosting";
+    }
     return Provider::exception(number);
   }
 
