@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kSendAgainAfter{5};  // when too many descri
 
 void Exporter::on_writable() {
   if (phase_ == Phase::freezing) freeze();
-  if (phase_ == Phase::sending) send();
+  send();
 }
 
 /// From here on nobody serves them.
