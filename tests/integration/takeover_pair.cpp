@@ -13,10 +13,12 @@ Loop TakeoverTest::another_loop() const {
 
 void TakeoverTest::SetUp() {
   LoopTest::SetUp();
-  old_.emplace(GetParam().make());
-  next_.emplace(another_loop());
-  old_options_.protocols.push_back({"traveller", old_protocol_.emplace()});
-  next_options_.protocols.push_back({"traveller", next_protocol_.emplace()});
+  old_ = std::make_unique<Context>(GetParam().make());
+  next_ = std::make_unique<Context>(another_loop());
+  old_protocol_ = std::make_unique<Traveller>();
+  next_protocol_ = std::make_unique<Traveller>();
+  old_options_.protocols.push_back({"traveller", *old_protocol_});
+  next_options_.protocols.push_back({"traveller", *next_protocol_});
 }
 
 void TakeoverTest::TearDown() {

@@ -1,5 +1,5 @@
 #pragma once
-#include <optional>
+#include <memory>
 
 #include "drive.hpp"
 #include "takeover_wire.hpp"
@@ -63,8 +63,8 @@ class TakeoverTest : public LoopTest {
   /// A loop other than the one under test.
   [[nodiscard]] Loop another_loop() const;
 
-  std::optional<Context> old_, next_;
-  std::optional<Traveller> old_protocol_, next_protocol_;
+  std::unique_ptr<Context> old_, next_;
+  std::unique_ptr<Traveller> old_protocol_, next_protocol_;
   TakeoverOptions old_options_, next_options_;
   std::vector<TakeoverResult> exported_, imported_;
 };

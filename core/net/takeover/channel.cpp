@@ -19,8 +19,6 @@ struct Head {
   std::uint32_t length;
 };
 
-constexpr std::size_t kMostUnclaimed = 2 * Channel::kMostFds;  // descriptors that no frame has spoken of yet
-
 using ControlBuffer = std::array<std::byte, CMSG_SPACE(Channel::kMostFds * sizeof(int))>;
 
 }  // namespace
@@ -64,9 +62,11 @@ bool Channel::send() {
 bool Channel::read() {
   bytes_in_.erase(bytes_in_.begin(), bytes_in_.begin() + static_cast<std::ptrdiff_t>(begin_));
   begin_ = 0;
+  // Every frame that has come in full was taken, and the descriptors of the others came in one message.
+  if (fds_in_.size() > kMostFds) throw_error(EPROTO, "the other process sends descriptors without records");
   for (;;) {
     const std::size_t had = bytes_in_.size();
-    if (had >= 2 * kLongest) return true;  // enough for now: take some
+    if (had >= 2 * kLongest || fds_in_.size() > kMostFds) return true;  // enough for now: take some
     bytes_in_.resize(had + kLongest);
     iovec piece{bytes_in_.data() + had, kLongest};
     msghdr message{};
@@ -92,7 +92,6 @@ bool Channel::read() {
       }
     }
     if (message.msg_flags & MSG_CTRUNC) throw_error(EMFILE, "take the descriptors of the other process");
-    if (fds_in_.size() > kMostUnclaimed) throw_error(EPROTO, "the other process sends descriptors without records");
   }
 }
 
