@@ -80,8 +80,9 @@ bool Channel::read() {
     bytes_in_.resize(had + (count > 0 ? static_cast<std::size_t>(count) : 0));
     if (count < 0 && error == EINTR) continue;
     if (count < 0 && would_block(error)) return true;
+    // An end, after all that was sent; the kernel calls it a reset where the other side has closed without reading all.
+    if (count == 0 || (count < 0 && error == ECONNRESET)) return false;
     if (count < 0) throw_error(error, "read from the other process");
-    if (count == 0) return false;
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
       const std::size_t fds = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
