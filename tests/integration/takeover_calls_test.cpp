@@ -72,7 +72,8 @@ TEST_P(TakeoverCalls, WaitUntilTheTakeoverHasFailed) {
       over = over && line->peer.over();
     }
     return over && closes == 1;
-  }));
+  })) << closes
+      << shut.peer.over() << closed.peer.over() << aborted.peer.over() << twice.peer.over();
   EXPECT_EQ(shut.peer.error(), 0);
   EXPECT_EQ(closed.peer.error(), 0);
   EXPECT_EQ(aborted.peer.error(), ECONNRESET);

@@ -28,9 +28,9 @@ void TakeoverTest::TearDown() {
 }
 
 ::testing::AssertionResult TakeoverTest::until(const std::function<bool()>& done) {
-  const auto limit = Clock::now() + 30s;
+  const auto limit = Clock::now() + 8s;
   while (!done()) {
-    if (Clock::now() > limit) return ::testing::AssertionFailure() << "not reached within 30 s";
+    if (Clock::now() > limit) return ::testing::AssertionFailure() << "not reached within 8 s";
     both_turn(1);
   }
   return ::testing::AssertionSuccess();

@@ -107,6 +107,7 @@ void Wire::finish() const {
 
 void Wire::close() {
   socket_.reset();
+  fds_.clear();
 }
 
 }  // namespace onloop::test

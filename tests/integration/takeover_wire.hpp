@@ -33,7 +33,7 @@ class Wire {
   /// the other side does not read, or has closed.
   bool send(std::string_view bytes, std::vector<int> fds = {}) const;
   void finish() const;  ///< nothing more is sent; what comes can still be read
-  void close();
+  void close();         ///< like the end of its process: what it has got is closed, too
 
  private:
   Fd socket_;

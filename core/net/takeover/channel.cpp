@@ -127,6 +127,8 @@ void check_same_user(int socket, const char* what) {
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) throw_error(errno, what);
   if (peer.uid == static_cast<uid_t>(-1))
     throw_error(ENOTCONN, std::string(what) + ": it must be a connected UNIX socket");
+  if (get_option(socket, SOL_SOCKET, SO_TYPE) != SOCK_STREAM)
+    throw_error(EPROTOTYPE, std::string(what) + ": it must be a stream socket");
   if (peer.uid != geteuid()) {
     throw_error(EPERM, std::string(what) + ": the process at the other end runs as another user (" +
                            std::to_string(peer.uid) + ")");
