@@ -117,7 +117,7 @@ TEST_P(TakeoverChoice, NothingAtAllCanBeTakenOver) {
 
 // The importing side once called it too much that three messages, of so many descriptors each, had come at once.
 TEST_P(TakeoverChoice, ThousandsGoOverThoughTheImportingSideLagsBehind) {
-  constexpr std::size_t kMany = 1'200;
+  constexpr std::size_t kMany = 900;
   std::vector<Line> lines;
   for (std::size_t i = 0; i < kMany; ++i) lines.push_back(join(*old_, *old_protocol_, {}, Kind::unix_pair));
   ASSERT_TRUE(until([&] { return old_protocol_->opens == static_cast<int>(kMany); }));

@@ -187,8 +187,19 @@ TEST_P(TakeoverFailure, WhatOnExportThrowsEndsIt) {
   EXPECT_TRUE(old_goes_on());
 }
 
+/// Valgrind, for one, does not count what comes over a socket.
+bool limit_counts_received_descriptors() {
+  auto [here, there] = connected_pair(Kind::unix_pair);
+  Wire sending(std::move(here)), receiving(std::move(there));
+  const DescriptorsLeft none(0);
+  sending.send("!", {0});
+  receiving.read();
+  return receiving.fds().empty();
+}
+
 // One descriptor for the listener and one for each connection are needed there, in one message.
 TEST_P(TakeoverFailure, OutOfDescriptors) {
+  if (!limit_counts_received_descriptors()) GTEST_SKIP() << "the limit does not hold for received descriptors";
   for (rlim_t left = 0; left <= kPeers; ++left) {
     start();
     {
