@@ -74,14 +74,16 @@ void Runtime::on_deadline(void* context) {
 void Runtime::on_set_ready(void* context, std::uint32_t) {
   Runtime& runtime = *static_cast<Runtime*>(context);
   const Pin pin(runtime);
+  const Frame frame(runtime);
   if (!runtime.collecting_) runtime.enter_upcall();
   int error = 0;
   {
     const Collecting collecting(runtime);
     error = runtime.host_->turn(0);
   }
+  const std::uint64_t moves = runtime.cutovers_;
   if (error < 0) runtime.report(error_of(error), "wait on the native set");
-  if (runtime.alive() && !runtime.collecting_) runtime.serve_upcall();
+  if (runtime.alive() && !runtime.collecting_ && runtime.cutovers_ == moves) runtime.serve_upcall();
 }
 
 void Runtime::deadline_fired() noexcept {

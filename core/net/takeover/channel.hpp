@@ -42,6 +42,12 @@ class Channel {
     return fds_out_.size() + fds <= kMostFds && bytes_out_.size() < kLongest;
   }
   [[nodiscard]] bool sent() const noexcept { return bytes_out_.empty(); }
+  /// Forgets what is queued, if nothing of it was sent.
+  void drop_queued() noexcept {
+    if (sent_ > 0) return;
+    bytes_out_.clear();
+    fds_out_.clear();
+  }
   /// Sends as much as the kernel takes. Throws std::system_error. False: the kernel has too many descriptors under way
   /// (ETOOMANYREFS), and says nothing when that is over.
   [[nodiscard]] bool send();
@@ -51,8 +57,6 @@ class Channel {
   [[nodiscard]] bool read();
   /// Takes the next frame that has come in full, if there is one. Throws std::system_error (EPROTO) if it is too long.
   [[nodiscard]] bool next(Frame& frame);
-  /// Whether a part of a frame has come.
-  [[nodiscard]] bool amid_frame() const noexcept { return bytes_in_.size() > begin_; }
   /// The next descriptor that has come; throws EPROTO if there is none.
   [[nodiscard]] UniqueFd take_fd();
   [[nodiscard]] bool fds_left() const noexcept { return !fds_in_.empty(); }

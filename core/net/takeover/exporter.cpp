@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kSendAgainAfter{5};  // when too many descri
 
 void Exporter::on_writable() {
   if (phase_ == Phase::freezing) freeze();
-  if (phase_ == Phase::sending) send();
+  send();
 }
 
 /// From here on nobody serves them.
@@ -28,6 +28,7 @@ void Exporter::freeze() {
   phase_ = Phase::sending;
   for (Acceptor* acceptor : net_.acceptors()) {
     if (!name_of(acceptor->protocol())) continue;
+    if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
     acceptors_.push_back(acceptor);
     acceptor->hold();
     acceptor->freeze();
@@ -38,18 +39,20 @@ void Exporter::freeze() {
     stream.pin();
     stream.freeze();
   });
-  put_listeners();
 }
 
 void Exporter::send() {
   for (int left = kBatchesPerTurn; left > 0; --left) {
+    check_queued();
     if (!channel().send()) {
       want(Interest::read);
       again_ = runtime().facade().timer(kSendAgainAfter, [this] { step([this] { send(); }); });
       return;
     }
     if (!channel().sent()) break;
-    while (phase_ == Phase::sending && channel().room_for(1)) {
+    queued_acceptors_.clear();
+    queued_streams_.clear();
+    while (phase_ == Phase::sending && channel().room_for(fds_of_next())) {
       if (!put_next()) return;
     }
     if (channel().sent()) {
@@ -60,9 +63,24 @@ void Exporter::send() {
   want(Interest::both);
 }
 
+/// The application may have closed what is queued, and its number may be another descriptor's by now.
+void Exporter::check_queued() const {
+  const bool lost =
+      std::any_of(queued_acceptors_.begin(), queued_acceptors_.end(), [](Acceptor* each) { return each->severed(); }) ||
+      std::any_of(queued_streams_.begin(), queued_streams_.end(), [](Stream* each) { return !each->frozen(); });
+  if (lost) throw_error(ECANCELED, "the application closed what was being handed over");
+}
+
+/// How many descriptors go with what put_next() puts, at most.
+std::size_t Exporter::fds_of_next() const noexcept {
+  return next_listener_ < acceptors_.size() ? acceptors_[next_listener_]->sockets().size() : 1;
+}
+
 /// False: user code has ended it all.
 bool Exporter::put_next() {
-  if (data_of_) {
+  if (next_listener_ < acceptors_.size()) {
+    put_listener(*acceptors_[next_listener_++]);
+  } else if (data_of_) {
     put_data();
   } else if (next_ < streams_.size()) {
     Stream& stream = *streams_[next_++];
@@ -74,20 +92,24 @@ bool Exporter::put_next() {
   return !over();
 }
 
-void Exporter::put_listeners() {
-  for (Acceptor* acceptor : acceptors_) {
-    ListenerRecord record = acceptor->record();
-    record.protocol = *name_of(acceptor->protocol());
-    channel().put(FrameType::listener, to_bytes(record));
-    for (const ListeningSocket* socket : acceptor->sockets()) channel().put_fd(socket->fd());
-    ++sent_.listeners;
-  }
+void Exporter::put_listener(Acceptor& acceptor) {
+  queued_acceptors_.push_back(&acceptor);
+  check_queued();
+  ListenerRecord record = acceptor.record();
+  record.protocol = *name_of(acceptor.protocol());
+  channel().put(FrameType::listener, to_bytes(record));
+  for (const ListeningSocket* socket : acceptor.sockets()) channel().put_fd(socket->fd());
+  ++sent_.listeners;
 }
 
 void Exporter::put_connection(Stream& stream) {
   std::vector<std::byte> state;
   Protocol& protocol = *stream.protocol();
-  const bool goes = protocol.on_export(stream, state) && state.size() <= kLongestState;
+  bool goes = false;
+  {
+    const Source::Busy busy(stream);  // as in every callback, its state outlives it
+    goes = protocol.on_export(stream, state) && state.size() <= kLongestState;
+  }
   if (over() || !stream.frozen()) return;
   if (!goes) {
     stream.thaw();
@@ -100,13 +122,14 @@ void Exporter::put_connection(Stream& stream) {
   if (from != acceptors_.end()) record.listener = static_cast<std::uint32_t>(from - acceptors_.begin());
   channel().put(FrameType::connection, to_bytes(record));
   channel().put_fd(stream.fd());
+  queued_streams_.push_back(&stream);
   ++sent_.connections;
   data_sent_ = 0;
   data_of_ = record.queued > 0 ? &stream : nullptr;
 }
 
 void Exporter::put_data() {
-  if (!data_of_->frozen()) throw_error(ECANCELED, "a connection ended while it was being handed over");
+  if (!data_of_->frozen()) throw_error(ECANCELED, "the application closed what was being handed over");
   std::vector<std::byte> piece(std::min(data_of_->queued() - data_sent_, Channel::kLongest));
   data_of_->copy_queued(data_sent_, piece);
   channel().put(FrameType::data, piece);

@@ -96,11 +96,13 @@ void Importer::take_connection(const ConnectionRecord& record) {
   stream->restore(socket.get(), record);
   socket.release();
   data_left_ = record.queued;
+  const Source::Busy busy(*stream);  // as in every callback, its state outlives it
   protocol.on_import(*stream, record.state);
 }
 
 void Importer::take_data(std::span<const std::byte> data) {
-  if (data.size() > data_left_) throw_error(EPROTO, "the other process sends more data of a connection than it said");
+  if (data.empty() || data.size() > data_left_)
+    throw_error(EPROTO, "the other process sends more data of a connection than it said");
   data_left_ -= data.size();
   if (streams_.back()->frozen()) streams_.back()->restore_queued(data);
 }
@@ -136,7 +138,9 @@ void Importer::serve() {
     ++result.listeners;
     result.taken.push_back({listener.record.protocol, listener.acceptor});
   }
-  result.stall = std::chrono::nanoseconds(now_ns() - hello_.frozen_at);
+  if (const std::uint64_t now = now_ns(); now > hello_.frozen_at) {
+    result.stall = std::chrono::nanoseconds(now - hello_.frozen_at);
+  }
   finish(result);
 }
 

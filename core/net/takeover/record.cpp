@@ -93,6 +93,18 @@ class Reader {
   std::span<const std::byte> left_;
 };
 
+/// What no connection is in would have no way out: nothing would end it, or have it read, or send its FIN.
+void check_state(const ConnectionRecord& record) {
+  const bool all_written = record.queued == 0 && record.write_ended;
+  if (record.fin_sent && !all_written) malformed("garbled: bytes behind the end");
+  if (all_written && !record.fin_sent) malformed("garbled: an end that was not sent");
+  if (record.fin_sent && record.read_ended) malformed("garbled: the connection is over");
+  if ((record.full || record.waiting) && record.queued <= record.limits.low_water)
+    malformed("garbled: it waits for an empty queue");
+  if (record.closing && (!record.write_ended || record.clock_ns == 0 || record.limits.linger.count() <= 0))
+    malformed("garbled: it closes without an end");
+}
+
 }  // namespace
 
 std::vector<std::byte> to_bytes(const HelloRecord& record) {
@@ -154,7 +166,7 @@ ConnectionRecord connection_from(std::span<const std::byte> bytes) {
   constexpr std::uint64_t kLongestTime = INT64_MAX;
   if (record.idle_ns > kLongestTime || record.clock_ns > kLongestTime) malformed("garbled: a time-out is endless");
   if (record.queued > record.limits.max_queued) malformed("garbled: more is queued than its limits allow");
-  if (record.fin_sent && (record.queued != 0 || !record.write_ended)) malformed("garbled: bytes behind the end");
+  check_state(record);
   return record;
 }
 

@@ -103,8 +103,10 @@ void Takeover::step(const std::function<void()>& body) {
   try {
     body();
   } catch (const std::system_error& error) {
+    if (over_) throw;  // by done, or after the context
     fail(error.code(), error.what());
   } catch (const std::exception& error) {
+    if (over_) throw;
     fail(error_of(ECANCELED), error.what());
   }
 }
@@ -130,7 +132,8 @@ void Takeover::on_ready(Interest ready) {
 
 void Takeover::fail(std::error_code error, const std::string& reason) {
   if (over_) return;
-  try {  // what was sent before may be half a frame; then its end tells as much
+  try {                       // what was sent before may be half a frame; then its end tells as much
+    channel_->drop_queued();  // no word that is not true any more, no descriptor that is closed
     channel_->put(FrameType::give_up,
                   std::as_bytes(std::span{reason}).first(std::min(reason.size(), std::size_t{500})));
     static_cast<void>(channel_->send());
