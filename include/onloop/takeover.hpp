@@ -61,13 +61,13 @@ struct TakeoverResult {
 /// Hands over the listeners and connections of the named protocols to the process at the other end of `socket`, which
 /// must run as the same user (SO_PEERCRED). Takes the descriptor if it does not throw; does not block: `done` is called
 /// once, from the loop, unless the context is destroyed before, which gives up. Throws std::system_error: ENOTSOCK,
-/// ENOTCONN, EPROTOTYPE (not a connected UNIX stream socket), EPERM (another user), EALREADY (this context takes part in
-/// a takeover already), EINVAL (a name is too long or comes twice).
+/// ENOTCONN, EPROTOTYPE (not a connected UNIX stream socket), EPERM (another user), EALREADY (this context takes part
+/// in a takeover already), EINVAL (a name is too long or comes twice).
 ///
 /// While a connection is being handed over, Connection::write() returns Flow::closed, and shutdown_write(), close() and
 /// abort() wait: they come into force if the takeover fails. Once it is done, the connection is gone from this context:
 /// without a further callback, its state destroyed. So is a listener, whose reference is invalid then; the file of a
-/// UNIX socket stays, and is the importing side's to unlink.
+/// UNIX socket stays, and is the importing side's to unlink. Closing a listener before that ends the takeover.
 void export_context(Context& context, int socket, TakeoverOptions options,
                     std::function<void(const TakeoverResult&)> done);
 

@@ -101,7 +101,7 @@ TakeoverResult Importing::import(const std::string& bytes, const std::vector<int
   }
   EXPECT_EQ(results.size(), 1u);
   if (results.empty()) return {};
-  for (Listener* listener : results[0].taken) listener->close();
+  for (const auto& [name, listener] : results[0].taken) listener->close();
   for (const Ref& each : taken) {
     if (each) each->abort();
   }

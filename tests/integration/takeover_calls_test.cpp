@@ -42,6 +42,17 @@ TEST_P(TakeoverCalls, WhatIsFrozenIsNotServed) {
   EXPECT_TRUE(echoes(client, "waited"));
 }
 
+TEST_P(TakeoverCalls, AListenerThatIsClosedOnItsWayEndsTheTakeover) {
+  Listener& listener = old_->listen("127.0.0.1:0", *old_protocol_);
+  Line line = join_old();
+  start();
+  ASSERT_TRUE(until([&] { return line.connection.write("") == Flow::closed; })) << "it is frozen";
+  listener.close();
+  ASSERT_TRUE(both_fail());
+  EXPECT_NE(exported_[0].reason.find("a listener was closed"), std::string::npos) << exported_[0].reason;
+  EXPECT_TRUE(echoes(line.peer, "served on"));
+}
+
 TEST_P(TakeoverCalls, WaitUntilTheTakeoverHasFailed) {
   Line shut = join_old(), closed = join_old(), aborted = join_old(), twice = join_old();
   int closes = 0;

@@ -20,7 +20,7 @@ class TakeoverListener : public TakeoverTest {
     old_.reset();
     return ::testing::AssertionSuccess();
   }
-  Listener& taken() { return *imported_[0].taken[0]; }
+  Listener& taken() { return *imported_[0].taken[0].listener; }
 };
 ONLOOP_ON_LOOPS(TakeoverListener, loops_with_dispatch());
 
@@ -167,7 +167,7 @@ TEST_P(TakeoverListener, HundredsGoOver) {
     Peer late = Peer::connect_to(Address::parse(name + std::to_string(i)));
     EXPECT_TRUE(echoes(late, "hello")) << i;
   }
-  EXPECT_EQ(imported_[0].taken[299]->connection_count(), 2u);
+  EXPECT_EQ(imported_[0].taken[299].listener->connection_count(), 2u);
 }
 
 }  // namespace

@@ -150,6 +150,9 @@ void Exporter::on_end() {
 
 /// The other process is the owner as soon as it has got this word. If it can't get it, it has given up.
 void Exporter::hand_over() {
+  if (std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); })) {
+    throw_error(ECANCELED, "a listener was closed while it was being handed over");
+  }
   channel().put(FrameType::go);
   if (!channel().send() || !channel().sent()) throw_error(EPROTO, "the other process does not read");
   TakeoverResult result;

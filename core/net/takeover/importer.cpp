@@ -89,7 +89,7 @@ void Importer::take_connection(const ConnectionRecord& record) {
   Protocol& protocol = protocol_of(record.protocol);
   auto limits = acceptor && *acceptor->limits() == record.limits ? acceptor->limits()
                                                                  : std::make_shared<const Limits>(record.limits);
-  streams_.reserve(streams_.size() + 1);
+  if (streams_.size() == streams_.capacity()) streams_.reserve(2 * streams_.size() + 16);
   auto* stream = new Stream(net_, protocol, std::move(limits), acceptor);
   stream->pin();
   streams_.push_back(stream);
