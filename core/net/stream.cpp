@@ -384,12 +384,12 @@ void Stream::start_idle_clock(std::uint64_t idle_ns) {
 
 void Stream::set_idle(std::chrono::nanoseconds timeout) {
   const std::uint64_t idle_ns = positive(timeout);
-  if (frozen_ && !extra_) {
-    extra_ = std::make_unique<Extra>(*this);
-    extra_->last_activity = now_ns();
-  }
-  if (phase_ == Phase::connecting || frozen_) {
+  if (phase_ == Phase::connecting) {
     extra_->idle_ns = idle_ns;
+  } else if (frozen_ && phase_ < Phase::closing) {  // thaw() starts it
+    if (!extra_) extra_ = std::make_unique<Extra>(*this);
+    extra_->idle_ns = idle_ns;
+    extra_->last_activity = now_ns();
   } else if (phase_ < Phase::closing) {
     stop_clock();
     start_idle_clock(idle_ns);

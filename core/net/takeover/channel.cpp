@@ -19,8 +19,6 @@ struct Head {
   std::uint32_t length;
 };
 
-constexpr std::size_t kMostUnclaimed = 2 * Channel::kMostFds;  // descriptors that no frame has spoken of yet
-
 using ControlBuffer = std::array<std::byte, CMSG_SPACE(Channel::kMostFds * sizeof(int))>;
 
 }  // namespace
@@ -64,9 +62,11 @@ bool Channel::send() {
 bool Channel::read() {
   bytes_in_.erase(bytes_in_.begin(), bytes_in_.begin() + static_cast<std::ptrdiff_t>(begin_));
   begin_ = 0;
+  // Every frame that has come in full was taken, and the descriptors of the others came in one message.
+  if (fds_in_.size() > kMostFds) throw_error(EPROTO, "the other process sends descriptors without records");
   for (;;) {
     const std::size_t had = bytes_in_.size();
-    if (had >= 2 * kLongest) return true;  // enough for now: take some
+    if (had >= 2 * kLongest || fds_in_.size() > kMostFds) return true;  // enough for now: take some
     bytes_in_.resize(had + kLongest);
     iovec piece{bytes_in_.data() + had, kLongest};
     msghdr message{};
@@ -80,8 +80,9 @@ bool Channel::read() {
     bytes_in_.resize(had + (count > 0 ? static_cast<std::size_t>(count) : 0));
     if (count < 0 && error == EINTR) continue;
     if (count < 0 && would_block(error)) return true;
+    // An end, after all that was sent; the kernel calls it a reset where the other side has closed without reading all.
+    if (count == 0 || (count < 0 && error == ECONNRESET)) return false;
     if (count < 0) throw_error(error, "read from the other process");
-    if (count == 0) return false;
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
       const std::size_t fds = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -92,7 +93,6 @@ bool Channel::read() {
       }
     }
     if (message.msg_flags & MSG_CTRUNC) throw_error(EMFILE, "take the descriptors of the other process");
-    if (fds_in_.size() > kMostUnclaimed) throw_error(EPROTO, "the other process sends descriptors without records");
   }
 }
 

@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kSendAgainAfter{5};  // when too many descri
 
 void Exporter::on_writable() {
   if (phase_ == Phase::freezing) freeze();
-  if (phase_ == Phase::sending) send();
+  send();
 }
 
 /// From here on nobody serves them.
@@ -28,6 +28,7 @@ void Exporter::freeze() {
   phase_ = Phase::sending;
   for (Acceptor* acceptor : net_.acceptors()) {
     if (!name_of(acceptor->protocol())) continue;
+    if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
     acceptors_.push_back(acceptor);
     acceptor->hold();
     acceptor->freeze();
@@ -38,7 +39,6 @@ void Exporter::freeze() {
     stream.pin();
     stream.freeze();
   });
-  put_listeners();
 }
 
 void Exporter::send() {
@@ -49,7 +49,7 @@ void Exporter::send() {
       return;
     }
     if (!channel().sent()) break;
-    while (phase_ == Phase::sending && channel().room_for(1)) {
+    while (phase_ == Phase::sending && channel().room_for(fds_of_next())) {
       if (!put_next()) return;
     }
     if (channel().sent()) {
@@ -60,9 +60,16 @@ void Exporter::send() {
   want(Interest::both);
 }
 
+/// How many descriptors go with what put_next() puts, at most.
+std::size_t Exporter::fds_of_next() const noexcept {
+  return next_listener_ < acceptors_.size() ? acceptors_[next_listener_]->sockets().size() : 1;
+}
+
 /// False: user code has ended it all.
 bool Exporter::put_next() {
-  if (data_of_) {
+  if (next_listener_ < acceptors_.size()) {
+    put_listener(*acceptors_[next_listener_++]);
+  } else if (data_of_) {
     put_data();
   } else if (next_ < streams_.size()) {
     Stream& stream = *streams_[next_++];
@@ -74,14 +81,13 @@ bool Exporter::put_next() {
   return !over();
 }
 
-void Exporter::put_listeners() {
-  for (Acceptor* acceptor : acceptors_) {
-    ListenerRecord record = acceptor->record();
-    record.protocol = *name_of(acceptor->protocol());
-    channel().put(FrameType::listener, to_bytes(record));
-    for (const ListeningSocket* socket : acceptor->sockets()) channel().put_fd(socket->fd());
-    ++sent_.listeners;
-  }
+void Exporter::put_listener(const Acceptor& acceptor) {
+  if (acceptor.severed()) throw_error(ECANCELED, "a listener was closed while it was being handed over");
+  ListenerRecord record = acceptor.record();
+  record.protocol = *name_of(acceptor.protocol());
+  channel().put(FrameType::listener, to_bytes(record));
+  for (const ListeningSocket* socket : acceptor.sockets()) channel().put_fd(socket->fd());
+  ++sent_.listeners;
 }
 
 void Exporter::put_connection(Stream& stream) {

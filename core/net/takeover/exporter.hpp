@@ -25,14 +25,16 @@ class Exporter final : public Takeover {
   void freeze();
   void send();
   bool put_next();
-  void put_listeners();
+  void put_listener(const Acceptor& acceptor);
   void put_connection(Stream& stream);
   void put_data();
+  [[nodiscard]] std::size_t fds_of_next() const noexcept;
   void hand_over();
 
   Phase phase_ = Phase::freezing;
   std::vector<Acceptor*> acceptors_;  // held
   std::vector<Stream*> streams_;      // pinned
+  std::size_t next_listener_ = 0;     // of acceptors_
   std::size_t next_ = 0;              // of streams_
   Stream* data_of_ = nullptr;         // is not sent in full yet
   std::size_t data_sent_ = 0;

@@ -1,0 +1,114 @@
+// After the acknowledgement. The test stands between the two sides and decides what arrives.
+#include "takeover_pair.hpp"
+
+namespace onloop::test {
+namespace {
+
+class TakeoverAcknowledged : public TakeoverTest {
+ protected:
+  void SetUp() override {
+    TakeoverTest::SetUp();
+    old_protocol_->when_data = next_protocol_->when_data = echo_back;
+    line_ = std::make_unique<Line>(join_old());
+    exporting_ = std::make_unique<Wire>(start_export());
+    importing_ = std::make_unique<Wire>(start_import());
+    ASSERT_TRUE(until([&] { return exporting_->read(), exporting_->has(Frame::end); }));
+    ASSERT_TRUE(importing_->send(exporting_->bytes(), exporting_->fds()));
+    both_turn();  // everything is acknowledged
+    ASSERT_EQ(next_protocol_->imports, 1);
+    ASSERT_TRUE(imported_.empty());
+  }
+  void TearDown() override {
+    line_.reset();
+    exporting_.reset();
+    importing_.reset();
+    TakeoverTest::TearDown();
+  }
+  [[nodiscard]] ::testing::AssertionResult importing_ends() {
+    return until([this] { return !imported_.empty(); });
+  }
+
+  std::unique_ptr<Line> line_;
+  std::unique_ptr<Wire> exporting_, importing_;
+};
+ONLOOP_ON_LOOPS(TakeoverAcknowledged, loops_with_dispatch());
+
+TEST_P(TakeoverAcknowledged, NothingIsServedBeforeTheWord) {
+  line_->peer.send("ping");
+  both_turn();
+  EXPECT_EQ(next_protocol_->datas + old_protocol_->datas, 0);
+  importing_->send(frame(Frame::go));
+  ASSERT_TRUE(importing_ends());
+  EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+  EXPECT_GT(imported_[0].stall, 0ns);
+  ASSERT_TRUE(until([&] { return line_->peer.read(), line_->peer.received() == "ping"; }));
+  EXPECT_EQ(next_protocol_->datas, 1);
+}
+
+TEST_P(TakeoverAcknowledged, IfTheExportingProcessThenDiesTheyAreServed) {
+  old_.reset();
+  importing_->read();
+  ASSERT_TRUE(importing_->has(Frame::acknowledge));
+  importing_->close();
+  ASSERT_TRUE(importing_ends());
+  ASSERT_FALSE(imported_[0].error) << imported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "over there"));
+}
+
+// The kernel then reports a reset instead of the end: it was once taken for a failure, and nobody served them.
+TEST_P(TakeoverAcknowledged, IfTheExportingProcessThenDiesWithoutHavingReadItTheyAreServed) {
+  old_.reset();
+  importing_->close();
+  ASSERT_TRUE(importing_ends());
+  ASSERT_FALSE(imported_[0].error) << imported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "over there"));
+}
+
+TEST_P(TakeoverAcknowledged, IfTheExportingSideGivesUpTheOtherDoesToo) {
+  importing_->send(frame(Frame::give_up, "it took too long"));
+  importing_->close();
+  ASSERT_TRUE(importing_ends());
+  EXPECT_TRUE(imported_[0].error);
+  EXPECT_NE(imported_[0].reason.find("it took too long"), std::string::npos) << imported_[0].reason;
+  exporting_->close();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+  EXPECT_EQ(next_->statistics().connections, 0u);
+}
+
+TEST_P(TakeoverAcknowledged, AnythingElseThanTheWordIsRefused) {
+  importing_->send(frame(Frame::end, "12345678"));
+  ASSERT_TRUE(importing_ends());
+  EXPECT_TRUE(is(imported_[0].error, std::errc::protocol_error)) << imported_[0].reason;
+  exporting_->close();
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+// The exporting side may take longer over its word than the importing one would have waited for everything to arrive.
+TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
+  importing_->close();
+  ASSERT_TRUE(importing_ends());
+  imported_.clear();
+  next_options_.timeout = 10ms;
+  importing_ = std::make_unique<Wire>(start_import());
+  ASSERT_TRUE(importing_->send(exporting_->bytes(), exporting_->fds()));
+  ASSERT_TRUE(until([&] { return importing_->read(), importing_->has(Frame::acknowledge); }));
+  const auto later = Clock::now() + 15ms;
+  ASSERT_TRUE(until([&] { return Clock::now() > later; }));
+  EXPECT_TRUE(imported_.empty());
+  importing_->send(frame(Frame::go));
+  ASSERT_TRUE(importing_ends());
+  EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+}
+
+TEST_P(TakeoverAcknowledged, AnImportingSideThatHasGoneMeanwhileIsNoOwner) {
+  exporting_->send(frame(Frame::acknowledge));
+  exporting_->close();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(exported_[0].error);
+  next_.reset();
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+}  // namespace
+}  // namespace onloop::test
