@@ -146,6 +146,20 @@ class Along(TakeoverTest):
             self.assert_served(echo)
 
 
+    def test_the_service_manager_is_told_of_the_new_process_and_of_no_end(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(f"{self.directory}/notify")
+            manager.settimeout(DEADLINE)
+            environment = {"NOTIFY_SOCKET": f"{self.directory}/notify"}
+            old = self.serve(env=environment)
+            self.assertEqual(manager.recv(4096), b"READY=1")
+            new = self.successor(old, env=environment)
+            self.assert_ended(old)
+            self.assertEqual(manager.recv(4096), b"READY=1\nMAINPID=%d" % new.pid)
+            self.assertEqual(new.stop(), 0, new.stderr())
+            self.assertEqual(manager.recv(4096), b"STOPPING=1")
+
+
 class Options(TakeoverTest):
     """What the successor's own options do."""
 

@@ -52,6 +52,7 @@ class Deaths(TakeoverTest):
     # ---- the successor ----
 
     def test_a_successor_that_goes_after_any_number_of_records(self):
+        before = self.old.open_descriptors()
         for count in itertools.count():
             with Successor(self.control) as successor:
                 self.assertEqual(successor.answer, "ok takeover")
@@ -68,6 +69,7 @@ class Deaths(TakeoverTest):
         self.assertIn(DATA, kinds)
         self.assert_the_slow_one_gets_all()
         self.assertEqual(len(self.old.lines("onloop-echo: .*")), count + 1, "one line each")
+        wait_until(lambda: self.old.open_descriptors() == before, "nothing is left of them")
 
     def test_a_successor_that_goes_within_its_acknowledgement(self):
         whole = head_and(ACKNOWLEDGE, b"")

@@ -9,7 +9,7 @@ import struct
 import unittest
 
 import takeover_wire as wire
-from server import ECHO, echoes, wait_until
+from server import ECHO, ctl, echoes, wait_until
 from takeover_case import TakeoverTest, take_over
 from takeover_wire import (ACKNOWLEDGE, CONNECTION, DATA, END, GIVE_UP, GO, HELLO, LISTENER, LONGEST, OldServer,
                            Successor, head_and)
@@ -250,6 +250,13 @@ class BadSuccessors(TakeoverTest):
             link.connect(self.control)
             link.sendall(b"takeover\n")
         # It is told so only if the answer still found somebody.
+        self.successor(self.server)
+        self.assert_ended(self.server)
+        self.assert_served(self.clients)
+
+    def test_one_that_is_no_server(self):
+        ctl(self.control, "takeover")  # asks, and leaves with the answer
+        self.assert_served(self.clients)
         self.successor(self.server)
         self.assert_ended(self.server)
         self.assert_served(self.clients)

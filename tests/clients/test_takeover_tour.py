@@ -1,5 +1,6 @@
 """Thousands of live connections go from process to process, between every ordered pair of loops, and nobody notices."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -17,6 +18,7 @@ from takeover_case import TakeoverTest
 
 LOADED = 200
 WANTED = 5000
+VISITORS = 4  # at a time
 SPARE = 200  # descriptors of a process that are no connection
 
 
@@ -69,16 +71,13 @@ class Visitors(threading.Thread):
                 self.failures.append(f"visitor {self.served}: {error!r}")
             self.served += 1
 
-    def finish(self):
-        self.over.set()
-        self.join()
-
     def __enter__(self):
         self.start()
         return self
 
     def __exit__(self, *unused):
-        self.finish()
+        self.over.set()
+        self.join()
 
 
 class Load:
@@ -126,7 +125,8 @@ class Tour(TakeoverTest):
         server = self.serve(loop=loop, hosting=hosting, listen=("127.0.0.1:0", f"unix:{path}"))
         quiet = self.connect(server, total - LOADED)
         stalls = []
-        with Load(server.addresses[0]) as load, Visitors(server.port, path) as visitors:
+        with Load(server.addresses[0]) as load, contextlib.ExitStack() as visits:
+            visitors = [visits.enter_context(Visitors(server.port, path)) for _ in range(VISITORS)]
             wait_until(lambda: json.loads(server.ctl("stats"))["connections"] >= total, "the load is there")
             for name, hosting in stops:
                 old, server = server, self.successor(server, loop=name, hosting=hosting)
@@ -137,14 +137,15 @@ class Tour(TakeoverTest):
                 stalls.append((server.stall, f"{loop} to {name} {hosting}".rstrip()))
                 loop = name
                 old.kill()  # its descriptors here
-            visitors.finish()
+            visits.close()
             status, output, errors = load.finish()
-        self.assertEqual(visitors.failures, [])
+        self.assertEqual([failure for visitor in visitors for failure in visitor.failures], [])
         self.assertEqual((status, errors), (0, ""), output)
         report = json.loads(output)
         self.assertEqual(report["errors"], 0, output)
         self.assertGreater(report["messages"], LOADED * len(stops), "there was traffic all the time")
-        self.assertGreater(visitors.served, 2 * len(stops), "visitors came all the time")
+        visits = sum(visitor.served for visitor in visitors)
+        self.assertGreater(visits, 2 * len(stops), "visitors came all the time")
         self.assert_served(quiet)
         for client in quiet:
             client.close()
@@ -152,7 +153,7 @@ class Tour(TakeoverTest):
         self.assertFalse(os.path.exists(path))
         worst, where = max(stalls)
         median = statistics.median(stall for stall, _ in stalls)
-        print(f"{len(stalls)} takeovers of {total} connections, {visitors.served} visitors meanwhile: not served for "
+        print(f"{len(stalls)} takeovers of {total} connections, {visits} visits meanwhile: not served for "
               f"{median / 1e3:.1f} ms in the median, {worst / 1e3:.1f} ms at worst ({where})")
 
 
