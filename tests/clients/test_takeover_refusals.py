@@ -254,12 +254,13 @@ class BadSuccessors(TakeoverTest):
         self.assert_ended(self.server)
         self.assert_served(self.clients)
 
-    def test_one_that_is_no_server(self):
-        ctl(self.control, "takeover")  # asks, and leaves with the answer
+    def test_ctl_does_not_ask_for_what_it_cannot_take(self):
+        for words in (["takeover"], [" takeover "], ["takeover", "now"]):
+            result = ctl(self.control, *words)
+            self.assertEqual((result.returncode, result.stdout), (2, ""), result)
+            self.assertRegex(result.stderr, rf"\Aonloop-echo: [^\n]+ onloop-echo --takeover {self.control}\n\Z")
         self.assert_served(self.clients)
-        self.successor(self.server)
-        self.assert_ended(self.server)
-        self.assert_served(self.clients)
+        self.assertEqual(self.server.stderr(), "")
 
     def test_the_command_takes_no_argument(self):
         with socket.socket(socket.AF_UNIX) as link:
