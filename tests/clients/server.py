@@ -104,9 +104,11 @@ class EchoServer:
     def read_line(self, deadline=DEADLINE):
         """One line of standard output, unbuffered so that select() sees the next one."""
         descriptor = self.process.stdout.fileno()
+        waiting = select.poll()  # not select(), for which a number above 1023 is too high
+        waiting.register(descriptor, select.POLLIN)
         line = b""
         while not line.endswith(b"\n"):
-            if not select.select([descriptor], [], [], deadline)[0]:
+            if not waiting.poll(deadline * 1000):
                 raise AssertionError(f"no whole line on standard output: {line!r}, standard error: {self.stderr()!r}")
             byte = os.read(descriptor, 1)
             if not byte:

@@ -2,6 +2,7 @@
 
 #include <onloop/onloop.hpp>
 
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -40,6 +41,11 @@ std::optional<Question> read_question(int argc, const char* const* argv) {
   for (const std::string& word : words) question.command += (question.command.empty() ? "" : " ") + word;
   if (question.command != tools::one_line(question.command)) {
     throw tools::UsageError("a command is one line, without control characters");
+  }
+  std::string first;
+  std::istringstream{question.command} >> first;
+  if (first == "takeover") {  // what follows its answer is for a server, which the other one would wait for
+    throw tools::UsageError("a takeover needs a server that takes over: onloop-echo --takeover " + question.path);
   }
   return question;
 }

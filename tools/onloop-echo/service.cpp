@@ -123,7 +123,7 @@ void Service::on_signal(int number) {
     print_statistics();
   } else if (number == SIGUSR2) {
     move_on();
-  } else if (draining_) {
+  } else if (draining_ || !drain_after_takeover_.empty()) {
     stop_now(tools::signal_name(number));
   } else {
     drain(tools::signal_name(number));
@@ -157,6 +157,7 @@ void Service::take_over() {
   const int socket = ask_for_takeover(options_.takeover);
   try {
     onloop::import_context(context_, socket, members(), [this](const auto& result) { taken_over(result); });
+    amid_takeover_ = true;
   } catch (...) {
     close(socket);
     throw;
@@ -164,6 +165,7 @@ void Service::take_over() {
 }
 
 void Service::taken_over(const onloop::TakeoverResult& result) {
+  amid_takeover_ = false;
   if (result.error) {
     failure_ = "take over from " + options_.takeover + ": " + result.reason;
     context_.stop();
@@ -185,10 +187,12 @@ void Service::taken_over(const onloop::TakeoverResult& result) {
     log_.error(error.what());
   }
   announce();
+  if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
 }
 
 void Service::hand_over(const Request& request) {
-  if (draining_) throw std::runtime_error("it is stopping");
+  if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("it is stopping");
+  if (amid_takeover_) throw std::runtime_error("a takeover is under way");
   request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
     const auto done = [this, client](const onloop::TakeoverResult& result) {
       if (client) client->abort();
@@ -196,19 +200,20 @@ void Service::hand_over(const Request& request) {
     };
     try {
       onloop::export_context(context_, socket, members(), done);
+      amid_takeover_ = true;
     } catch (const std::system_error& error) {
       close(socket);
-      onloop::TakeoverResult refused;
-      refused.error = error.code();
-      refused.reason = error.what();
-      done(refused);
+      if (client) client->abort();
+      log_.error(std::string{"no takeover, serving on: "} + error.what());
     }
   });
 }
 
 void Service::handed_over(const onloop::TakeoverResult& result) {
+  amid_takeover_ = false;
   if (result.error) {
     log_.error("no takeover, serving on: " + result.reason);
+    if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
     return;
   }
   log_.event("handed over " + tools::counted(result.connections, "connection") + ": stopping");
@@ -221,6 +226,11 @@ void Service::handed_over(const onloop::TakeoverResult& result) {
 // ---- ending ----
 
 void Service::drain(std::string_view who) {
+  if (amid_takeover_) {  // listeners that go over must not be closed, nor their files removed
+    log_.event(std::string{who} + ": stopping after the takeover; another signal stops it now");
+    drain_after_takeover_ = who;
+    return;
+  }
   if (std::exchange(draining_, true)) return;
   notify("STOPPING=1");
   if (const auto open = statistics().connections; open != 0) {

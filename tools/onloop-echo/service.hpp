@@ -76,6 +76,8 @@ class Service {
   onloop::Timer stats_timer_;
   onloop::Timer drain_limit_;
   std::string failure_;  // why a takeover came to nothing
+  bool amid_takeover_ = false;
+  std::string drain_after_takeover_;  // who has asked for it in the middle of one
   bool draining_ = false;
   bool ending_ = false;
 };

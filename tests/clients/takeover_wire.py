@@ -1,0 +1,213 @@
+"""The other side of a takeover, played by the test: core/net/takeover/ in Python, with every liberty to break it."""
+
+import array
+import contextlib
+import os
+import socket
+import struct
+import threading
+
+from server import DEADLINE
+
+HELLO, LISTENER, CONNECTION, DATA, END, ACKNOWLEDGE, GO, GIVE_UP = range(1, 9)
+MAGIC, VERSION = 0x6F6E6C6F6F703E3E, 1
+NO_LISTENER = 0xFFFFFFFF
+LONGEST = 64 * 1024  # bytes of a frame
+HEAD = struct.Struct("=II")
+LIMITS = struct.Struct("=QQQ?qq")  # high water, low water, most, pause when full, idle time-out, linger
+
+
+def head_and(kind, payload):
+    return HEAD.pack(kind, len(payload)) + payload
+
+
+def block(data):
+    return struct.pack("=I", len(data)) + data
+
+
+def hello(magic=MAGIC, version=VERSION, frozen_at=1):
+    return struct.pack("=QIQ", magic, version, frozen_at)
+
+
+def limits(high=65536, low=16384, most=1 << 40, pause=1, idle=0, linger=5_000_000_000):
+    return struct.pack("=QQQBqq", high, low, most, pause, idle, linger)
+
+
+def listener(name=b"echo", bounds=None, most=(1 << 64) - 1, paused=0, sockets=1, path=b"", device=0, inode=0):
+    return (block(name) + (bounds or limits()) + struct.pack("=QBI", most, paused, sockets) + block(path) +
+            struct.pack("=QQ", device, inode))
+
+
+def connection(name=b"echo", of=NO_LISTENER, flags=bytes(8), bounds=None, idle=0, clock=0, queued=0, state=b""):
+    return (block(name) + struct.pack("=I", of) + flags + (bounds or limits()) +
+            struct.pack("=QQQ", idle, clock, queued) + block(state))
+
+
+def end(listeners=0, connections=0):
+    return struct.pack("=II", listeners, connections)
+
+
+def sockets_of(kind, payload):
+    """How many descriptors come with a record."""
+    if kind == CONNECTION:
+        return 1
+    if kind != LISTENER:
+        return 0
+    name = struct.unpack_from("=I", payload)[0]
+    return struct.unpack_from("=I", payload, 4 + name + LIMITS.size + 9)[0]
+
+
+class Wire:
+    """A joined UNIX socket: frames out and in, with descriptors."""
+
+    def __init__(self, joined):
+        self.socket = joined
+        joined.settimeout(DEADLINE)
+        self.input = bytearray()
+        self.descriptors = []
+
+    def send(self, data, descriptors=()):
+        sent = socket.send_fds(self.socket, [data], descriptors) if descriptors else self.socket.send(data)
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
+
+    def receive(self):
+        """More of what has come; False at the end."""
+        data, ancillary, _, _ = self.socket.recvmsg(LONGEST, socket.CMSG_SPACE(253 * 4))
+        for level, kind, content in ancillary:
+            assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+            numbers = array.array("i")
+            numbers.frombytes(content[:len(content) - len(content) % numbers.itemsize])
+            self.descriptors += numbers
+        self.input += data
+        return bool(data)
+
+    def line(self):
+        while b"\n" not in self.input:
+            assert self.receive(), f"no whole line: {bytes(self.input)!r}"
+        line, _, self.input = self.input.partition(b"\n")
+        return line.decode()
+
+    def frame(self):
+        """The next (kind, payload, descriptors); None at the end."""
+        while len(self.input) < HEAD.size or len(self.input) < HEAD.size + HEAD.unpack_from(self.input)[1]:
+            if not self.receive():
+                assert not self.input, f"half a frame: {bytes(self.input[:64])!r}"
+                return None
+        kind, length = HEAD.unpack_from(self.input)
+        payload = bytes(self.input[HEAD.size:HEAD.size + length])
+        del self.input[:HEAD.size + length]
+        count = sockets_of(kind, payload)
+        mine, self.descriptors = self.descriptors[:count], self.descriptors[count:]
+        return kind, payload, mine
+
+    def close(self):
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = []
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+
+def close_all(descriptors):
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+class Successor(Wire):
+    """Stands in for the process that takes over, up to and with the answer to its command."""
+
+    def __init__(self, path):
+        super().__init__(socket.socket(socket.AF_UNIX))
+        self.socket.connect(path)
+        self.socket.sendall(b"takeover\n")
+        self.answer = self.line()
+
+    def take_all(self):
+        """Every frame up to the end record; their kinds. The descriptors are closed again."""
+        kinds = []
+        while not kinds or kinds[-1] != END:
+            frame = self.frame()
+            assert frame, f"the server went away after {kinds}"
+            kinds.append(frame[0])
+            close_all(frame[2])
+        return kinds
+
+    def acknowledge(self):
+        self.send(head_and(ACKNOWLEDGE, b""))
+
+
+class OldServer:
+    """Stands in for the process that hands over: `play` gets the Wire to each successor, after "ok"."""
+
+    def __init__(self, path, play, answer=b"ok takeover\n"):
+        self.path = path
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.listener.settimeout(DEADLINE)
+        self.play = play
+        self.answer = answer
+        self.error = None
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self):
+        try:
+            joined, _ = self.listener.accept()
+            with Wire(joined) as wire:
+                assert wire.line() == "takeover"
+                wire.send(self.answer)
+                self.play(wire)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the successor has seen enough
+        except BaseException as error:  # told by the thread that waits
+            self.error = error
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *unused):
+        self.thread.join()
+        self.listener.close()
+        os.unlink(self.path)
+        if self.error:
+            raise self.error
+
+
+class Relay(OldServer):
+    """Between a real server and a real successor. `hook(relay, frame)` is asked of each frame on its way to the
+    successor: it says what is to be sent instead, or None to end both conversations."""
+
+    def __init__(self, path, server, hook):
+        super().__init__(path, self.relay)
+        self.server = server
+        self.hook = hook
+        self.kinds = []  # of the frames so far, the one that the hook is asked of included
+        self.successor = None  # its process id
+
+    def relay(self, successor):
+        credentials = successor.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self.successor = struct.unpack("3i", credentials)[0]
+        with Successor(self.server) as wire:
+            while frame := wire.frame():
+                kind, payload, descriptors = frame
+                self.kinds.append(kind)
+                try:
+                    data = self.hook(self, head_and(kind, payload))
+                    if data is None:
+                        return
+                    successor.send(data, descriptors)
+                finally:
+                    close_all(descriptors)
+                if kind == END:
+                    answer = successor.socket.recv(LONGEST)
+                    if not answer:
+                        return
+                    with contextlib.suppress(BrokenPipeError):  # what it said before is still to be read
+                        wire.send(answer)
