@@ -255,10 +255,8 @@ void Acceptor::freeze() noexcept {
 void Acceptor::thaw() noexcept {
   if (severed_) return;
   frozen_ = false;
-  try {
-    set_paused(paused_);
-  } catch (const std::system_error& error) {
-    net_.runtime().report(error.code(), error.what());
+  for (ListeningSocket* socket : sockets_) {
+    if (socket->set_paused(paused_)) socket->retry_later();
   }
 }
 
@@ -284,6 +282,10 @@ void Acceptor::restore(UniqueFd socket, bool paused) {
   if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
       get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 1) {
     throw_error(EPROTO, "take over a listener: the descriptor is not that of a listening stream socket");
+  }
+  // Not every process that hands over is one of ours.
+  if (fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK) < 0) {
+    throw_error(errno, "take over a listener");
   }
   paused_ = paused;
   start(socket.get(), "take over a listener");

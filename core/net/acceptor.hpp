@@ -25,6 +25,8 @@ class ListeningSocket final : public Source, public TimerNode {
   /// Takes the descriptor on success. Throws std::system_error.
   void start(int fd, std::uint32_t interest, const std::string& what);
   [[nodiscard]] std::error_code set_paused(bool paused) noexcept;
+  /// Tries to accept again after a while.
+  void retry_later() noexcept;
   void sever() noexcept override;
 
  private:
@@ -34,7 +36,6 @@ class ListeningSocket final : public Source, public TimerNode {
   /// False: there is nobody to accept, or nothing to accept with.
   bool accept_one();
   bool accept_failed(int error) noexcept;
-  void retry_later() noexcept;
 
   Net& net_;
   Acceptor& acceptor_;

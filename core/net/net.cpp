@@ -30,6 +30,10 @@ void Net::sever() noexcept {
   reserve_.reset();
 }
 
+void Net::after_fork() noexcept {
+  if (const auto ended = std::exchange(takeover, nullptr)) ended->abandon();
+}
+
 void Net::add(Stream& stream) noexcept {
   ++statistics.connections;
   stream.after_ = std::exchange(streams_, &stream);

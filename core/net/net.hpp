@@ -25,6 +25,7 @@ class Net final : public Tenant {
   static Net& of(Runtime& runtime);
   explicit Net(Runtime& runtime) noexcept : buffer_size(runtime.options().read_buffer), runtime_(runtime) {}
   void sever() noexcept override;
+  void after_fork() noexcept override;
   [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }
 
   // ---- who is there: kept by Acceptor and Stream themselves ----

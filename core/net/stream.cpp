@@ -264,8 +264,15 @@ void Stream::reset(std::error_code error) noexcept {
     error_ = error;
     return;
   }
-  if (fd() >= 0) reset_on_close(fd());
+  reset_socket();
   shut(error);
+}
+
+/// The peer gets a reset instead of a FIN: from close(2), or at once where another process has a copy.
+void Stream::reset_socket() noexcept {
+  if (fd() < 0) return;
+  constexpr sockaddr kNobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  if (!copied_ || ::connect(fd(), &kNobody, sizeof kNobody) < 0) reset_on_close(fd());
 }
 
 void Stream::close_if_both_ended() noexcept {
@@ -274,7 +281,8 @@ void Stream::close_if_both_ended() noexcept {
 
 void Stream::shut(std::error_code error) noexcept {
   if (phase_ >= Phase::closed) return;
-  if (queue_ && fd() >= 0) reset_on_close(fd());  // bytes are lost: the peer must not take that for an orderly end
+  if (queue_) reset_socket();  // bytes are lost: the peer must not take that for an orderly end
+  if (copied_ && fd() >= 0) ::shutdown(fd(), SHUT_RDWR);  // closing ends nothing while another process has a copy
   stop_clock();
   release_socket();
   queue_.reset();
@@ -389,7 +397,7 @@ void Stream::set_idle(std::chrono::nanoseconds timeout) {
   } else if (frozen_ && phase_ < Phase::closing) {  // thaw() starts it
     if (!extra_) extra_ = std::make_unique<Extra>(*this);
     extra_->idle_ns = idle_ns;
-    extra_->last_activity = now_ns();
+    extra_->last_activity = extra_->frozen_at = now_ns();
   } else if (phase_ < Phase::closing) {
     stop_clock();
     start_idle_clock(idle_ns);

@@ -59,6 +59,8 @@ class Stream final : public Connection, public Source, public Client {
   /// Is not served any more, until thaw().
   void freeze() noexcept;
   void thaw() noexcept;
+  /// Its descriptor is on the way to another process.
+  void note_copied() noexcept { copied_ = true; }
   /// Its state while it is frozen, but for what its protocol adds.
   [[nodiscard]] ConnectionRecord record() const;
   void copy_queued(std::size_t offset, std::span<std::byte> into) const noexcept;
@@ -84,6 +86,7 @@ class Stream final : public Connection, public Source, public Client {
     Stream& stream;
     std::uint64_t idle_ns = 0;
     std::uint64_t last_activity = 0;
+    std::uint64_t frozen_at = 0;
     std::vector<Address> candidates;  // the next to try is the last
   };
 
@@ -129,6 +132,7 @@ class Stream final : public Connection, public Source, public Client {
   void close_if_both_ended() noexcept;
   void shut(std::error_code error) noexcept;
   void release_socket() noexcept;
+  void reset_socket() noexcept;
   void leave() noexcept;
   void destroy_state() noexcept;
 
@@ -152,7 +156,9 @@ class Stream final : public Connection, public Source, public Client {
   bool read_ended_ = false;   // the peer's FIN was read
   bool write_ended_ = false;  // ours comes after the queue
   bool fin_sent_ = false;
-  bool frozen_ = false;  // on its way to another process, or from one
+  bool frozen_ = false;   // on its way to another process, or from one
+  bool refused_ = false;  // a write, meanwhile: on_drain is owed at the end
+  bool copied_ = false;   // another process may have its descriptor, too
   Wish wish_ = Wish::none;
 };
 

@@ -14,7 +14,10 @@ namespace onloop::detail {
 
 void Stream::freeze() noexcept {
   frozen_ = true;
-  if (extra_) runtime()->cancel(*extra_);
+  if (extra_) {
+    runtime()->cancel(*extra_);
+    extra_->frozen_at = now_ns();
+  }
   apply();
 }
 
@@ -22,6 +25,7 @@ void Stream::thaw() noexcept {
   frozen_ = false;
   try {
     if (const std::uint64_t limit = extra_ ? clock_limit() : 0; limit > 0) {
+      extra_->last_activity += now_ns() - extra_->frozen_at;  // meanwhile nobody could have read
       runtime()->schedule(*extra_, extra_->last_activity + limit);
     } else {
       stop_clock();
@@ -30,6 +34,7 @@ void Stream::thaw() noexcept {
     shut(error_of(ENOMEM));
     return;
   }
+  if (std::exchange(refused_, false)) drain_due_ = true;
   if (drain_due_) runtime()->defer(*this);
   apply();
   const Wish wish = std::exchange(wish_, Wish::none);
@@ -53,8 +58,7 @@ ConnectionRecord Stream::record() const {
   if (extra_) {
     record.idle_ns = extra_->idle_ns;
     const std::uint64_t end = extra_->last_activity + clock_limit();
-    const std::uint64_t now = now_ns();
-    record.clock_ns = end > now ? end - now : 1;
+    record.clock_ns = end > extra_->frozen_at ? end - extra_->frozen_at : 1;
   }
   return record;
 }
@@ -76,7 +80,8 @@ void Stream::restore(int fd, const ConnectionRecord& record) {
   if (record.clock_ns > 0) {
     extra_ = std::make_unique<Extra>(*this);
     extra_->idle_ns = record.idle_ns;
-    extra_->last_activity = now_ns() + record.clock_ns - clock_limit();
+    extra_->frozen_at = now_ns();
+    extra_->last_activity = extra_->frozen_at + record.clock_ns - clock_limit();
   }
   runtime()->watch(*this, fd, ONLOOP_NONE, "take over a connection");
 }

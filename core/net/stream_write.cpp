@@ -17,7 +17,11 @@ namespace onloop::detail {
 
 Flow Stream::send_later(std::span<const std::byte> data) {
   if (runtime()) runtime()->check_thread();
-  if (write_ended_ || phase_ >= Phase::closing || frozen_) return Flow::closed;
+  if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
+  if (frozen_) {
+    refused_ = true;
+    return Flow::closed;
+  }
   if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
   return send_rest(data, ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
 }

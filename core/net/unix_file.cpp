@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "core/net/socket.hpp"
@@ -37,7 +39,9 @@ int UnixFile::bind(int socket, const std::string& path, unsigned mode, bool repl
 
   struct stat status {};
   if (lstat(path.c_str(), &status) == 0) {
-    path_ = path;
+    std::error_code unknown;  // the directory may have gone: then the path is as good as it was
+    path_ = std::filesystem::absolute(path, unknown).string();
+    if (unknown) path_ = path;
     device_ = status.st_dev;
     inode_ = status.st_ino;
     process_ = getpid();

@@ -146,7 +146,7 @@ void Runtime::Cutover::commit() noexcept {
 
   // The rest of the batch is not delivered in the frame of the last loop: the next announces it again.
   runtime_.forget_ready();
-  runtime_.collecting_ = runtime_.arms_each_turn_ = runtime_.has_fd_ = false;
+  runtime_.collecting_ = runtime_.arms_each_turn_ = false;
   runtime_.due_ |= kMoved | kArm;
   runtime_.moved_at_ = began_;
   if (runtime_.running_) runtime_.due_ |= kSwitched;
@@ -172,7 +172,7 @@ void Runtime::move_to(const Loop& loop) {
 /// The first turn on a loop that the context has moved to.
 void Runtime::arrived() noexcept {
   due_ &= static_cast<std::uint8_t>(~kMoved);
-  last_stall_ = now_ns() - moved_at_;
+  if (moved_at_ != 0) last_stall_ = now_ns() - moved_at_;
 }
 
 /// The last frame on the loop that was left has gone.
@@ -206,6 +206,8 @@ void Runtime::after_fork(const Loop& loop) {
   waker_.ready_ = 0;
   Cutover(*this, loop, false).commit();
   process_ = getpid();
+  moved_at_ = 0;  // no cutover
+  if (tenant) tenant->after_fork();
 }
 
 }  // namespace onloop::detail

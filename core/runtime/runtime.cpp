@@ -190,7 +190,6 @@ int Runtime::fd() {
                 "get a descriptor for the loop \"" + std::string(driver_->loop().name()) + "\", which has none");
   }
   deadline_.use_timerfd();
-  has_fd_ = true;
   arms_each_turn_ = false;
   due_ |= kArm;
   arm_or_report();

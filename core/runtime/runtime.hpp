@@ -29,6 +29,8 @@ class Tenant {
   virtual ~Tenant() = default;
   /// Takes everything of it out of the runtime, silently.
   virtual void sever() noexcept = 0;
+  /// In a forked child, when the context is on a loop of the child's.
+  virtual void after_fork() noexcept = 0;
 };
 
 /// The engine behind a Context: sources, timers and tasks on one loop, served in turns.
@@ -252,7 +254,6 @@ class Runtime {
   bool signals_due_ = false;
   unsigned serving_signals_ = 0;  // frames that do
   bool running_ = false;
-  bool has_fd_ = false;  // fd() was asked for
   bool stop_ = false;
   bool keepalive_ = true;
   bool thread_free_ = false;  // as soon as no frame is left

@@ -18,7 +18,8 @@ class Context;
 class Protocol;
 
 /// What became of a write. go: taken. wait: taken, but more than the high-water mark is queued: stop until on_drain.
-/// closed: discarded, since the connection is closing or its write side is shut down.
+/// closed: discarded, since the connection is closing, its write side is shut down, or it is being handed to another
+/// process (onloop/takeover.hpp).
 enum class Flow : std::uint8_t { go, wait, closed };
 
 /// A weak reference to a connection. May be copied, moved and destroyed on any thread; get() on the context's only.

@@ -18,7 +18,8 @@
 /// What comes along with a connection: what is queued for it, which directions have ended, whether reading is paused,
 /// Limits, what is left of its time-outs, its listener, and what its protocol says in on_export(). What does not:
 /// timers, watches and tasks of the application, connections that are still connecting, connections of protocols that
-/// are not named or whose on_export() returns false. Those stay, and go on; drain() waits for their end.
+/// are not named or whose on_export() returns false, adopted ones before on_open(), and those in whose callback the
+/// application is iterating the loop. They stay, and go on; drain() waits for their end.
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -60,14 +61,17 @@ struct TakeoverResult {
 
 /// Hands over the listeners and connections of the named protocols to the process at the other end of `socket`, which
 /// must run as the same user (SO_PEERCRED). Takes the descriptor if it does not throw; does not block: `done` is called
-/// once, from the loop, unless the context is destroyed before, which gives up. Throws std::system_error: ENOTSOCK,
-/// ENOTCONN, EPROTOTYPE (not a connected UNIX stream socket), EPERM (another user), EALREADY (this context takes part
-/// in a takeover already), EINVAL (a name is too long or comes twice).
+/// once, from the loop, unless the context is destroyed before, which gives up if the other side has not acknowledged
+/// yet. Throws std::system_error: EBADF, ENOTSOCK, ENOTCONN, EPROTOTYPE (not a connected UNIX stream socket), EPERM
+/// (another user), EALREADY (this context takes part in a takeover already), EINVAL (a name is empty, too long, or
+/// comes twice).
 ///
 /// While a connection is being handed over, Connection::write() returns Flow::closed, and shutdown_write(), close() and
-/// abort() wait: they come into force if the takeover fails. Once it is done, the connection is gone from this context:
-/// without a further callback, its state destroyed. So is a listener, whose reference is invalid then; the file of a
-/// UNIX socket stays, and is the importing side's to unlink. Closing a listener before that ends the takeover.
+/// abort() wait: they come into force if the takeover fails, and on_drain() then tells whoever had a write refused.
+/// What else is changed of it after on_export() does not go over. Its clocks stand still. Once it is done, the
+/// connection is gone from this context: without a further callback, its state destroyed. So is a listener, whose
+/// reference is invalid then; the file of a UNIX socket stays, and is the importing side's to unlink. Closing a
+/// listener before that ends the takeover.
 void export_context(Context& context, int socket, TakeoverOptions options,
                     std::function<void(const TakeoverResult&)> done);
 

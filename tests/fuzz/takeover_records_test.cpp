@@ -166,7 +166,7 @@ TEST_F(TakeoverRecords, NamesAndNumbersThatPointNowhere) {
     refused("a listener that was not sent", [&](Session& s) { s.connections[1].listener = number; });
   }
   refused("too long", [](Session& s) { s.listener.protocol.assign(256, 'n'); });
-  refused("too long", [](Session& s) { s.listener.path.assign(109, '/'); });
+  refused("too long", [](Session& s) { s.listener.path.assign(4097, '/'); });
   refused("too long", [](Session& s) { s.connections[0].state.resize(60'001); });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 
 #include "core/net/acceptor.hpp"
 #include "core/net/net.hpp"
@@ -105,8 +106,9 @@ void Exporter::put_listener(Acceptor& acceptor) {
 void Exporter::put_connection(Stream& stream) {
   std::vector<std::byte> state;
   Protocol& protocol = *stream.protocol();
+  const std::string* name = name_of(&protocol);  // it may be another one than when it was frozen
   bool goes = false;
-  {
+  if (name) {
     const Source::Busy busy(stream);  // as in every callback, its state outlives it
     goes = protocol.on_export(stream, state) && state.size() <= kLongestState;
   }
@@ -116,13 +118,15 @@ void Exporter::put_connection(Stream& stream) {
     return;
   }
   ConnectionRecord record = stream.record();
-  record.protocol = *name_of(&protocol);
+  record.protocol = *name;
   record.state = std::move(state);
   const auto from = std::find(acceptors_.begin(), acceptors_.end(), stream.acceptor());
   if (from != acceptors_.end()) record.listener = static_cast<std::uint32_t>(from - acceptors_.begin());
   channel().put(FrameType::connection, to_bytes(record));
   channel().put_fd(stream.fd());
   queued_streams_.push_back(&stream);
+  sent_streams_.push_back(&stream);
+  stream.note_copied();
   ++sent_.connections;
   data_sent_ = 0;
   data_of_ = record.queued > 0 ? &stream : nullptr;
@@ -158,12 +162,31 @@ void Exporter::hand_over() {
   TakeoverResult result;
   result.connections = sent_.connections;
   result.listeners = sent_.listeners;
-  for (Stream* stream : streams_) {
+  for (Stream* stream : sent_streams_) {
     if (stream->frozen()) stream->sever();
+  }
+  for (Stream* stream : streams_) {
+    if (stream->frozen()) stream->thaw();
   }
   for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
   result.left_behind = net_.statistics.connections;
   finish(result);
+}
+
+/// The context goes. If the other side has acknowledged, it is the owner, and serves; else it is told not to.
+void Exporter::on_severed() noexcept try {
+  Channel::Frame frame{};
+  if (phase_ == Phase::waiting && channel().sent() && (static_cast<void>(channel().read()), channel().next(frame)) &&
+      frame.type == FrameType::acknowledge) {
+    channel().put(FrameType::go);
+    for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
+  } else {
+    channel().drop_queued();
+    channel().put(FrameType::give_up, std::as_bytes(std::span{std::string_view{"its context was destroyed"}}));
+  }
+  static_cast<void>(channel().send());
+} catch (const std::exception&) {
+  // It has gone itself.
 }
 
 void Exporter::undo() noexcept {
@@ -177,6 +200,7 @@ void Exporter::release() noexcept {
   again_.cancel();
   for (Stream* stream : streams_) stream->unpin();
   streams_.clear();
+  sent_streams_.clear();
   for (Acceptor* acceptor : acceptors_) acceptor->release();
   acceptors_.clear();
 }

@@ -20,6 +20,7 @@ class Exporter final : public Takeover {
   void on_frame(const Channel::Frame& frame) override;
   void on_end() override;
   void undo() noexcept override;
+  void on_severed() noexcept override;
   void release() noexcept override;
 
   void freeze();
@@ -36,6 +37,7 @@ class Exporter final : public Takeover {
   std::vector<Acceptor*> acceptors_;         // held
   std::vector<Stream*> streams_;             // pinned
   std::size_t next_listener_ = 0;            // of acceptors_
+  std::vector<Stream*> sent_streams_;        // of them, those whose record is sent
   std::size_t next_ = 0;                     // of streams_
   std::vector<Acceptor*> queued_acceptors_;  // their descriptors are queued, not sent
   std::vector<Stream*> queued_streams_;

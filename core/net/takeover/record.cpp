@@ -10,7 +10,7 @@ namespace onloop::detail {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6f6e6c6f6f703e3e;  // "onloop>>": also tells the byte order
-constexpr std::size_t kLongestPath = 108;             // sun_path of unix(7)
+constexpr std::size_t kLongestPath = 4096;            // PATH_MAX
 
 [[noreturn]] void malformed(const char* why) {
   throw_error(EPROTO, std::string("the other process sends a record that is ") + why);

@@ -108,6 +108,9 @@ void Takeover::step(const std::function<void()>& body) {
   } catch (const std::exception& error) {
     if (over_) throw;
     fail(error_of(ECANCELED), error.what());
+  } catch (...) {
+    if (over_) throw;
+    fail(error_of(ECANCELED), "a callback threw");
   }
 }
 
@@ -160,10 +163,20 @@ void Takeover::finish(const TakeoverResult& result) {
 }
 
 void Takeover::sever() noexcept {
+  on_severed();
   over_ = true;
   watch_.cancel();
   limit_.cancel();
   channel_.reset();
+  release();
+}
+
+void Takeover::abandon() noexcept {
+  over_ = true;
+  watch_.cancel();
+  limit_.cancel();
+  channel_.reset();
+  undo();
   release();
 }
 

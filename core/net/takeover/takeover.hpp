@@ -30,15 +30,19 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   static void start_export(Context& context, int socket, TakeoverOptions options, Done done);
   static void start_import(Context& context, int socket, TakeoverOptions options, Done done);
 
-  /// The context goes: silently ends.
+  /// The context goes: ends, and `done` is not called.
   void sever() noexcept;
+  /// In a forked child: ends there, and the parent does not notice.
+  void abandon() noexcept;
 
  protected:
   virtual void on_frame(const Channel::Frame& frame) = 0;
   virtual void on_end() = 0;  // of what the other side has to say
   virtual void on_writable() {}
-  /// It has failed, or the context goes: what was begun is taken back.
+  /// It has failed: what was begun is taken back.
   virtual void undo() noexcept = 0;
+  /// The context goes: what the other side has to know of it.
+  virtual void on_severed() noexcept {}
   /// Lets go of what it holds; after undo(), too.
   virtual void release() noexcept = 0;
 
