@@ -73,10 +73,17 @@ class Context {
   Timer every(std::chrono::nanoseconds period, std::function<void()> callback);
   /// Calls back in a turn after the signal `number` has come, once for any number of them before it; callbacks of one
   /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile; a handler
-  /// that was there before is called as before, and is alone again when the last watch of the process ends. Signal
-  /// masks are left alone: it comes if a thread lets it. A handler that is installed later, by sigaction(2), takes the
-  /// signal unless it calls its predecessor. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP,
-  /// SIGSEGV, SIGBUS, SIGFPE, SIGILL.
+  /// that was there before is called as before, and is alone again when the last watch of the process ends. It has to
+  /// return: one that leaves by siglongjmp is never called again on that thread. Signal masks are left alone:
+  /// the signal comes if a thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler
+  /// was there before that has not asked for it. A handler that is installed later, by sigaction(2), takes the signal
+  /// unless it calls its predecessor, also from watches that begin after an earlier one has ended beneath it, until it
+  /// puts back what it found. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
+  /// SIGFPE, SIGILL.
+  ///
+  /// A forked child has the watches, too: a signal to it does not what it would by default, and is called back after
+  /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor
+  /// destroys the context nor execs, has to put the default back by sigaction(2).
   Signal on_signal(int number, std::function<void()> callback);
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);

@@ -1,7 +1,11 @@
 // Signals as callbacks of a context: with other contexts, with handlers of the application's, and their end.
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <thread>
 
 #include "drive.hpp"
@@ -15,8 +19,9 @@ ONLOOP_ON_ALL_LOOPS(Signals);
 /// The handler of the application's, while it lives.
 class Handler {
  public:
-  explicit Handler(int number) : number_(number) {
+  explicit Handler(int number, int flags = 0) : number_(number) {
     struct sigaction action {};
+    action.sa_flags = flags;
     action.sa_handler = [](int) { calls = calls + 1; };
     sigaction(number, &action, &former_);
     calls = 0;
@@ -31,11 +36,47 @@ class Handler {
   struct sigaction former_ {};
 };
 
-bool is_default(int number) {
-  struct sigaction current {};
-  sigaction(number, nullptr, &current);
-  return !(current.sa_flags & SA_SIGINFO) && current.sa_handler == SIG_DFL;
+/// A handler that comes later and calls its predecessor, while it lives.
+class ChainingHandler {
+ public:
+  explicit ChainingHandler(int number) : number_(number) {
+    struct sigaction action {};
+    action.sa_flags = SA_SIGINFO;
+    action.sa_sigaction = [](int came, siginfo_t* info, void* context) {
+      calls = calls + 1;
+      former.sa_sigaction(came, info, context);
+    };
+    calls = 0;
+    sigaction(number, nullptr, &former);
+    sigaction(number, &action, nullptr);
+  }
+  ChainingHandler(const ChainingHandler&) = delete;
+  ChainingHandler& operator=(const ChainingHandler&) = delete;
+  ~ChainingHandler() { sigaction(number_, &former, nullptr); }
+  static inline volatile sig_atomic_t calls = 0;
+  static inline struct sigaction former {};
+
+ private:
+  const int number_;
+};
+
+struct sigaction current(int number) {
+  struct sigaction action {};
+  sigaction(number, nullptr, &action);
+  return action;
 }
+bool is_default(int number) {
+  const struct sigaction action = current(number);
+  return !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL;
+}
+
+/// Called while fork() prepares, with what the library has locked by then: it comes first, having been told of later.
+void (*preparing_to_fork)() = nullptr;
+[[maybe_unused]] const int foreseen = pthread_atfork(
+    [] {
+      if (preparing_to_fork) preparing_to_fork();
+    },
+    nullptr, nullptr);
 
 TEST_P(Signals, CallsBackInATurnAndDoesNotWhatItWouldByDefault) {
   Context context{GetParam().make()};
@@ -145,6 +186,111 @@ TEST_P(Signals, AHandlerThatComesLaterTakesItAndStays) {
   ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
 }
 
+TEST_P(Signals, AgainBeneathAHandlerThatCallsItsPredecessorEachIsCalledOnce) {
+  const Handler before(SIGUSR1);
+  Context context{GetParam().make()};
+  int came = 0;
+  Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  {
+    const ChainingHandler later(SIGUSR1);
+    signal.cancel();
+    signal = context.on_signal(SIGUSR1, [&] { ++came; });
+    raise(SIGUSR1);
+    EXPECT_EQ(ChainingHandler::calls, 1);
+    EXPECT_EQ(Handler::calls, 1);
+    ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  }
+  raise(SIGUSR1);
+  EXPECT_EQ(ChainingHandler::calls, 1) << "it is gone";
+  EXPECT_EQ(Handler::calls, 2);
+  ASSERT_TRUE(run_until(context, [&] { return came == 2; }));
+  signal.cancel();
+  raise(SIGUSR1);
+  EXPECT_EQ(Handler::calls, 3);
+  EXPECT_FALSE(current(SIGUSR1).sa_flags & SA_SIGINFO) << "it is alone again";
+}
+
+TEST_P(Signals, AHandlerThatCallsItsPredecessorStaysWhenNobodyWatchesAnyMore) {
+  Context context{GetParam().make()};
+  Signal signal = context.on_signal(SIGURG, [] {});  // which by default does nothing
+  {
+    const ChainingHandler later(SIGURG);
+    signal.cancel();
+    raise(SIGURG);
+    raise(SIGURG);
+    EXPECT_EQ(ChainingHandler::calls, 2);
+  }
+  signal = context.on_signal(SIGURG, [] {});
+  signal.cancel();
+  EXPECT_TRUE(is_default(SIGURG));
+}
+
+TEST_P(Signals, WorkAgainWhereTheirHandlerWasReplacedByTheDefault) {
+  Context context{GetParam().make()};
+  int came = 0;
+  Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  const struct sigaction by_default {};
+  sigaction(SIGUSR1, &by_default, nullptr);
+  signal.cancel();
+  signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  raise(SIGUSR1);
+  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+}
+
+TEST_P(Signals, AHandlerThatLeavesByAJumpDoesNotMakeThemDeaf) {
+  static thread_local sigjmp_buf out;
+  struct sigaction jumping {
+  }, former{};
+  jumping.sa_handler = [](int) { siglongjmp(out, 1); };
+  sigaction(SIGUSR1, &jumping, &former);
+  {
+    Context context{GetParam().make()};
+    int came = 0;
+    const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+    std::atomic<int> wanted{1};
+    std::thread other([&] {  // of its own, since it must not do this
+      for (int i = 1; i <= 2; ++i) {
+        while (wanted != i) sched_yield();
+        if (sigsetjmp(out, 1) == 0) raise(SIGUSR1);
+      }
+    });
+    EXPECT_TRUE(run_until(context, [&] { return came == 1; }));
+    wanted = 2;
+    EXPECT_TRUE(run_until(context, [&] { return came == 2; }));
+    other.join();
+  }
+  sigaction(SIGUSR1, &former, nullptr);
+}
+
+TEST_P(Signals, CallsAreRestartedAsTheHandlerThatWasThereWantsItElseAlways) {
+  Context context{GetParam().make()};
+  for (const int flag : {0, SA_RESTART}) {
+    const Handler before(SIGUSR1, flag);
+    const Signal signal = context.on_signal(SIGUSR1, [] {});
+    EXPECT_EQ(current(SIGUSR1).sa_flags & SA_RESTART, flag);
+  }
+  const Signal signal = context.on_signal(SIGUSR1, [] {});
+  EXPECT_TRUE(current(SIGUSR1).sa_flags & SA_RESTART);
+}
+
+TEST_P(Signals, ChildrenThatNobodyWaitsForAreStillReapedByThemselves) {
+  struct sigaction ignoring {
+  }, former{};
+  ignoring.sa_handler = SIG_IGN;
+  sigaction(SIGCHLD, &ignoring, &former);
+  {
+    Context context{GetParam().make()};
+    int came = 0;
+    const Signal signal = context.on_signal(SIGCHLD, [&] { ++came; });
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    ASSERT_TRUE(run_until(context, [&] { return came > 0; }));
+    EXPECT_EQ(waitpid(child, nullptr, 0), -1);
+    EXPECT_EQ(errno, ECHILD);
+  }
+  sigaction(SIGCHLD, &former, nullptr);
+}
+
 TEST_P(Signals, TheirEndsRestoreTheDefault) {
   Context context{GetParam().make()};
   {
@@ -222,6 +368,83 @@ TEST_P(Signals, WatchesComeAndGoWhileSignalsDo) {
   }
   over = true;
   sender.join();
+}
+
+TEST_P(Signals, AWatchThatBeginsWhileTheSignalComesStays) {
+  Context context{GetParam().make()};
+  std::atomic<bool> over{false};
+  const auto send = [&over] {
+    while (!over) raise(SIGURG);  // which by default does nothing
+  };
+  std::thread one(send);
+  std::thread two(send);
+  for (int i = 0; i < 20000 && !::testing::Test::HasFailure(); ++i) {
+    const Signal signal = context.on_signal(SIGURG, [] {});
+    for (int moment = 0; moment < 5; ++moment) EXPECT_FALSE(is_default(SIGURG)) << "after " << i;
+  }
+  over = true;
+  one.join();
+  two.join();
+}
+
+TEST_P(Signals, AHandlerThatWasThereIsWholeWhileWatchesComeAndGo) {
+  const Handler before(SIGUSR1);
+  Context context{GetParam().make()};
+  std::atomic<bool> over{false};
+  std::thread sender([&] {
+    while (!over) raise(SIGUSR1);
+  });
+  for (int i = 0; i < 500; ++i) const Signal signal = context.on_signal(SIGUSR1, [] {});
+  over = true;
+  sender.join();
+}
+
+TEST_P(Signals, AChildEndsThemWhateverOtherThreadsDidWhenItWasForked) {
+  Context context{GetParam().make()};
+  std::vector<Signal> many;  // so that the other thread is in the handler nearly always
+  for (int i = 0; i < 500; ++i) many.push_back(context.on_signal(SIGUSR1, [] {}));
+  std::atomic<bool> over{false};
+  std::thread sender([&] {
+    while (!over) raise(SIGUSR1);
+  });
+  for (int i = 0; i < 10 && !::testing::Test::HasFailure(); ++i) {
+    EXPECT_TRUE(in_child([&] {
+      alarm(10);
+      context.after_fork(GetParam().make());
+      many.clear();
+      alarm(0);
+    })) << "the "
+        << i << "th child";
+  }
+  over = true;
+  sender.join();
+}
+
+TEST_P(Signals, AHandlerThatWasThereMayForkWhenever) {
+  EXPECT_TRUE(in_child([] {
+    alarm(10);
+    struct sigaction forking {};
+    static volatile sig_atomic_t forks = 0;
+    forking.sa_handler = [](int) {
+      const pid_t child = fork();
+      if (child == 0) _exit(0);
+      if (waitpid(child, nullptr, 0) == child) forks = forks + 1;
+    };
+    sigaction(SIGUSR1, &forking, nullptr);
+    Context context{GetParam().make()};
+    int came = 0;
+    const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+    preparing_to_fork = [] {
+      preparing_to_fork = nullptr;
+      raise(SIGUSR1);
+    };
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    EXPECT_EQ(waitpid(child, nullptr, 0), child);
+    EXPECT_EQ(forks, 1);
+    EXPECT_TRUE(run_until(context, [&] { return came == 1; }));
+    alarm(0);
+  }));
 }
 
 TEST_P(Signals, AChildHasItsOwn) {
