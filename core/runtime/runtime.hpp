@@ -257,6 +257,9 @@ class Runtime {
   bool stop_ = false;
   bool keepalive_ = true;
   bool thread_free_ = false;  // as soon as no frame is left
+  bool timers_left_ = false;  // of a turn that a move has ended: due at left_now_, and set before left_mark_
+  std::uint64_t left_now_ = 0;
+  std::uint64_t left_mark_ = 0;
   std::uint64_t cutovers_ = 0;
   std::uint64_t moved_at_ = 0;
   std::uint64_t last_stall_ = 0;

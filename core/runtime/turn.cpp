@@ -217,15 +217,21 @@ void Runtime::serve_due() {
   if (due_ & kTasks && !turn_is_over()) serve_tasks();
 }
 
+/// If a timer moves the context, those that were due with it come in the first turn on the next loop, but none that has
+/// become due since: so however often timers move it, the rest of a turn has its turn.
 void Runtime::serve_timers() {
   due_ &= static_cast<std::uint8_t>(~kTimers);
-  const std::uint64_t now = now_ns();
-  const std::uint64_t mark = timers_.mark();  // timers set from here on belong to a later turn
+  const bool rest = std::exchange(timers_left_, false);
+  const std::uint64_t now = rest ? left_now_ : now_ns();
+  const std::uint64_t mark = rest ? left_mark_ : timers_.mark();  // timers set from here on belong to a later turn
   while (!turn_is_over()) {
     TimerNode* timer = timers_.take_due(now, mark);
-    if (!timer) break;
+    if (!timer) return;
     timer->on_due();
   }
+  timers_left_ = true;
+  left_now_ = now;
+  left_mark_ = mark;
 }
 
 inline void Runtime::serve_next(Source& source) {

@@ -45,5 +45,19 @@ TEST_P(Cutover, ToEveryOtherLoopAndBackUnderTraffic) {
   EXPECT_GT(context.statistics().last_stall, 0ns);
 }
 
+TEST_P(Cutover, ATimerThatMovesItInEveryTurnStarvesNothing) {
+  Echo echo;
+  Context context{GetParam().make()};
+  const Loop home = context.loop();
+  Peer peer = join(context, echo).peer;
+  peer.send("ping");
+  int tasks = 0;
+  context.post([&] { ++tasks; });
+  std::size_t moves = 0;
+  const Timer mover = context.every(1ns, [&] { context.move_to(++moves % 2 ? native().aggregate() : home); });
+  EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "ping" && tasks == 1; }));
+  EXPECT_GT(moves, 0u);
+}
+
 }  // namespace
 }  // namespace onloop::test

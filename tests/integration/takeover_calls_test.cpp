@@ -147,7 +147,8 @@ TEST_P(TakeoverCalls, PausingAndResumingAListenerWaitsToo) {
 
 TEST_P(TakeoverCalls, ASecondTakeoverAtOnceIsRefused) {
   Wire wire = start_export();
-  auto [here, there] = connected_pair(Kind::unix_pair);
+  const std::pair<Fd, Fd> pair = connected_pair(Kind::unix_pair);
+  const Fd& here = pair.first;
   const auto done = [](const TakeoverResult&) { ADD_FAILURE() << "it was refused"; };
   EXPECT_TRUE(is(thrown_by([&] { return export_context(*old_, here.get(), old_options_, done), 0; }).code,
                  std::errc::connection_already_in_progress));

@@ -68,7 +68,7 @@ TEST_P(TakeoverFailure, TheOtherSideGoesAfterAnyNumberOfBytes) {
 }
 
 TEST_P(TakeoverFailure, APartOfAnAcknowledgementIsNone) {
-  for (const std::size_t bytes : {0, 1, 7}) {
+  for (const std::size_t bytes : {0u, 1u, 7u}) {
     Wire wire = start_export();
     ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
     if (bytes > 0) {
