@@ -175,8 +175,17 @@ inline void begin_batch(EpollLoop& own, int count) {
   return 0;
 }
 
+/// What is ready now: as a turn inside another loop asks.
+int look(EpollLoop& loop) {
+  for (;;) {
+    const int count = epoll_wait(loop.set, loop.events, kBatch, 0);
+    if (count >= 0) return count;
+    if (errno != EINTR) return -errno;
+  }
+}
+
 [[gnu::noinline]] int timed_turn(EpollLoop& own, std::int64_t max_wait_ns) {
-  const int count = wait_until_due(own, max_wait_ns);
+  const int count = max_wait_ns == 0 ? look(own) : wait_until_due(own, max_wait_ns);
   if (count < 0) return count;
   begin_batch(own, count);
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
@@ -188,9 +197,9 @@ inline void begin_batch(EpollLoop& own, int count) {
 
 [[gnu::noinline]] int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   EpollLoop& own = self(loop);
-  if (max_wait_ns > 0 || own.deadline != ONLOOP_NO_DEADLINE) return timed_turn(own, max_wait_ns);
-  const int count = epoll_wait(own.set, own.events, kBatch, max_wait_ns < 0 ? -1 : 0);
-  if (count < 0) return timed_turn(own, max_wait_ns);
+  if (max_wait_ns >= 0 || own.deadline != ONLOOP_NO_DEADLINE) return timed_turn(own, max_wait_ns);
+  const int count = epoll_wait(own.set, own.events, kBatch, -1);
+  if (count < 0) return timed_turn(own, -1);
   begin_batch(own, count);
   return report_batch(own);
 }
