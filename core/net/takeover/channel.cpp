@@ -66,7 +66,7 @@ bool Channel::read() {
   if (fds_in_.size() > kMostFds) throw_error(EPROTO, "the other process sends descriptors without records");
   for (;;) {
     const std::size_t had = bytes_in_.size();
-    if (had >= 2 * kLongest || fds_in_.size() > kMostFds) return true;  // enough for now: take some
+    if (had >= 2 * kLongest || fds_in_.size() > kMostFds) return true;  // some of it has to be taken first
     bytes_in_.resize(had + kLongest);
     iovec piece{bytes_in_.data() + had, kLongest};
     msghdr message{};

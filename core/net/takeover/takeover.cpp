@@ -47,20 +47,21 @@ Net& checked(Runtime& runtime, const TakeoverOptions& options, const char* what)
 Takeover::Takeover(Net& net, TakeoverOptions options, Done done)
     : net_(net), options_(std::move(options)), done_(std::move(done)) {}
 
+template <class Side>
+void Takeover::begin(Context& context, int socket, TakeoverOptions options, Done done, Interest first,
+                     const char* what) {
+  check_same_user(socket, what);
+  Net& net = checked(*context.runtime_, options, what);
+  const auto made = std::make_shared<Side>(net, std::move(options), std::move(done));
+  made->start(UniqueFd(socket), first);
+}
+
 void Takeover::start_export(Context& context, int socket, TakeoverOptions options, Done done) {
-  constexpr const char* kWhat = "hand over a context";
-  check_same_user(socket, kWhat);
-  Net& net = checked(*context.runtime_, options, kWhat);
-  const auto made = std::make_shared<Exporter>(net, std::move(options), std::move(done));
-  made->start(UniqueFd(socket), Interest::both);
+  begin<Exporter>(context, socket, std::move(options), std::move(done), Interest::both, "hand over a context");
 }
 
 void Takeover::start_import(Context& context, int socket, TakeoverOptions options, Done done) {
-  constexpr const char* kWhat = "take over a context";
-  check_same_user(socket, kWhat);
-  Net& net = checked(*context.runtime_, options, kWhat);
-  const auto made = std::make_shared<Importer>(net, std::move(options), std::move(done));
-  made->start(UniqueFd(socket), Interest::read);
+  begin<Importer>(context, socket, std::move(options), std::move(done), Interest::read, "take over a context");
 }
 
 void Takeover::start(UniqueFd socket, Interest interest) {

@@ -63,6 +63,8 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   Net& net_;
 
  private:
+  template <class Side>
+  static void begin(Context& context, int socket, TakeoverOptions options, Done done, Interest first, const char* what);
   /// Takes the descriptor unless it throws.
   void start(UniqueFd socket, Interest interest);
   void on_ready(Interest ready);
