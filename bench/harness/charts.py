@@ -221,8 +221,8 @@ def _io_models(result: dict, target: pathlib.Path) -> None:
         panel(r"Memory, KiB (PSS)\na connection", memory, floor=0.01),
         panel(rf"Answered at once\nof {crowd:,} clients", answered),
     ]
-    legend = [("■", ONLOOP, "onloop"), ("■", PEER, "I/O models"), ("—", INK, "median to 99 %; these scales and that of "
-                                                                       "memory are logarithmic")]
+    legend = [("■", ONLOOP, "onloop"), ("■", PEER, "I/O models"),
+              ("—", INK, "median to 99th percentile; time and memory are on logarithmic scales")]
     _draw("I/O models beside onloop", panels, list(rows), set(), legend, target)
 
 
