@@ -77,7 +77,8 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
 }
 
 Statistics Context::statistics() const noexcept {
-  Statistics statistics = runtime_->tenant ? detail::Net::of(*runtime_).statistics : Statistics{};
+  const detail::Net* net = runtime_->find_tenant<detail::Net>();
+  Statistics statistics = net ? net->statistics : Statistics{};
   statistics.cutovers = runtime_->cutovers();
   statistics.last_stall = std::chrono::nanoseconds(runtime_->last_stall());
   return statistics;

@@ -16,8 +16,7 @@
 namespace onloop::detail {
 
 Net& Net::of(Runtime& runtime) {
-  if (!runtime.tenant) runtime.tenant = std::make_unique<Net>(runtime);
-  return static_cast<Net&>(*runtime.tenant);  // there is no other kind of tenant
+  return runtime.tenant<Net>();
 }
 
 void Net::sever() noexcept {

@@ -16,6 +16,10 @@ namespace onloop {
 
 using detail::throw_error;
 
+detail::Runtime& detail::runtime_of(Context& context) noexcept {
+  return *context.runtime_;
+}
+
 Context::Context(Loop loop, ContextOptions options) {
   if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
   runtime_ = new detail::Runtime(*this, loop, std::move(options));

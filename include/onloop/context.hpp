@@ -28,11 +28,12 @@ struct Statistics {
 };
 
 class Connection;
+class Context;
 class Listener;
 class Protocol;
 namespace detail {
 class Runtime;
-class Takeover;
+Runtime& runtime_of(Context& context) noexcept;
 }  // namespace detail
 
 /// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
@@ -134,7 +135,7 @@ class Context {
   [[nodiscard]] Statistics statistics() const noexcept;
 
  private:
-  friend class detail::Takeover;
+  friend detail::Runtime& detail::runtime_of(Context& context) noexcept;
   detail::Runtime* runtime_;  // shared with the frames that are using it when the context is destroyed
 };
 
