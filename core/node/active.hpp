@@ -16,6 +16,8 @@ class Active : public std::enable_shared_from_this<Active> {
 
   /// Null: the context is gone.
   [[nodiscard]] Phases* phases() const noexcept { return phases_; }
+  /// Throws EPERM on another thread than the context's.
+  void check_thread() const;
   [[nodiscard]] bool active() const noexcept { return self_ != nullptr; }
   [[nodiscard]] bool has_ref() const noexcept { return referenced_; }
   void set_ref(bool on);
@@ -36,5 +38,12 @@ class Active : public std::enable_shared_from_this<Active> {
   std::shared_ptr<Active> self_;
   bool referenced_ = true;
 };
+
+/// What a handle stands for, checked before it is changed; null for a handle of nothing.
+template <class State>
+State* checked(const std::shared_ptr<State>& state) {
+  if (state) state->check_thread();
+  return state.get();
+}
 
 }  // namespace onloop::detail

@@ -16,6 +16,7 @@
 
 namespace onloop::net {
 
+using detail::checked;
 using detail::Phases;
 using detail::ServerState;
 using detail::SocketState;
@@ -35,56 +36,59 @@ std::string address_of(std::string_view host, std::uint16_t port) {
 // ---- Socket ----
 
 void Socket::on_connect(std::function<void()> listener) const {
-  if (state_) state_->add(state_->on_connect, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_connect, std::move(listener));
 }
 void Socket::on_data(std::function<void(std::string_view)> listener) const {
-  if (state_) state_->add_data(std::move(listener));
+  if (auto* state = checked(state_)) state->add_data(std::move(listener));
 }
 void Socket::on_data(std::function<void(std::span<const std::byte>)> listener) const {
-  if (!state_ || !listener) return;
-  state_->add_data(
+  auto* state = checked(state_);
+  if (!state || !listener) return;
+  state->add_data(
       [listener = std::move(listener)](std::string_view text) { listener(std::as_bytes(std::span{text})); });
 }
 void Socket::on_end(std::function<void()> listener) const {
-  if (state_) state_->add(state_->on_end, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_end, std::move(listener));
 }
 void Socket::on_drain(std::function<void()> listener) const {
-  if (state_) state_->add(state_->on_drain, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_drain, std::move(listener));
 }
 void Socket::on_timeout(std::function<void()> listener) const {
-  if (state_) state_->add(state_->on_timeout, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_timeout, std::move(listener));
 }
 void Socket::on_error(std::function<void(std::error_code)> listener) const {
-  if (state_) state_->add(state_->on_error, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_error, std::move(listener));
 }
 void Socket::on_close(std::function<void(std::error_code)> listener) const {
-  if (state_) state_->add(state_->on_close, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_close, std::move(listener));
 }
 void Socket::on_close(std::function<void()> listener) const {
-  if (!state_ || !listener) return;
-  state_->add(state_->on_close, [listener = std::move(listener)](std::error_code) { listener(); });
+  auto* state = checked(state_);
+  if (!state || !listener) return;
+  state->add(state->on_close, [listener = std::move(listener)](std::error_code) { listener(); });
 }
 
 bool Socket::write(std::span<const std::byte> data) const {
-  return state_ && state_->write(data);
+  auto* state = checked(state_);
+  return state && state->write(data);
 }
 void Socket::end() const {
-  if (state_) state_->end();
+  if (auto* state = checked(state_)) state->end();
 }
 void Socket::destroy(std::error_code error) const {
-  if (state_) state_->destroy(error);
+  if (auto* state = checked(state_)) state->destroy(error);
 }
 bool Socket::destroyed() const noexcept {
   return !state_ || state_->destroyed();
 }
 void Socket::pause() const {
-  if (state_) state_->pause();
+  if (auto* state = checked(state_)) state->pause();
 }
 void Socket::resume() const {
-  if (state_) state_->resume();
+  if (auto* state = checked(state_)) state->resume();
 }
 void Socket::set_timeout(std::chrono::nanoseconds timeout) const {
-  if (state_) state_->set_timeout(timeout);
+  if (auto* state = checked(state_)) state->set_timeout(timeout);
 }
 
 Address Socket::remote_address() const {
@@ -97,10 +101,10 @@ Address Socket::local_address() const {
 }
 
 void Socket::ref() const {
-  if (state_) state_->set_ref(true);
+  if (auto* state = checked(state_)) state->set_ref(true);
 }
 void Socket::unref() const {
-  if (state_) state_->set_ref(false);
+  if (auto* state = checked(state_)) state->set_ref(false);
 }
 bool Socket::has_ref() const noexcept {
   return state_ && state_->has_ref();
@@ -116,20 +120,20 @@ void Server::listen(std::uint16_t port, std::function<void()> listening) const {
 }
 void Server::listen(std::string_view address, std::function<void()> listening) const {
   if (!state_) detail::throw_error(EINVAL, "listen on " + std::string(address) + " with a server that is none");
-  state_->listen(address, std::move(listening));
+  checked(state_)->listen(address, std::move(listening));
 }
 
 void Server::on_connection(std::function<void(Socket)> listener) const {
-  if (state_) state_->add(state_->on_connection, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_connection, std::move(listener));
 }
 void Server::on_listening(std::function<void()> listener) const {
-  if (state_) state_->add(state_->on_listening, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_listening, std::move(listener));
 }
 void Server::on_error(std::function<void(std::error_code)> listener) const {
-  if (state_) state_->add(state_->on_error, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_error, std::move(listener));
 }
 void Server::on_close(std::function<void()> listener) const {
-  if (state_) state_->add(state_->on_close, std::move(listener));
+  if (auto* state = checked(state_)) state->add(state->on_close, std::move(listener));
 }
 
 Address Server::address() const {
@@ -147,7 +151,7 @@ void Server::get_connections(std::function<void(std::error_code, std::size_t)> c
 }
 
 void Server::close(std::function<void(std::error_code)> closed) const {
-  if (state_) state_->close(std::move(closed));
+  if (auto* state = checked(state_)) state->close(std::move(closed));
 }
 void Server::close(std::function<void()> closed) const {
   if (!closed) {
@@ -158,10 +162,10 @@ void Server::close(std::function<void()> closed) const {
 }
 
 void Server::ref() const {
-  if (state_) state_->set_ref(true);
+  if (auto* state = checked(state_)) state->set_ref(true);
 }
 void Server::unref() const {
-  if (state_) state_->set_ref(false);
+  if (auto* state = checked(state_)) state->set_ref(false);
 }
 bool Server::has_ref() const noexcept {
   return state_ && state_->has_ref();

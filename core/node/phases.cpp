@@ -172,6 +172,10 @@ Active::~Active() {
   if (after_) after_->before_ = before_;
 }
 
+void Active::check_thread() const {
+  if (phases_) phases_->runtime_.check_thread();
+}
+
 void Active::activate() {
   if (active() || !phases_) return;
   self_ = shared_from_this();
@@ -190,7 +194,6 @@ void Active::set_ref(bool on) {
   if (referenced_ == on) return;
   referenced_ = on;
   if (!active() || !phases_) return;
-  phases_->runtime_.check_thread();
   if (on) {
     ++phases_->references_;
     phases_->keep(true);

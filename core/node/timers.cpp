@@ -85,7 +85,7 @@ Hold::Hold(Context& context) : state_(std::make_shared<HoldState>(Phases::of(con
 }
 
 Hold::~Hold() {
-  if (state_) state_->end();
+  if (auto* state = checked(state_)) state->end();
 }
 
 Hold& Hold::operator=(Hold&& other) noexcept {
@@ -104,6 +104,7 @@ void Hold::run(Task task) {
 
 namespace net {
 
+using detail::checked;
 using detail::Phases;
 
 Timeout set_timeout(Context& context, Task task, std::chrono::nanoseconds delay) {
@@ -121,16 +122,16 @@ Timeout set_interval(Context& context, std::function<void()> callback, std::chro
 }
 
 void Timeout::clear() const {
-  if (state_) state_->clear();
+  if (auto* state = checked(state_)) state->clear();
 }
 void Timeout::refresh() const {
-  if (state_) state_->refresh();
+  if (auto* state = checked(state_)) state->refresh();
 }
 void Timeout::ref() const {
-  if (state_) state_->set_ref(true);
+  if (auto* state = checked(state_)) state->set_ref(true);
 }
 void Timeout::unref() const {
-  if (state_) state_->set_ref(false);
+  if (auto* state = checked(state_)) state->set_ref(false);
 }
 bool Timeout::has_ref() const noexcept {
   return state_ && state_->has_ref();
@@ -146,13 +147,13 @@ Immediate set_immediate(Context& context, Task task) {
 }
 
 void Immediate::clear() const {
-  if (state_) state_->clear();
+  if (auto* state = checked(state_)) state->clear();
 }
 void Immediate::ref() const {
-  if (state_) state_->set_ref(true);
+  if (auto* state = checked(state_)) state->set_ref(true);
 }
 void Immediate::unref() const {
-  if (state_) state_->set_ref(false);
+  if (auto* state = checked(state_)) state->set_ref(false);
 }
 bool Immediate::has_ref() const noexcept {
   return state_ && state_->has_ref();

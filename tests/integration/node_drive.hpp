@@ -1,6 +1,12 @@
 #pragma once
 #include <onloop/net.hpp>
 
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include "drive.hpp"
 
 namespace onloop::test {
@@ -27,6 +33,18 @@ struct Notes {
 /// Tells that the callable that owns it was destroyed.
 inline std::shared_ptr<int> flag() {
   return std::make_shared<int>(0);
+}
+
+/// A listening server that serves its first client by `serve` and takes no other.
+inline net::Server serve_one(Context& context, std::function<void(net::Socket)> serve,
+                             net::ServerOptions options = {}) {
+  const net::Server server = net::create_server(context, std::move(options));
+  server.on_connection([server, serve = std::move(serve)](const net::Socket& socket) {
+    server.close();
+    serve(socket);
+  });
+  server.listen(0);
+  return server;
 }
 
 }  // namespace onloop::test
