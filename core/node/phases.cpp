@@ -71,10 +71,15 @@ void Phases::drain() {
   }
 }
 
-/// The callback that follows must not be lost, so what is thrown here leaves at the end of the turn.
-void Phases::drain_before() {
+/// What is thrown here must keep nothing from what follows, so it leaves at the end of the turn.
+void Phases::settle() {
+  while (queued() && !runtime_.turn_is_over()) collect([this] { drain(); });
+}
+
+template <class F>
+void Phases::collect(F&& callback) {
   try {
-    drain();
+    callback();
   } catch (...) {
     if (severed_) throw;
     thrown_.push_back(std::current_exception());
@@ -111,17 +116,16 @@ void Phases::check() {
     Phases& phases;
     ~AtEnd() { phases.checked(); }
   } const at_end{*this};
-  if (!thrown_.empty()) {
-    const std::exception_ptr thrown = std::move(thrown_.front());
-    thrown_.pop_front();
-    std::rethrow_exception(thrown);
-  }
   {
     const Frame frame(*this);
-    drain();
+    settle();
   }
   if (kept()) run_immediates();
   run_closings();
+  if (thrown_.empty()) return;
+  const std::exception_ptr thrown = std::move(thrown_.front());
+  thrown_.pop_front();
+  std::rethrow_exception(thrown);
 }
 
 /// Those that are set from here on belong to the next turn.
@@ -130,7 +134,7 @@ void Phases::run_immediates() {
   while (!immediates_.empty() && !runtime_.turn_is_over() && immediates_.front()->order < mark) {
     const std::shared_ptr<ImmediateState> immediate = std::move(immediates_.front());
     immediates_.pop_front();
-    if (immediate->active()) call([&] { immediate->run(); });
+    if (immediate->active()) collect([&] { call([&] { immediate->run(); }); });
   }
 }
 
@@ -138,7 +142,7 @@ void Phases::run_closings() {
   for (std::size_t left = closings_.size(); left > 0 && !closings_.empty() && !runtime_.turn_is_over(); --left) {
     Task task = std::move(closings_.front());
     closings_.pop_front();
-    call(task);
+    collect([&] { call(task); });
   }
 }
 

@@ -37,7 +37,7 @@ class Phases final : public Tenant {
       return;
     }
     const Frame frame(*this);
-    drain_before();
+    settle();
     if (severed_) return;
     callback();
     drain();
@@ -78,7 +78,9 @@ class Phases final : public Tenant {
   [[nodiscard]] bool kept() const noexcept { return references_ > 0 || pending(); }
   void drain();
   void drain_all(std::deque<Task>& queue);
-  void drain_before();
+  void settle();
+  template <class F>
+  void collect(F&& callback);
   void schedule();
   void check();
   void run_immediates();
@@ -91,7 +93,7 @@ class Phases final : public Tenant {
   std::deque<Task> microtasks_;
   std::deque<std::shared_ptr<ImmediateState>> immediates_;
   std::deque<Task> closings_;
-  std::deque<std::exception_ptr> thrown_;  // before a callback that had to be called all the same
+  std::deque<std::exception_ptr> thrown_;  // leave at the ends of turns, one each
   Active* actives_ = nullptr;              // all that there are, active or not
   std::size_t references_ = 0;             // the active ones that are referenced
   std::uint64_t immediate_order_ = 0;
