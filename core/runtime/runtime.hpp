@@ -77,6 +77,8 @@ class Runtime {
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return last_stall_; }
   /// The context was destroyed in this turn, or has moved to another loop, where the rest of it comes.
   [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || (due_ & kMoved); }
+  /// How many frames of ours are on the stack: one more in each nested iteration of the loop.
+  [[nodiscard]] unsigned frames() const noexcept { return frames_; }
 
   // ---- threads ----
   void check_thread() const {
