@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/net/acceptor.hpp"
+#include "core/net/host_name.hpp"
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
@@ -54,12 +55,19 @@ Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOp
 Connection& Context::connect(std::string_view address, Protocol& protocol, ConnectOptions options) {
   runtime_->check_thread();
   const std::string what = "connect to " + std::string(address);
-  const Address parsed = Address::parse(address);
+  const auto host = detail::HostName::parse(address);
+  const Address parsed = host ? Address() : Address::parse(address);
   if (parsed.family() == Address::Family::inherited) throw_error(EINVAL, what + ": fd: is for listening");
   check_limits(options.limits, what);
   auto limits = std::make_shared<const Limits>(options.limits);
   return set_up(new detail::Stream(detail::Net::of(*runtime_), protocol, std::move(limits), nullptr),
-                [&](detail::Stream& stream) { stream.connecting(detail::expand(parsed), options.timeout, what); });
+                [&](detail::Stream& stream) {
+                  if (host) {
+                    stream.connecting(*host, options.timeout);
+                  } else {
+                    stream.connecting(detail::expand(parsed), options.timeout, what);
+                  }
+                });
 }
 
 Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <sys/types.h>
+#include <onloop/blocking.hpp>
 #include <onloop/connection.hpp>
 
 #include <memory>
@@ -15,6 +16,7 @@ namespace onloop::detail {
 
 class Acceptor;
 struct ConnectionRecord;
+struct HostName;
 
 /// The Connection: one stream socket, its queue and its life.
 ///
@@ -32,6 +34,7 @@ class Stream final : public Connection, public Source, public Client {
   void accepted(int fd);  // then the caller calls opened()
   void adopted(int fd);
   void connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout, const std::string& what);
+  void connecting(const HostName& host, std::chrono::nanoseconds timeout);
   void opened();
 
   // ---- Connection ----
@@ -39,6 +42,7 @@ class Stream final : public Connection, public Source, public Client {
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
   void cork() noexcept;
   void uncork() noexcept;
+  void when_drained(Task task);
   void pause(bool paused);
   void set_idle(std::chrono::nanoseconds timeout);
   void end_writing();
@@ -82,12 +86,16 @@ class Stream final : public Connection, public Source, public Client {
   /// What only some connections need: a clock, and the addresses to try.
   struct Extra final : TimerNode {
     explicit Extra(Stream& owner) noexcept : stream(owner) {}
+    Extra(const Extra&) = delete;
+    Extra& operator=(const Extra&) = delete;
+    ~Extra() { lookup.cancel(); }
     void on_due() override { stream.on_due(); }
     Stream& stream;
     std::uint64_t idle_ns = 0;
     std::uint64_t last_activity = 0;
     std::uint64_t frozen_at = 0;
     std::vector<Address> candidates;  // the next to try is the last
+    Job lookup;                       // for them
   };
 
   class ReadBuffer;
@@ -114,6 +122,8 @@ class Stream final : public Connection, public Source, public Client {
   }
   [[gnu::noinline]] void note_time() noexcept;
 
+  void start_connecting(std::chrono::nanoseconds timeout);
+  void resolved(Outcome<std::vector<Address>>& found);
   int attempt(const Address& address);
   int try_next(int error) noexcept;
   void finish_connect();
