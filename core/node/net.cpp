@@ -74,6 +74,10 @@ void Socket::end() const {
 void Socket::destroy(std::error_code error) const {
   if (state_) state_->destroy(error);
 }
+void Socket::destroy_soon() const {
+  if (!state_) return;
+  if (Connection* connection = state_->connection()) connection->close();
+}
 bool Socket::destroyed() const noexcept {
   return !state_ || state_->destroyed();
 }

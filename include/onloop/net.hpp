@@ -76,6 +76,9 @@ class Socket {
   }
   /// Closes now: what is queued is lost, and then the peer gets a reset. With an error, 'error' comes first.
   void destroy(std::error_code error = {}) const;
+  /// Flushes, ends this side and discards what still comes until the peer's end or Limits::linger; then closes. Of its
+  /// events only 'close', and 'error', still come.
+  void destroy_soon() const;
   [[nodiscard]] bool destroyed() const noexcept;
 
   void pause() const;
