@@ -78,6 +78,10 @@ void Socket::end() const {
 void Socket::destroy(std::error_code error) const {
   if (auto* state = checked(state_)) state->destroy(error);
 }
+void Socket::destroy_soon() const {
+  if (!state_) return;
+  if (Connection* connection = state_->connection()) connection->close();
+}
 bool Socket::destroyed() const noexcept {
   return !state_ || state_->destroyed();
 }

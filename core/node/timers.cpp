@@ -93,6 +93,10 @@ Hold& Hold::operator=(Hold&& other) noexcept {
   return *this;
 }
 
+bool Hold::alive() const noexcept {
+  return state_ && state_->phases();
+}
+
 void Hold::run(Task task) {
   const std::shared_ptr<HoldState> state = state_;
   if (!state || !state->phases()) return;

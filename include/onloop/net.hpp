@@ -14,7 +14,7 @@
 /// included.
 ///
 /// Node's event emitters are these calls, and its errors are std::error_code. What else differs: writing above the
-/// high-water mark also stops reading, unless Limits::pause_reading_when_full is false; names are not resolved (see
+/// high-water mark also stops reading, unless Limits::pause_reading_when_full is false; listen() takes no names (see
 /// Address); a write to a socket that has ended is no error.
 #include <onloop/address.hpp>
 #include <onloop/options.hpp>
@@ -76,6 +76,9 @@ class Socket {
   }
   /// Closes now: what is queued is lost, and then the peer gets a reset. With an error, 'error' comes first.
   void destroy(std::error_code error = {}) const;
+  /// Flushes, ends this side and discards what still comes until the peer's end or Limits::linger; then closes. Of its
+  /// events only 'close', and 'error', still come.
+  void destroy_soon() const;
   [[nodiscard]] bool destroyed() const noexcept;
 
   void pause() const;
@@ -162,12 +165,12 @@ struct SocketOptions {
 [[nodiscard]] Server create_server(Context& context, ServerOptions options = {},
                                    std::function<void(Socket)> on_connection = {});
 
-/// A socket that connects to `port` of `host`, an IP address or localhost. That it can't comes later, as 'error';
+/// A socket that connects to `port` of `host`, an IP address or a name. That it can't comes later, as 'error';
 /// thrown is only what makes an attempt impossible, as by Context::connect().
 Socket connect(Context& context, std::uint16_t port, std::string_view host = "127.0.0.1",
                std::function<void()> on_connect = {}, SocketOptions options = {});
 Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect);
-/// To any Address.
+/// To any Address, or name:port.
 Socket connect(Context& context, std::string_view address, std::function<void()> on_connect = {},
                SocketOptions options = {});
 

@@ -102,6 +102,8 @@ class Hold {
   Hold(Hold&&) noexcept = default;
   Hold& operator=(Hold&& other) noexcept;
   ~Hold();
+  /// Whether there is a context.
+  [[nodiscard]] bool alive() const noexcept;
   /// Runs `task` as a callback of the layer, unless the context is gone.
   void run(Task task);
 
