@@ -8,6 +8,7 @@
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
+#include <onloop/process.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/remote.hpp>
 #include <onloop/signal.hpp>
