@@ -10,6 +10,7 @@
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
+#include <onloop/process.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/remote.hpp>
 #include <onloop/resolve.hpp>
