@@ -1,5 +1,6 @@
 #include "onloop-echo/crew.hpp"
 
+#include <pthread.h>
 #include <onloop/address.hpp>
 
 #include <exception>
@@ -31,6 +32,7 @@ void Crew::start(std::function<void(const std::string&)> failed) {
   for (std::size_t i = 1; i < size(); ++i) {
     try {
       threads_.emplace_back([this, i] { run(i); });
+      pthread_setname_np(threads_.back().native_handle(), ("worker " + std::to_string(i + 1)).c_str());  // for top(1)
     } catch (const std::system_error& error) {
       throw std::system_error(error.code(), "start worker " + std::to_string(i + 1) + " of " + std::to_string(size()));
     }
