@@ -146,7 +146,7 @@ int main(int argc, char** argv) try {
         example::say("input: end");
       }
     });
-  } catch (const std::system_error& error) {  // a file, or /dev/null: always ready, so no loop watches it
+  } catch (const std::system_error& error) {  // a file is always ready, so no loop watches it
     std::fprintf(stderr, "raw_descriptors: standard input is left alone: %s\n", error.code().message().c_str());
   }
   const onloop::Signal interrupt = context.on_signal(SIGINT, [&] { context.stop(); });
