@@ -53,7 +53,7 @@ class NodeProgram(Program):
     """Knows nothing of signals, which end it."""
 
     def __init__(self, name, address):
-        super().__init__(name, None, arguments=[address])
+        super().__init__(name, None, address)
 
     def read_ready_line(self):
         self.ready = self.read_line()
