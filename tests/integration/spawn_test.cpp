@@ -181,7 +181,7 @@ TEST_P(Spawn, TheContextTakesItsChildrenWithIt) {
     Context context{GetParam().make()};
     running = context.spawn(endless(), ending.note());
     ended = context.spawn(shell("exit 1"), ending.note());
-    static_cast<void>(context.spawn(shell("trap '' TERM INT HUP; while :; do sleep 1000; done"), ending.note()));
+    static_cast<void>(context.spawn(shell("trap '' TERM INT HUP; exec sleep 100000"), ending.note()));
     wait_for_end(ended.pid());
   }
   EXPECT_FALSE(has_children());
