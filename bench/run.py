@@ -13,7 +13,7 @@ import operator
 import pathlib
 import sys
 
-from harness import charts, cutovers, deterministic, io_models, machine, report, servers, throughput
+from harness import charts, cutovers, deterministic, io_models, machine, report, servers, throughput, workers
 
 AT_LEAST, AT_MOST, MORE_THAN = ">=", "<=", ">"
 COMPARISONS = {AT_LEAST: operator.ge, AT_MOST: operator.le, MORE_THAN: operator.gt}
@@ -84,7 +84,7 @@ def arguments() -> argparse.Namespace:
 
 def every_key() -> list:
     return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [
-        cutovers.KEY, io_models.KEY]
+        cutovers.KEY, io_models.KEY, workers.KEY]
 
 
 def choose_keys(only: str | None) -> set:
@@ -146,6 +146,8 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
             if row["baseline"]:
                 row |= judge(by_name[row["server"]], scenario.key, row["median"], 3)
             result["throughput"].append(row)
+    if workers.KEY in keys:
+        result["throughput"] += workers.measure(plan)
     if cutovers.KEY in keys:
         result["cutovers"] = cutovers.measure(cutovers.Plan(options.build, 10 if options.quick else 50))
     if io_models.KEY in keys:

@@ -146,7 +146,8 @@ def _legend(names: list, baselines: set, *more: tuple) -> list:
 
 
 def _throughput(result: dict, target: pathlib.Path) -> None:
-    rows = [row for row in result["throughput"] if row["baseline"]]
+    charted = {scenario.key for scenario in throughput.SCENARIOS}
+    rows = [row for row in result["throughput"] if row["baseline"] and row["scenario"] in charted]
     if not rows:
         return
     panels = []

@@ -1,5 +1,5 @@
 """The results as tables on standard output."""
-from . import cutovers, deterministic, io_models, throughput
+from . import cutovers, deterministic, io_models, throughput, workers
 
 
 def _table(header: list, rows: list, texts: int = 2) -> None:
@@ -21,7 +21,7 @@ def _number(value, decimals: int) -> str:
 
 def _throughput(result: dict) -> None:
     rows = []
-    for scenario in throughput.SCENARIOS:
+    for scenario in (*throughput.SCENARIOS, workers.SCENARIO):
         title = scenario.title
         for row in (r for r in result["throughput"] if r["scenario"] == scenario.key):
             ratio = ["", "", "", ""]

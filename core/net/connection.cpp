@@ -5,6 +5,8 @@
 
 #include <onloop/listener.hpp>
 
+#include <utility>
+
 #include "core/net/acceptor.hpp"
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
@@ -41,6 +43,11 @@ std::size_t Connection::queued_bytes() const noexcept {
 Cork Connection::cork() {
   checked(*this).cork();
   return Cork(ref());
+}
+
+void Connection::when_drained(Task task) {
+  Stream& stream = checked(*this);
+  if (stream.runtime()) stream.when_drained(std::move(task));
 }
 
 void Connection::pause_reading() {

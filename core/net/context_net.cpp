@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/net/acceptor.hpp"
+#include "core/net/host_name.hpp"
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
@@ -43,6 +44,12 @@ T& set_up(T* made, SetUp&& set) {
 
 }  // namespace
 
+detail::Stream& detail::adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what) {
+  check_limits(limits, what);
+  return set_up(new Stream(net, protocol, std::make_shared<const Limits>(limits), nullptr),
+                [&](Stream& stream) { stream.adopted(fd, what); });
+}
+
 Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOptions options) {
   runtime_->check_thread();
   const Address parsed = Address::parse(address);
@@ -54,30 +61,35 @@ Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOp
 Connection& Context::connect(std::string_view address, Protocol& protocol, ConnectOptions options) {
   runtime_->check_thread();
   const std::string what = "connect to " + std::string(address);
-  const Address parsed = Address::parse(address);
+  const auto host = detail::HostName::parse(address);
+  const Address parsed = host ? Address() : Address::parse(address);
   if (parsed.family() == Address::Family::inherited) throw_error(EINVAL, what + ": fd: is for listening");
   check_limits(options.limits, what);
   auto limits = std::make_shared<const Limits>(options.limits);
   return set_up(new detail::Stream(detail::Net::of(*runtime_), protocol, std::move(limits), nullptr),
-                [&](detail::Stream& stream) { stream.connecting(detail::expand(parsed), options.timeout, what); });
+                [&](detail::Stream& stream) {
+                  if (host) {
+                    stream.connecting(*host, options.timeout);
+                  } else {
+                    stream.connecting(detail::expand(parsed), options.timeout, what);
+                  }
+                });
 }
 
 Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
   runtime_->check_thread();
   const std::string what = "adopt descriptor " + std::to_string(fd);
-  check_limits(limits, what);
   const int type = detail::get_option(fd, SOL_SOCKET, SO_TYPE);
   if (type < 0) throw_error(errno, what);
   if (type != SOCK_STREAM) throw_error(EPROTOTYPE, what + ": it is not a stream socket");
   detail::SocketAddress peer;
   if (getpeername(fd, peer.data(), &peer.length) < 0) throw_error(errno, what + ": it must be connected");
-  auto shared = std::make_shared<const Limits>(limits);
-  return set_up(new detail::Stream(detail::Net::of(*runtime_), protocol, std::move(shared), nullptr),
-                [&](detail::Stream& stream) { stream.adopted(fd); });
+  return detail::adopt(detail::Net::of(*runtime_), fd, protocol, limits, what);
 }
 
 Statistics Context::statistics() const noexcept {
-  Statistics statistics = runtime_->tenant ? detail::Net::of(*runtime_).statistics : Statistics{};
+  const detail::Net* net = runtime_->find_tenant<detail::Net>();
+  Statistics statistics = net ? net->statistics : Statistics{};
   statistics.cutovers = runtime_->cutovers();
   statistics.last_stall = std::chrono::nanoseconds(runtime_->last_stall());
   return statistics;

@@ -16,14 +16,14 @@
 namespace onloop::detail {
 
 Net& Net::of(Runtime& runtime) {
-  if (!runtime.tenant) runtime.tenant = std::make_unique<Net>(runtime);
-  return static_cast<Net&>(*runtime.tenant);  // there is no other kind of tenant
+  return runtime.tenant<Net>();
 }
 
 void Net::sever() noexcept {
   if (const auto ended = std::exchange(takeover, nullptr)) ended->sever();
   while (!acceptors_.empty()) acceptors_.back()->sever();
   draining_ = false;  // nobody is told any more
+  drain_tasks_.clear();
   while (streams_) streams_->sever();
   drain_limit_ = {};
   drained_ = {};
@@ -46,10 +46,17 @@ void Net::remove(Stream& stream) noexcept {
   (stream.before_ ? stream.before_->after_ : streams_) = stream.after_;
   if (stream.after_) stream.after_->before_ = stream.before_;
   stream.before_ = stream.after_ = nullptr;
+  drained(stream);
   if (draining_ && !streams_) {
     drain_limit_.cancel();
     runtime_.post(std::move(drained_));
   }
+}
+
+void Net::post_drain_tasks(const Stream& stream) {
+  const auto [first, last] = drain_tasks_.equal_range(&stream);
+  for (auto each = first; each != last; ++each) runtime_.post(std::move(each->second));
+  drain_tasks_.erase(first, last);
 }
 
 void Net::keep_reserve() noexcept {

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/runtime/runtime.hpp"
@@ -34,6 +36,11 @@ class Net final : public Tenant {
   void add(Stream& stream) noexcept;
   void remove(Stream& stream) noexcept;
   [[nodiscard]] const std::vector<Acceptor*>& acceptors() const noexcept { return acceptors_; }
+  /// Posts `task` when `stream` has drained, or is removed.
+  void when_drained(const Stream& stream, Task task) { drain_tasks_.emplace(&stream, std::move(task)); }
+  void drained(const Stream& stream) {
+    if (!drain_tasks_.empty()) post_drain_tasks(stream);
+  }
   /// Calls `call` with each connection; it may remove that one.
   template <class F>
   void each_stream(F&& call);
@@ -57,9 +64,12 @@ class Net final : public Tenant {
   Statistics statistics;  // counted by Stream and ListeningSocket
 
  private:
+  void post_drain_tasks(const Stream& stream);
+
   Runtime& runtime_;
   std::vector<Acceptor*> acceptors_;
   Stream* streams_ = nullptr;
+  std::unordered_multimap<const Stream*, Task> drain_tasks_;  // here, since few connections ever have one
   UniqueFd reserve_;
   std::uint64_t quiet_until_ = 0;
   bool draining_ = false;

@@ -1,7 +1,5 @@
 #include "core/net/stream.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -19,10 +17,6 @@ namespace onloop::detail {
 namespace {
 
 constexpr int kReadsPerTurn = 16;  // of one connection, so that a fast sender does not starve the others
-
-std::uint64_t positive(std::chrono::nanoseconds time) noexcept {
-  return time.count() > 0 ? static_cast<std::uint64_t>(time.count()) : 0;
-}
 
 /// close(2) then sends a reset instead of a FIN.
 void reset_on_close(int fd) noexcept {
@@ -54,69 +48,10 @@ void Stream::opened() {
   protocol()->on_open(*this);
 }
 
-void Stream::adopted(int fd) {
+void Stream::adopted(int fd, const std::string& what) {
   start_idle_clock(positive(limits_->idle_timeout));
-  runtime()->watch(*this, fd, ONLOOP_NONE, "adopt descriptor " + std::to_string(fd));
+  runtime()->watch(*this, fd, ONLOOP_NONE, what);
   runtime()->defer(*this);
-}
-
-void Stream::connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout,
-                        const std::string& what) {
-  phase_ = Phase::connecting;
-  extra_ = std::make_unique<Extra>(*this);
-  extra_->idle_ns = positive(limits_->idle_timeout);
-  extra_->candidates.assign(candidates.rbegin(), candidates.rend());
-  if (timeout.count() > 0) start_clock(positive(timeout));
-  const int error = try_next(ECONNREFUSED);
-  if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) throw_error(error, what);
-}
-
-/// Returns 0 once the attempt is under way, else why it can't be.
-int Stream::attempt(const Address& address) {
-  UniqueFd fd = make_socket(address);
-  if (!fd) return errno;
-  if (address.family() != Address::Family::unix_path && address.family() != Address::Family::unix_abstract) {
-    set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-  }
-  SocketAddress to(address);
-  if (::connect(fd.get(), to.data(), to.length) < 0 && errno != EINPROGRESS && errno != EINTR) return errno;
-  runtime()->watch(*this, fd.get(), ONLOOP_WRITE, "watch a connection");
-  fd.release();
-  return 0;
-}
-
-/// Tries one address after the other, until an attempt is under way; 0, or after the last one the error to close with.
-int Stream::try_next(int error) noexcept {
-  release_socket();
-  while (!extra_->candidates.empty()) {
-    const Address next = std::move(extra_->candidates.back());
-    extra_->candidates.pop_back();
-    try {
-      error = attempt(next);
-    } catch (const std::system_error& refused) {
-      error = refused.code().value();
-    } catch (const std::bad_alloc&) {
-      error = ENOMEM;
-    }
-    if (error == 0) return 0;
-  }
-  shut(error_of(error));
-  return error;
-}
-
-void Stream::finish_connect() {
-  if (const int error = get_option(fd(), SOL_SOCKET, SO_ERROR); error != 0) {
-    try_next(error);
-    return;
-  }
-  SocketAddress peer;
-  if (getpeername(fd(), peer.data(), &peer.length) < 0) return;  // a spurious call: not connected yet
-  const std::uint64_t idle_ns = extra_->idle_ns;
-  stop_clock();
-  phase_ = Phase::open;
-  start_idle_clock(idle_ns);
-  flush();  // what was written, and ended, meanwhile
-  if (phase_ == Phase::open) opened();
 }
 
 // ---- readiness ----
@@ -222,7 +157,10 @@ void Stream::on_deferred() {
     opened();
     return;
   }
-  if (phase_ == Phase::open && !frozen_ && std::exchange(drain_due_, false)) protocol()->on_drain(*this);
+  if (phase_ == Phase::open && !frozen_ && std::exchange(drain_due_, false)) {
+    net_.drained(*this);
+    protocol()->on_drain(*this);
+  }
 }
 
 // ---- closing ----

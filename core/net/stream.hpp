@@ -1,8 +1,10 @@
 #pragma once
 #include <sys/types.h>
+#include <onloop/blocking.hpp>
 #include <onloop/connection.hpp>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/net/client.hpp"
@@ -15,6 +17,7 @@ namespace onloop::detail {
 
 class Acceptor;
 struct ConnectionRecord;
+struct HostName;
 
 /// The Connection: one stream socket, its queue and its life.
 ///
@@ -30,8 +33,9 @@ class Stream final : public Connection, public Source, public Client {
 
   // ---- the three ways in; each takes the descriptor on success ----
   void accepted(int fd);  // then the caller calls opened()
-  void adopted(int fd);
+  void adopted(int fd, const std::string& what);
   void connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout, const std::string& what);
+  void connecting(const HostName& host, std::chrono::nanoseconds timeout);
   void opened();
 
   // ---- Connection ----
@@ -39,6 +43,7 @@ class Stream final : public Connection, public Source, public Client {
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
   void cork() noexcept;
   void uncork() noexcept;
+  void when_drained(Task task);
   void pause(bool paused);
   void set_idle(std::chrono::nanoseconds timeout);
   void end_writing();
@@ -82,12 +87,16 @@ class Stream final : public Connection, public Source, public Client {
   /// What only some connections need: a clock, and the addresses to try.
   struct Extra final : TimerNode {
     explicit Extra(Stream& owner) noexcept : stream(owner) {}
+    Extra(const Extra&) = delete;
+    Extra& operator=(const Extra&) = delete;
+    ~Extra() { lookup.cancel(); }
     void on_due() override { stream.on_due(); }
     Stream& stream;
     std::uint64_t idle_ns = 0;
     std::uint64_t last_activity = 0;
     std::uint64_t frozen_at = 0;
     std::vector<Address> candidates;  // the next to try is the last
+    Job lookup;                       // for them
   };
 
   class ReadBuffer;
@@ -114,6 +123,8 @@ class Stream final : public Connection, public Source, public Client {
   }
   [[gnu::noinline]] void note_time() noexcept;
 
+  void start_connecting(std::chrono::nanoseconds timeout);
+  void resolved(Outcome<std::vector<Address>>& found);
   int attempt(const Address& address);
   int try_next(int error) noexcept;
   void finish_connect();
@@ -161,6 +172,9 @@ class Stream final : public Connection, public Source, public Client {
   bool copied_ = false;   // another process may have its descriptor, too
   Wish wish_ = Wish::none;
 };
+
+/// As Context::adopt, for a socket that is known to be fit. An error begins with `what`.
+[[nodiscard]] Stream& adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what);
 
 template <class F>
 void Net::each_stream(F&& call) {

@@ -93,6 +93,14 @@ void Stream::uncork() noexcept {
   if (--corks_ == 0 && !frozen_ && (phase_ == Phase::open || phase_ == Phase::opening)) flush();
 }
 
+void Stream::when_drained(Task task) {
+  if ((waiting_ || drain_due_) && phase_ != Phase::over) {
+    net_.when_drained(*this, std::move(task));
+  } else {
+    runtime()->post(std::move(task));
+  }
+}
+
 void Stream::send_fin() noexcept {
   if (std::exchange(fin_sent_, true)) return;
   ::shutdown(fd(), SHUT_WR);

@@ -16,8 +16,13 @@ namespace onloop {
 
 using detail::throw_error;
 
+detail::Runtime& detail::runtime_of(Context& context) noexcept {
+  return *context.runtime_;
+}
+
 Context::Context(Loop loop, ContextOptions options) {
   if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
+  if (options.worker_threads == 0) throw_error(EINVAL, "make a context with no worker threads");
   runtime_ = new detail::Runtime(*this, loop, std::move(options));
 }
 

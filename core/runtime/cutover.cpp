@@ -207,7 +207,7 @@ void Runtime::after_fork(const Loop& loop) {
   Cutover(*this, loop, false).commit();
   process_ = getpid();
   moved_at_ = 0;  // no cutover
-  if (tenant) tenant->after_fork();
+  for (const auto& tenant : tenants_) tenant->after_fork();
 }
 
 }  // namespace onloop::detail

@@ -70,7 +70,7 @@ void Runtime::shutdown() noexcept {
     abandon();
   }
 
-  if (tenant) tenant->sever();
+  for (auto tenant = tenants_.rbegin(); tenant != tenants_.rend(); ++tenant) (*tenant)->sever();
   for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
     if (sources_[fd]) sources_[fd]->sever();
   }

@@ -20,7 +20,8 @@ namespace onloop::detail {
 
 class SignalEntry;
 
-/// What an upper layer keeps in a context. Severed first when the context goes.
+/// What an upper layer keeps in a context, one of its kind. Severed first when the context goes, the last made first;
+/// its memory stays for the frames that use it.
 class Tenant {
  public:
   Tenant() noexcept = default;
@@ -76,6 +77,8 @@ class Runtime {
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return last_stall_; }
   /// The context was destroyed in this turn, or has moved to another loop, where the rest of it comes.
   [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || (due_ & kMoved); }
+  /// How many frames of ours are on the stack: one more in each nested iteration of the loop.
+  [[nodiscard]] unsigned frames() const noexcept { return frames_; }
 
   // ---- threads ----
   void check_thread() const {
@@ -118,7 +121,21 @@ class Runtime {
   /// User code has thrown while it was called for `source`, which is aborted if nobody catches. The first blame counts.
   void blame(Source& source) noexcept;
 
-  std::unique_ptr<Tenant> tenant;
+  // ---- what upper layers keep here ----
+  /// Made when first asked for.
+  template <class T>
+  [[nodiscard]] T& tenant() {
+    if (T* there = find_tenant<T>()) return *there;
+    tenants_.push_back(std::make_unique<T>(*this));
+    return static_cast<T&>(*tenants_.back());
+  }
+  template <class T>
+  [[nodiscard]] T* find_tenant() const noexcept {
+    for (const auto& tenant : tenants_) {
+      if (T* found = dynamic_cast<T*>(tenant.get())) return found;
+    }
+    return nullptr;
+  }
 
  private:
   class Waker final : public Source {
@@ -231,6 +248,7 @@ class Runtime {
   Source* deferred_head_ = nullptr;
   Source* deferred_tail_ = nullptr;
   std::size_t deferred_count_ = 0;
+  std::vector<std::unique_ptr<Tenant>> tenants_;
   std::shared_ptr<Mailbox> mailbox_;
   Waker waker_;
   Deadline deadline_;

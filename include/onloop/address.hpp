@@ -8,7 +8,7 @@
 namespace onloop {
 
 /// Where a stream socket listens, connects to or comes from. A value. Names other than `localhost` are not resolved, so
-/// nothing here ever blocks.
+/// nothing here ever blocks (Context::connect takes names as well).
 ///
 ///     127.0.0.1:8080  [::1]:8080  [fe80::1%eth0]:8080   IPv4, IPv6 (with its zone)
 ///     localhost:8080                                    [::1] and 127.0.0.1: listens on both, connects to either

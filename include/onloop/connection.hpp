@@ -1,6 +1,7 @@
 #pragma once
 #include <onloop/address.hpp>
 #include <onloop/options.hpp>
+#include <onloop/task.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -73,6 +74,9 @@ class Connection {
   /// Bytes taken by write() and not yet by the kernel.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
   Cork cork();
+  /// Runs `task` once, from the loop, as soon as no more than the low-water mark is queued, or the connection is over:
+  /// look at a Ref. For whoever streams into a connection whose protocol, and on_drain, are another's.
+  void when_drained(Task task);
 
   /// Stops on_data and on_end until resume_reading(). Meanwhile a FIN or a reset from the peer is not noticed (a write
   /// notices the latter), and the idle time-out runs. Does not count calls.

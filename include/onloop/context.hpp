@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string_view>
 
 namespace onloop {
@@ -28,11 +29,17 @@ struct Statistics {
 };
 
 class Connection;
+class Context;
+class Job;
 class Listener;
+class Process;
 class Protocol;
+struct ExitStatus;
+struct SpawnOptions;
 namespace detail {
+class BlockingWork;
 class Runtime;
-class Takeover;
+Runtime& runtime_of(Context& context) noexcept;
 }  // namespace detail
 
 /// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
@@ -51,14 +58,16 @@ class Context {
   explicit Context(Loop loop, ContextOptions options = {});
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
-  /// Severs listeners and connections (closed at once, no callback) and leaves a foreign loop as it was found; before
-  /// that loop is freed. So a static Context is a mistake: whichever thread calls exit() destroys it, after the loop.
+  /// Severs listeners and connections (closed at once, no callback), kills children that still run, and leaves a
+  /// foreign loop as it was found; before that loop is freed. So a static Context is a mistake: whichever thread calls
+  /// exit() destroys it, after the loop.
   ~Context();
 
   /// Listens on `address` (see Address), with `protocol` for each client.
   Listener& listen(std::string_view address, Protocol& protocol, ListenOptions options = {});
-  /// Connects to `address`; never blocks. on_open or, on failure, on_close comes later. Throws only if there can be no
-  /// attempt: a malformed address, no descriptor left.
+  /// Connects to `address`, or to `name:port`: the name is looked up by the worker pool (resolve() in
+  /// onloop/resolve.hpp), and each address of it tried in turn. Never blocks. on_open or, on failure, on_close comes
+  /// later. Throws only if there can be no attempt: a malformed address, no descriptor left, a full worker queue.
   Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
   /// Takes a connected stream socket; on_open comes later. Its flags are left alone (each call is made non-blocking by
   /// itself). If it throws, the descriptor is still the caller's.
@@ -85,6 +94,23 @@ class Context {
   /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor
   /// destroys the context nor execs, has to put the default back by sigaction(2).
   Signal on_signal(int number, std::function<void()> callback);
+  /// Runs `work()`, which may block, on a thread of the context's worker pool, and then `done(outcome)` in a turn;
+  /// `outcome` is an Outcome<T> (onloop/blocking.hpp, which has to be included), the result of `work` or what it threw.
+  /// Both are moved; `work` may take a std::stop_token. Up to ContextOptions::worker_threads at a time, in their order;
+  /// throws EAGAIN while worker_queue others wait. ~Context discards what waits, without a call, asks what runs
+  /// to stop and waits for it. A forked child has none of the threads: after_fork() there cancels all (ECANCELED).
+  template <class Work, class Done>
+  Job run_blocking(Work work, Done done);
+  /// Starts a child process (onloop/process.hpp; Linux 5.4 or later), and calls `on_exit` in a turn once it has ended,
+  /// if that is not empty. Its streams end by themselves: on_exit may come before the last of their data, so who needs
+  /// both waits for both. Throws what keeps it from running, such as ENOENT for a missing program; then there is no
+  /// child, and nothing of it is left.
+  ///
+  /// The context reaps its children, each by its own pidfd: SIGCHLD and other children are the application's. Those
+  /// that still run when the context is destroyed are killed by SIGKILL, and waited for; unless they may not be killed,
+  /// since they have another user's rights. In a forked child of the application they are the parent's: neither
+  /// signalled nor waited for, and on_exit does not come there.
+  Process spawn(SpawnOptions options, std::function<void(ExitStatus)> on_exit);
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);
   [[nodiscard]] Remote remote() const;
@@ -134,7 +160,8 @@ class Context {
   [[nodiscard]] Statistics statistics() const noexcept;
 
  private:
-  friend class detail::Takeover;
+  Job start_blocking(std::shared_ptr<detail::BlockingWork> work);
+  friend detail::Runtime& detail::runtime_of(Context& context) noexcept;
   detail::Runtime* runtime_;  // shared with the frames that are using it when the context is destroyed
 };
 

@@ -2,14 +2,18 @@
 /// Everything of onloop that needs no host library.
 #include <onloop/loop_ops.h>
 #include <onloop/address.hpp>
+#include <onloop/blocking.hpp>
 #include <onloop/connection.hpp>
 #include <onloop/context.hpp>
 #include <onloop/echo.hpp>
+#include <onloop/file.hpp>
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
+#include <onloop/process.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/remote.hpp>
+#include <onloop/resolve.hpp>
 #include <onloop/signal.hpp>
 #include <onloop/takeover.hpp>
 #include <onloop/task.hpp>

@@ -29,7 +29,7 @@ struct Limits {
 };
 
 struct ListenOptions {
-  Limits limits;                           ///< of each accepted connection
+  Limits limits{};                         ///< of each accepted connection
   int backlog = 4096;                      ///< listen(2); the kernel cuts it to net.core.somaxconn
   std::size_t max_connections = SIZE_MAX;  ///< open at once; those beyond are accepted and closed
   bool reuse_port = false;                 ///< SO_REUSEPORT: several listeners share one port
@@ -39,26 +39,30 @@ struct ListenOptions {
 };
 
 struct ConnectOptions {
-  Limits limits;
+  Limits limits{};
   std::chrono::nanoseconds timeout = std::chrono::seconds{30};  ///< then ETIMEDOUT; zero: as long as the kernel tries
 };
 
 /// All callbacks run on the context's thread and may do anything, destroy the context included.
 struct ContextOptions {
   /// After Remote::wake(), once for any number of them.
-  std::function<void()> on_wake;
+  std::function<void()> on_wake{};
   /// A later error that belongs to no connection: out of descriptors (accepting goes on by itself), a listener whose
   /// descriptor can't be watched. What it throws is logged and goes no further. Default: one line on standard error.
-  std::function<void(std::error_code, std::string_view what)> on_error;
+  std::function<void(std::error_code, std::string_view what)> on_error{};
   /// A callback threw on a foreign loop, through whose C frames no exception may pass. Default: the connection whose
   /// callback it was is aborted with ECONNABORTED, and the reason goes to on_error. On an owned loop this is not used:
   /// the exception leaves run() or dispatch().
-  std::function<void(std::exception_ptr)> on_exception;
+  std::function<void(std::exception_ptr)> on_exception{};
   /// Wraps each batch of user callbacks; must call `batch` exactly once. For what has to be held or entered around
   /// callbacks: Python's GIL, a JavaScript callback scope.
-  std::function<void(const std::function<void()>& batch)> around;
+  std::function<void(const std::function<void()>& batch)> around{};
   /// Bytes of the read buffer: the most that one on_data gets. A context has one; a nested frame takes another.
   std::size_t read_buffer = 64 * 1024;
+  /// Threads for Context::run_blocking, at most; each is started when it is first needed, with all signals blocked.
+  unsigned worker_threads = 4;
+  /// Pieces of work that may wait for one of them.
+  std::size_t worker_queue = 1024;
 };
 
 }  // namespace onloop

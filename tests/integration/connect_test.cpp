@@ -254,7 +254,7 @@ TEST_P(Connect, ATcpConnectionSendsWithoutDelay) {
 TEST_P(Connect, AMalformedAddressThrows) {
   Recorder client;
   Context context{GetParam().make()};
-  for (const char* address : {"", "nowhere", "127.0.0.1", "example.org:80", "127.0.0.1:99999"}) {
+  for (const char* address : {"", "nowhere", "127.0.0.1", "example.org:http", "exa mple.org:80", "127.0.0.1:99999"}) {
     const Thrown thrown = thrown_by([&]() -> Connection& { return context.connect(address, client); });
     EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << address << ": " << thrown.words;
   }

@@ -51,7 +51,7 @@ template <class Side>
 void Takeover::begin(Context& context, int socket, TakeoverOptions options, Done done, Interest first,
                      const char* what) {
   check_same_user(socket, what);
-  Net& net = checked(*context.runtime_, options, what);
+  Net& net = checked(runtime_of(context), options, what);
   const auto made = std::make_shared<Side>(net, std::move(options), std::move(done));
   made->start(UniqueFd(socket), first);
 }

@@ -1,0 +1,101 @@
+// How a Stream connects: looks up a name, and tries one address after the other.
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <onloop/resolve.hpp>
+
+#include <cerrno>
+#include <utility>
+
+#include "core/net/host_name.hpp"
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
+#include "core/runtime/clock.hpp"
+#include "core/runtime/error.hpp"
+#include "core/runtime/runtime.hpp"
+
+namespace onloop::detail {
+
+void Stream::start_connecting(std::chrono::nanoseconds timeout) {
+  phase_ = Phase::connecting;
+  extra_ = std::make_unique<Extra>(*this);
+  extra_->idle_ns = positive(limits_->idle_timeout);
+  if (timeout.count() > 0) start_clock(positive(timeout));
+}
+
+void Stream::connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout,
+                        const std::string& what) {
+  start_connecting(timeout);
+  extra_->candidates.assign(candidates.rbegin(), candidates.rend());
+  const int error = try_next(ECONNREFUSED);
+  if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) throw_error(error, what);
+}
+
+void Stream::connecting(const HostName& host, std::chrono::nanoseconds timeout) {
+  start_connecting(timeout);
+  extra_->lookup =
+      resolve(runtime()->facade(), host.name, host.port, [to = ref()](Outcome<std::vector<Address>> found) {
+        if (to) stream_of(*to.get()).resolved(found);
+      });
+}
+
+void Stream::resolved(Outcome<std::vector<Address>>& found) {
+  if (phase_ != Phase::connecting) return;
+  if (!found) {
+    shut(error_code_of(found.exception()));
+    return;
+  }
+  extra_->candidates.assign(found.get().rbegin(), found.get().rend());
+  try_next(ECONNREFUSED);
+}
+
+/// Returns 0 once the attempt is under way, else why it can't be.
+int Stream::attempt(const Address& address) {
+  UniqueFd fd = make_socket(address);
+  if (!fd) return errno;
+  if (address.family() != Address::Family::unix_path && address.family() != Address::Family::unix_abstract) {
+    set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  }
+  SocketAddress to(address);
+  if (::connect(fd.get(), to.data(), to.length) < 0 && errno != EINPROGRESS && errno != EINTR) return errno;
+  runtime()->watch(*this, fd.get(), ONLOOP_WRITE, "watch a connection");
+  fd.release();
+  return 0;
+}
+
+/// Tries one address after the other, until an attempt is under way; 0, or after the last one the error to close with.
+int Stream::try_next(int error) noexcept {
+  release_socket();
+  while (!extra_->candidates.empty()) {
+    const Address next = std::move(extra_->candidates.back());
+    extra_->candidates.pop_back();
+    try {
+      error = attempt(next);
+    } catch (const std::system_error& refused) {
+      error = refused.code().value();
+    } catch (const std::bad_alloc&) {
+      error = ENOMEM;
+    }
+    if (error == 0) return 0;
+  }
+  shut(error_of(error));
+  return error;
+}
+
+void Stream::finish_connect() {
+  if (const int error = get_option(fd(), SOL_SOCKET, SO_ERROR); error != 0) {
+    try_next(error);
+    return;
+  }
+  SocketAddress peer;
+  if (getpeername(fd(), peer.data(), &peer.length) < 0) return;  // a spurious call: not connected yet
+  const std::uint64_t idle_ns = extra_->idle_ns;
+  stop_clock();
+  phase_ = Phase::open;
+  start_idle_clock(idle_ns);
+  flush();  // what was written, and ended, meanwhile
+  if (phase_ == Phase::open) opened();
+}
+
+}  // namespace onloop::detail

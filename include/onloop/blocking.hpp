@@ -1,0 +1,148 @@
+#pragma once
+#include <onloop/context.hpp>
+
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace onloop {
+
+namespace detail {
+class WorkerPool;
+}  // namespace detail
+
+/// What a piece of blocking work came to: its result, or what it threw.
+template <class T>
+class [[nodiscard]] Outcome {
+ public:
+  explicit Outcome(std::exception_ptr error) noexcept : error_(std::move(error)) {}
+  explicit Outcome(T value) : value_(std::move(value)) {}
+
+  explicit operator bool() const noexcept { return !error_; }
+  /// The result, or throws what the work threw.
+  [[nodiscard]] T& get() & {
+    if (error_) std::rethrow_exception(error_);
+    return *value_;
+  }
+  [[nodiscard]] T get() && {
+    if (error_) std::rethrow_exception(error_);
+    return *std::move(value_);
+  }
+  /// What the work threw; null if it did not.
+  [[nodiscard]] const std::exception_ptr& exception() const noexcept { return error_; }
+
+ private:
+  std::exception_ptr error_;
+  std::optional<T> value_;
+};
+
+template <>
+class [[nodiscard]] Outcome<void> {
+ public:
+  explicit Outcome(std::exception_ptr error = {}) noexcept : error_(std::move(error)) {}
+
+  explicit operator bool() const noexcept { return !error_; }
+  void get() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+  [[nodiscard]] const std::exception_ptr& exception() const noexcept { return error_; }
+
+ private:
+  std::exception_ptr error_;
+};
+
+/// An exception as a number: the code of a std::system_error, ENOMEM for std::bad_alloc, EIO for any other; no error
+/// for none.
+[[nodiscard]] std::error_code error_code_of(const std::exception_ptr& exception) noexcept;
+
+namespace detail {
+
+/// A piece of work as the pool knows it. Destroyed on the context's thread.
+class BlockingWork {
+ public:
+  BlockingWork() noexcept = default;
+  BlockingWork(const BlockingWork&) = delete;
+  BlockingWork& operator=(const BlockingWork&) = delete;
+  virtual ~BlockingWork() = default;
+
+  virtual void run() noexcept = 0;                              // on a thread of the pool
+  virtual void refuse(std::exception_ptr reason) noexcept = 0;  // instead of run()
+  virtual void finish() = 0;                                    // on the context's thread: tells what came of it
+
+  std::stop_source stop;
+  WorkerPool* pool = nullptr;  // null when it is over, or the context gone; for the context's thread
+};
+
+template <class Work>
+using BlockingResult =
+    typename std::conditional_t<std::invocable<Work&, std::stop_token>, std::invoke_result<Work&, std::stop_token>,
+                                std::invoke_result<Work&>>::type;
+
+template <class Work, class Done>
+class BlockingCall final : public BlockingWork {
+ public:
+  using Result = BlockingResult<Work>;
+
+  BlockingCall(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {}
+
+  void run() noexcept override {
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        call();
+        outcome_.emplace();
+      } else {
+        outcome_.emplace(call());
+      }
+    } catch (...) {
+      outcome_.emplace(std::current_exception());
+    }
+  }
+  void refuse(std::exception_ptr reason) noexcept override { outcome_.emplace(std::move(reason)); }
+  void finish() override { done_(*std::move(outcome_)); }
+
+ private:
+  Result call() {
+    if constexpr (std::invocable<Work&, std::stop_token>) {
+      return work_(stop.get_token());
+    } else {
+      return work_();
+    }
+  }
+  Work work_;
+  Done done_;
+  std::optional<Outcome<Result>> outcome_;
+};
+
+}  // namespace detail
+
+/// A piece of work that Context::run_blocking was given. A handle, copyable; letting go of it changes nothing. For the
+/// context's thread. Inert when the work is over, or its context gone.
+class Job {
+ public:
+  Job() noexcept = default;
+  explicit Job(std::weak_ptr<detail::BlockingWork> work) noexcept : work_(std::move(work)) {}
+
+  /// Work that waits for a thread is not done, and `done` gets ECANCELED, later. Work that is being done is told by its
+  /// std::stop_token; `done` gets what comes of it.
+  void cancel() noexcept;
+  /// True until `done` is called.
+  [[nodiscard]] bool active() const noexcept {
+    const auto work = work_.lock();
+    return work && work->pool;
+  }
+
+ private:
+  std::weak_ptr<detail::BlockingWork> work_;
+};
+
+template <class Work, class Done>
+Job Context::run_blocking(Work work, Done done) {
+  return start_blocking(std::make_shared<detail::BlockingCall<Work, Done>>(std::move(work), std::move(done)));
+}
+
+}  // namespace onloop

@@ -1,0 +1,28 @@
+#pragma once
+#include <onloop/address.hpp>
+#include <onloop/blocking.hpp>
+
+#include <cstdint>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace onloop {
+
+/// Of errors that getaddrinfo(3) gives: the values are its EAI_ numbers, the messages those of gai_strerror(3).
+[[nodiscard]] const std::error_category& resolver_category() noexcept;
+
+/// Looks up `host`, and blocks: on a thread of a pool, or where there is no loop. In the order of RFC 6724, which is
+/// the one to try them in. Throws std::system_error whose what() reads "look up example.org: Name or service not
+/// known", with a code of resolver_category() or errno.
+[[nodiscard]] std::vector<Address> resolve_blocking(const std::string& host, std::uint16_t port);
+
+/// The same on the context's worker pool: `done(Outcome<std::vector<Address>>)` comes later. How long it takes is the
+/// resolver's business (resolv.conf(5): timeout, attempts); cancelling ends only a look-up that has not begun.
+template <class Done>
+Job resolve(Context& context, std::string host, std::uint16_t port, Done done) {
+  return context.run_blocking([host = std::move(host), port] { return resolve_blocking(host, port); }, std::move(done));
+}
+
+}  // namespace onloop

@@ -1,0 +1,317 @@
+// run_blocking: work on the context's threads, told on its own.
+#include <pthread.h>
+#include <signal.h>
+
+#include <future>
+#include <latch>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <vector>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Blocking : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Blocking);
+
+// Holds the work that waits at it, until it opens; all at once.
+class Gate {
+ public:
+  Gate() : opened_(promise_.get_future().share()) {}
+  void open() { promise_.set_value(); }
+  [[nodiscard]] auto waiter() const {
+    return [opened = opened_] { opened.wait(); };
+  }
+
+ private:
+  std::promise<void> promise_;
+  std::shared_future<void> opened_;
+};
+
+// One thread, which waits at a gate.
+struct Busy {
+  explicit Busy(const LoopCase& loop, std::size_t queue = 1024)
+      : context(std::in_place, loop.make(), ContextOptions{.worker_threads = 1, .worker_queue = queue}) {
+    std::promise<void> begun;
+    job = context->run_blocking(
+        [&, wait = gate.waiter()] {
+          begun.set_value();
+          wait();
+        },
+        [this](Outcome<void>) { done = true; });
+    begun.get_future().wait();
+  }
+  Gate gate;
+  std::optional<Context> context;
+  Job job;
+  bool done = false;
+};
+
+TEST_P(Blocking, RunsElsewhereAndTellsHere) {
+  Context context(GetParam().make());
+  const auto here = std::this_thread::get_id();
+  std::thread::id worked;
+  std::thread::id told;
+  context.run_blocking([] { return std::this_thread::get_id(); },
+                       [&](Outcome<std::thread::id> outcome) {
+                         worked = outcome.get();
+                         told = std::this_thread::get_id();
+                         context.stop();
+                       });
+  EXPECT_EQ(told, std::thread::id());  // never from within the call
+  context.run();
+  EXPECT_NE(worked, here);
+  EXPECT_EQ(told, here);
+}
+
+TEST_P(Blocking, DeliversWhatTheWorkThrows) {
+  Context context(GetParam().make());
+  std::string words;
+  std::error_code code;
+  context.run_blocking([]() -> int { throw std::system_error(errc(std::errc::no_such_device), "read the moon"); },
+                       [&](Outcome<int> outcome) {
+                         EXPECT_FALSE(outcome);
+                         code = error_code_of(outcome.exception());
+                         words = thrown_by([&] { return outcome.get(); }).words;
+                         context.stop();
+                       });
+  context.run();
+  EXPECT_TRUE(is(code, std::errc::no_such_device));
+  EXPECT_NE(words.find("read the moon"), std::string::npos) << words;
+}
+
+TEST_P(Blocking, MovesWhatCanOnlyBeMoved) {
+  Context context(GetParam().make());
+  int got = 0;
+  context.run_blocking([number = std::make_unique<int>(7)]() mutable { return std::move(number); },
+                       [&, keep = std::make_unique<int>(1)](Outcome<std::unique_ptr<int>> outcome) {
+                         got = *std::move(outcome).get() + *keep;
+                         context.stop();
+                       });
+  context.run();
+  EXPECT_EQ(got, 8);
+}
+
+TEST_P(Blocking, RunsAsManyAtATimeAsThereAreThreads) {
+  Context context(GetParam().make(), {.worker_threads = 3});
+  std::latch all(3);
+  int done = 0;
+  for (int i = 0; i < 3; ++i) {
+    context.run_blocking([&] { all.arrive_and_wait(); },
+                         [&](Outcome<void>) {
+                           if (++done == 3) context.stop();
+                         });
+  }
+  context.run();
+  EXPECT_EQ(done, 3);
+}
+
+TEST_P(Blocking, OneThreadTakesItInOrder) {
+  Busy busy(GetParam());
+  std::vector<int> worked;
+  std::vector<int> told;
+  for (int i = 0; i < 20; ++i) {
+    busy.context->run_blocking([&, i] { worked.push_back(i); }, [&, i](Outcome<void>) { told.push_back(i); });
+  }
+  busy.gate.open();
+  EXPECT_TRUE(run_until(*busy.context, [&] { return told.size() == 20; }));
+  EXPECT_EQ(worked, told);
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+}
+
+TEST_P(Blocking, AFullQueueRefusesAndLosesNothing) {
+  Busy busy(GetParam(), 2);
+  int done = 0;
+  const auto add = [&] { return busy.context->run_blocking([] {}, [&](Outcome<void>) { ++done; }); };
+  static_cast<void>(add());
+  static_cast<void>(add());
+  const Thrown thrown = thrown_by(add);
+  EXPECT_TRUE(is(thrown.code, std::errc::resource_unavailable_try_again));
+  EXPECT_NE(thrown.words.find("2 pieces wait for a thread already"), std::string::npos) << thrown.words;
+  busy.gate.open();
+  EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done && done == 2; }));
+  static_cast<void>(add());
+  EXPECT_TRUE(run_until(*busy.context, [&] { return done == 3; }));
+}
+
+// A thread that was told to be done used to be counted as busy for a moment.
+TEST_P(Blocking, WithNoQueueWorkAfterWorkIsNotRefused) {
+  Context context(GetParam().make(), {.worker_threads = 1, .worker_queue = 0});
+  int left = 200;
+  std::function<void()> next = [&] {
+    context.run_blocking([] {},
+                         [&](Outcome<void>) {
+                           if (--left > 0) {
+                             next();
+                           } else {
+                             context.stop();
+                           }
+                         });
+  };
+  next();
+  context.run();
+  EXPECT_EQ(left, 0);
+}
+
+TEST_P(Blocking, CancelledBeforeItBeginsItIsNeverDone) {
+  Busy busy(GetParam());
+  bool worked = false;
+  std::error_code code;
+  Job job = busy.context->run_blocking([&] { worked = true; },
+                                       [&](Outcome<void> outcome) { code = error_code_of(outcome.exception()); });
+  EXPECT_TRUE(job.active());
+  job.cancel();
+  job.cancel();
+  EXPECT_FALSE(code);  // never from within the call
+  EXPECT_TRUE(run_until(*busy.context, [&] { return static_cast<bool>(code); }));
+  EXPECT_TRUE(is(code, std::errc::operation_canceled));
+  EXPECT_FALSE(job.active());
+  busy.gate.open();
+  EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done; }));
+  EXPECT_FALSE(worked);
+}
+
+TEST_P(Blocking, CancelledWhileItRunsItIsTold) {
+  Context context(GetParam().make());
+  std::promise<void> begun;
+  bool stopped = false;
+  Job job = context.run_blocking(
+      [&](const std::stop_token& token) {
+        std::promise<void> asked;
+        const std::stop_callback tell(token, [&] { asked.set_value(); });
+        begun.set_value();
+        asked.get_future().wait();
+        return token.stop_requested();
+      },
+      [&](Outcome<bool> outcome) {
+        stopped = outcome.get();
+        context.stop();
+      });
+  begun.get_future().wait();
+  job.cancel();
+  context.run();
+  EXPECT_TRUE(stopped);
+  job.cancel();  // without effect
+}
+
+// Counts its copies; says where the last one went.
+struct Captured {
+  std::thread::id* destroyed_on;
+  ~Captured() { *destroyed_on = std::this_thread::get_id(); }
+};
+
+TEST_P(Blocking, TheContextsEndDropsWhatWaitsAndWaitsForWhatRuns) {
+  std::optional<Context> context(std::in_place, GetParam().make(), ContextOptions{.worker_threads = 1});
+  std::promise<void> begun;
+  bool ended = false;
+  bool told = false;
+  std::thread::id destroyed_on;
+  Job job = context->run_blocking(
+      [&](const std::stop_token& token) {
+        std::promise<void> asked;
+        const std::stop_callback tell(token, [&] { asked.set_value(); });
+        begun.set_value();
+        asked.get_future().wait();
+        ended = true;
+      },
+      [&](Outcome<void>) { told = true; });
+  context->run_blocking([&] { told = true; },
+                        [&, held = std::make_shared<Captured>(&destroyed_on)](Outcome<void>) { told = true; });
+  begun.get_future().wait();
+  context.reset();
+  EXPECT_TRUE(ended);
+  EXPECT_FALSE(told);
+  EXPECT_EQ(destroyed_on, std::this_thread::get_id());
+  EXPECT_FALSE(job.active());
+  job.cancel();
+}
+
+TEST_P(Blocking, TheContextMayGoInItsCallback) {
+  std::optional<Context> context(std::in_place, GetParam().make());
+  bool second = false;
+  context->run_blocking([] {}, [&](Outcome<void>) { context.reset(); });
+  context->run_blocking([] {}, [&](Outcome<void>) { second = context.has_value(); });
+  context->run();
+  EXPECT_FALSE(context);
+  static_cast<void>(second);  // may have come before
+}
+
+TEST_P(Blocking, WhatTheCallbackThrowsLeavesRun) {
+  Context context(GetParam().make());
+  context.run_blocking([] { return 3; }, [](Outcome<int> outcome) { throw outcome.get(); });
+  EXPECT_THROW(context.run(), int);
+}
+
+TEST_P(Blocking, TheThreadsTakeNoSignals) {
+  Context context(GetParam().make());
+  context.run_blocking(
+      [] {
+        sigset_t mask;
+        pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+        return sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGCHLD) == 1;
+      },
+      [&](Outcome<bool> blocked) {
+        EXPECT_TRUE(blocked.get());
+        context.stop();
+      });
+  context.run();
+}
+
+TEST_P(Blocking, ComesAlongToAnotherLoop) {
+  Busy busy(GetParam());
+  std::promise<void> waited;
+  busy.context->move_to(native());
+  busy.gate.open();
+  EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done; }));
+}
+
+TEST_P(Blocking, AForkedChildCancelsItAndMayStartItsOwn) {
+  Busy busy(GetParam());
+  std::error_code waiting;
+  busy.context->run_blocking([] {}, [&](Outcome<void> outcome) { waiting = error_code_of(outcome.exception()); });
+  EXPECT_TRUE(in_child([&] {
+    busy.context->after_fork(GetParam().make());
+    int done = 0;
+    busy.context->run_blocking([] { return 5; }, [&](Outcome<int> outcome) { done = outcome.get(); });
+    EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done && waiting && done == 5; }));
+    EXPECT_TRUE(is(waiting, std::errc::operation_canceled));
+  }));
+  EXPECT_TRUE(in_child([&] { busy.context.reset(); }));
+  busy.gate.open();
+  EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done; }));
+  EXPECT_FALSE(waiting);
+}
+
+TEST_P(Blocking, IsRefusedOnAnotherThread) {
+  Context context(GetParam().make());
+  bool asked = false;
+  context.post([&] {
+    std::thread([&] {
+      const Thrown thrown = thrown_by([&] { return context.run_blocking([] {}, [](Outcome<void>) {}); });
+      EXPECT_TRUE(is(thrown.code, std::errc::operation_not_permitted));
+    }).join();
+    asked = true;
+    context.stop();
+  });
+  context.run();
+  EXPECT_TRUE(asked);
+}
+
+TEST(BlockingOptions, NoThreadsAreRefused) {
+  EXPECT_TRUE(
+      is(thrown_by([] { return Context(native(), {.worker_threads = 0}).loop(); }).code, std::errc::invalid_argument));
+}
+
+TEST(BlockingOutcome, IsOneErrorCode) {
+  EXPECT_FALSE(error_code_of(nullptr));
+  EXPECT_TRUE(is(error_code_of(std::make_exception_ptr(std::bad_alloc())), std::errc::not_enough_memory));
+  EXPECT_TRUE(is(error_code_of(std::make_exception_ptr(1)), std::errc::io_error));
+}
+
+}  // namespace
+}  // namespace onloop::test

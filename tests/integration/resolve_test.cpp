@@ -1,0 +1,124 @@
+// Names: looked up by the worker pool, and each of their addresses tried.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <future>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Names : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Names);
+
+// A name in /etc/hosts that is not `localhost`, which onloop knows by itself; empty if this machine has none.
+std::string local_name() {
+  for (const char* name : {"ip6-localhost", "LOCALHOST"}) {
+    if (!thrown_by([&] { return resolve_blocking(name, 1); }).code) return name;
+  }
+  return {};
+}
+
+TEST_P(Names, AreLookedUp) {
+  Context context(GetParam().make());
+  std::vector<Address> found;
+  resolve(context, "localhost", 80, [&](Outcome<std::vector<Address>> addresses) {
+    found = addresses.get();
+    context.stop();
+  });
+  context.run();
+  ASSERT_FALSE(found.empty());
+  for (const Address& each : found) {
+    EXPECT_TRUE(each.to_string() == "127.0.0.1:80" || each.to_string() == "[::1]:80") << each.to_string();
+  }
+}
+
+TEST_P(Names, ThatNobodyHasSaySo) {
+  Context context(GetParam().make());
+  Thrown thrown;
+  resolve(context, "no-such-host.invalid", 80, [&](Outcome<std::vector<Address>> addresses) {
+    thrown = thrown_by([&] { return addresses.get().size(); });
+    context.stop();
+  });
+  context.run();
+  EXPECT_TRUE(thrown.code);
+  EXPECT_NE(thrown.words.find("look up no-such-host.invalid: "), std::string::npos) << thrown.words;
+}
+
+TEST_P(Names, CanBeConnectedTo) {
+  const std::string name = local_name();
+  if (name.empty()) GTEST_SKIP() << "no name for the loopback but localhost";
+  const std::string ip = resolve_blocking(name, 0).front().to_string();
+  RawListener listener(ip);
+  Context context(GetParam().make());
+  Recorder recorder;
+  Connection& connection = context.connect(name + ':' + std::to_string(listener.address.port()), recorder);
+  EXPECT_EQ(connection.write("early"), Flow::go);  // as to any address
+  EXPECT_EQ(recorder.calls, 0);
+  EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  Peer peer = listener.accept();
+  EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "early"; }));
+}
+
+TEST_P(Names, ThatNobodyHasEndTheConnect) {
+  Context context(GetParam().make());
+  Recorder recorder;
+  context.connect("no-such-host.invalid:80", recorder);
+  EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_EQ(recorder.opens, 0);
+  EXPECT_TRUE(recorder.errors.front());
+  EXPECT_EQ(context.statistics().connections, 0u);
+}
+
+TEST_P(Names, AConnectMayBeGivenUpWhileItIsLookedUp) {
+  Context context(GetParam().make(), {.worker_threads = 1});
+  std::promise<void> go;
+  context.run_blocking([opened = go.get_future().share()] { opened.wait(); }, [](Outcome<void>) {});
+  Recorder recorder;
+  context.connect("no-such-host.invalid:80", recorder).close();
+  EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(is(recorder.errors.front(), std::errc::operation_canceled));
+  context.connect("no-such-host.invalid:80", recorder, {.timeout = 1ms});
+  EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 2; }));
+  EXPECT_TRUE(is(recorder.errors.back(), std::errc::timed_out));
+  {
+    Recorder short_lived;
+    context.connect("no-such-host.invalid:80", short_lived);
+  }
+  go.set_value();
+  turns(context);
+}
+
+TEST_P(Names, AContextMayGoWhileOneIsLookedUp) {
+  Recorder recorder;
+  {
+    Context context(GetParam().make());
+    context.connect("no-such-host.invalid:80", recorder);
+  }
+  EXPECT_EQ(recorder.calls, 0);
+}
+
+TEST_P(Names, AFullWorkerQueueRefusesTheConnect) {
+  Context context(GetParam().make(), {.worker_threads = 1, .worker_queue = 0});
+  std::promise<void> go;
+  std::promise<void> begun;
+  context.run_blocking(
+      [&, opened = go.get_future().share()] {
+        begun.set_value();
+        opened.wait();
+      },
+      [](Outcome<void>) {});
+  begun.get_future().wait();
+  Recorder recorder;
+  const Thrown thrown = thrown_by([&] { return &context.connect("no-such-host.invalid:80", recorder); });
+  EXPECT_TRUE(is(thrown.code, std::errc::resource_unavailable_try_again)) << thrown.words;
+  go.set_value();
+  turns(context);
+  EXPECT_EQ(recorder.calls, 0);
+  EXPECT_EQ(context.statistics().connections, 0u);
+}
+
+}  // namespace
+}  // namespace onloop::test
