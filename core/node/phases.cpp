@@ -90,6 +90,7 @@ void Phases::collect(F&& callback) {
 // ---- the phases after I/O ----
 
 void Phases::add_immediate(std::shared_ptr<ImmediateState> immediate) {
+  if (severed_) return;
   immediate->order = immediate_order_++;
   immediates_.push_back(std::move(immediate));
   schedule();
@@ -165,9 +166,11 @@ void Phases::keep(bool on) {
 
 // ---- what handles stand for ----
 
-Active::Active(Phases& phases) noexcept : phases_(&phases), after_(phases.actives_) {
+Active::Active(Phases& phases) noexcept {
+  if (phases.severed_) return;  // made by what is dropped with the context
+  phases_ = &phases;
+  after_ = std::exchange(phases.actives_, this);
   if (after_) after_->before_ = this;
-  phases.actives_ = this;
 }
 
 Active::~Active() {

@@ -100,7 +100,6 @@ class Hold {
  public:
   explicit Hold(Context& context);
   Hold(Hold&&) noexcept = default;
-  Hold& operator=(Hold&& other) noexcept;
   ~Hold();
   /// Runs `task` as a callback of the layer, unless the context is gone.
   void run(Task task);
