@@ -137,7 +137,7 @@ TEST_P(NodeTrouble, WithTheContextEverythingPendingIsDroppedAndHandlesAreInert) 
     immediate = net::set_immediate(context, [owned] { FAIL(); });
     net::next_tick(context, [owned] { FAIL(); });
     net::queue_microtask(context, [owned] { FAIL(); });
-    server = net::create_server(context, [&server, owned](const net::Socket&) { FAIL(); });
+    server = net::create_server(context, [owned](const net::Socket&) { FAIL(); });
     server.listen(0, [owned] { FAIL(); });
     socket = net::connect(context, server.address().port(), [owned] { FAIL(); });
     socket.on_close([socket, owned] { FAIL(); });
@@ -277,8 +277,8 @@ TEST_P(NodeNested, TheQueuesGoOnInsideACallbackThatIteratesTheLoop) {
 TEST_P(NodeNested, ATickThatIteratesTheLoopKeepsNoOtherWaiting) {
   Context context{GetParam().make()};
   Notes notes;
+  bool done = false;
   net::set_immediate(context, [&] {
-    bool done = false;
     net::next_tick(context, [&] {
       net::set_immediate(context, [&] { done = true; });
       while (!done) context.dispatch();
