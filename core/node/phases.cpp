@@ -121,7 +121,8 @@ void Phases::check() {
     const Frame frame(*this);
     settle();
   }
-  if (kept()) run_immediates();
+  const bool was_kept = std::exchange(was_kept_, false);
+  if (was_kept || kept()) run_immediates();
   run_closings();
   if (thrown_.empty()) return;
   const std::exception_ptr thrown = std::move(thrown_.front());

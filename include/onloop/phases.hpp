@@ -66,7 +66,7 @@ inline void clear_interval(const Timeout& interval) {
   interval.clear();
 }
 
-/// Like a Timeout, for an immediate.
+/// Like a Timeout, for an immediate. Unreferenced, it waits for a turn that something else brings about.
 class Immediate {
  public:
   Immediate() noexcept = default;
