@@ -32,7 +32,7 @@ class Active : public std::enable_shared_from_this<Active> {
   /// The context is gone: drops everything that is the user's or the context's, without a call.
   virtual void sever() noexcept = 0;
 
-  Phases* phases_;
+  Phases* phases_ = nullptr;
   Active* before_ = nullptr;  // in Phases' list, from birth
   Active* after_ = nullptr;
   std::shared_ptr<Active> self_;

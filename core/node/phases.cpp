@@ -90,6 +90,7 @@ void Phases::collect(F&& callback) {
 // ---- the phases after I/O ----
 
 void Phases::add_immediate(std::shared_ptr<ImmediateState> immediate) {
+  if (severed_) return;
   immediate->order = immediate_order_++;
   immediates_.push_back(std::move(immediate));
   schedule();
@@ -120,7 +121,8 @@ void Phases::check() {
     const Frame frame(*this);
     settle();
   }
-  if (kept()) run_immediates();
+  const bool was_kept = std::exchange(was_kept_, false);
+  if (was_kept || kept()) run_immediates();
   run_closings();
   if (thrown_.empty()) return;
   const std::exception_ptr thrown = std::move(thrown_.front());
@@ -165,9 +167,11 @@ void Phases::keep(bool on) {
 
 // ---- what handles stand for ----
 
-Active::Active(Phases& phases) noexcept : phases_(&phases), after_(phases.actives_) {
+Active::Active(Phases& phases) noexcept {
+  if (phases.severed_) return;  // made by what is dropped with the context
+  phases_ = &phases;
+  after_ = std::exchange(phases.actives_, this);
   if (after_) after_->before_ = this;
-  phases.actives_ = this;
 }
 
 Active::~Active() {

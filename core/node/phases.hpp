@@ -37,6 +37,7 @@ class Phases final : public Tenant {
       return;
     }
     const Frame frame(*this);
+    was_kept_ = was_kept_ || kept();
     settle();
     if (severed_) return;
     callback();
@@ -98,6 +99,7 @@ class Phases final : public Tenant {
   std::size_t references_ = 0;             // the active ones that are referenced
   std::uint64_t immediate_order_ = 0;
   unsigned frame_ = kNoFrame;  // the runtime's frame in which the innermost callback is
+  bool was_kept_ = false;      // when a callback of this turn began
   bool posted_ = false;        // check()
   bool keeps_ = true;          // what the runtime was told
   bool severed_ = false;

@@ -61,6 +61,7 @@ void SocketState::accepted(Connection& connection, std::shared_ptr<ServerState> 
 }
 
 void SocketState::connect(std::string_view address, const ConnectOptions& options) {
+  if (!phases()) return;
   peer_ = address;
   wire_ = std::make_unique<Wire>(*this);
   connection_ = phases()->runtime().facade().connect(address, *wire_, options).ref();

@@ -21,13 +21,14 @@ void TimeoutState::start() {
 }
 
 void TimeoutState::arm() {
+  if (!phases()) return;
   Context& context = phases()->runtime().facade();
   timer_ = repeats_ ? context.every(std::max(delay_, std::chrono::nanoseconds(1)), [this] { due(); })
                     : context.timer(delay_, [this] { due(); });
 }
 
 void TimeoutState::refresh() {
-  if (active() && phases()) arm();
+  if (active()) arm();
 }
 
 void TimeoutState::clear() noexcept {
@@ -86,11 +87,6 @@ Hold::Hold(Context& context) : state_(std::make_shared<HoldState>(Phases::of(con
 
 Hold::~Hold() {
   if (auto* state = checked(state_)) state->end();
-}
-
-Hold& Hold::operator=(Hold&& other) noexcept {
-  std::swap(state_, other.state_);
-  return *this;
 }
 
 bool Hold::alive() const noexcept {

@@ -263,7 +263,7 @@ class Runtime {
     kLeave = 16,      // run() is to return: stop_, or no keepalive_, or the context is gone
     kAround = 32,     // always, if there is a ContextOptions::around
     kMoved = 64,      // to a loop that has not had a turn yet
-    kSwitched = 128,  // run() drives another loop from here on
+    kSwitched = 128,  // run() drives another loop from here on, or this one again
   };
   std::uint8_t due_ = 0;
   bool arms_each_turn_ = false;  // run() sets the deadline before each wait, so that nobody else need

@@ -1,5 +1,5 @@
 #pragma once
-/// Everything of onloop that needs no host library.
+/// Everything of onloop that needs no host library, except the shape of Node: onloop/net.hpp and onloop/phases.hpp.
 #include <onloop/loop_ops.h>
 #include <onloop/address.hpp>
 #include <onloop/blocking.hpp>

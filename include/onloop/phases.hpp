@@ -66,7 +66,7 @@ inline void clear_interval(const Timeout& interval) {
   interval.clear();
 }
 
-/// Like a Timeout, for an immediate.
+/// Like a Timeout, for an immediate. Unreferenced, it waits for a turn that something else brings about.
 class Immediate {
  public:
   Immediate() noexcept = default;
@@ -100,7 +100,6 @@ class Hold {
  public:
   explicit Hold(Context& context);
   Hold(Hold&&) noexcept = default;
-  Hold& operator=(Hold&& other) noexcept;
   ~Hold();
   /// Whether there is a context.
   [[nodiscard]] bool alive() const noexcept;

@@ -60,14 +60,16 @@ TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
 TEST_P(NodeSockets, BytesAndText) {
   Context context{GetParam().make()};
   std::vector<std::byte> received;
+  bool connected = false;
   const net::Server server = serve_one(context, echo);
-  const net::Socket client = connect_to(context, server);
+  const net::Socket client = net::connect(context, server.address().port(), [&] { connected = true; });
   client.on_data([&](std::span<const std::byte> data) { received.insert(received.end(), data.begin(), data.end()); });
   const std::vector<std::byte> sent{std::byte{0}, std::byte{255}, std::byte{7}};
   EXPECT_TRUE(client.write(sent)) << "queued while it connects";
   client.end();
   run_to_the_end(context);
   EXPECT_EQ(received, sent);
+  EXPECT_TRUE(connected);
 }
 
 TEST_P(NodeSockets, OverAUnixSocketAndByName) {
@@ -87,6 +89,23 @@ TEST_P(NodeSockets, OverAUnixSocketAndByName) {
     EXPECT_TRUE(listening);
   }
   EXPECT_EQ(received, "texttext");
+}
+
+TEST_P(NodeSockets, ItsConnectOptionsHold) {
+  Context context{GetParam().make()};
+  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.resume(); });
+  net::SocketOptions options;
+  options.connect.limits.high_water = options.connect.limits.low_water = 4;
+  const net::Socket client = connect_to(context, server, options);
+  bool drained = false;
+  client.on_drain([&, client] {
+    drained = true;
+    client.end();
+  });
+  EXPECT_TRUE(client.write("four"));
+  EXPECT_FALSE(client.write("and more"));
+  run_to_the_end(context);
+  EXPECT_TRUE(drained);
 }
 
 // ---- half-close ----

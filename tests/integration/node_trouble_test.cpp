@@ -137,7 +137,7 @@ TEST_P(NodeTrouble, WithTheContextEverythingPendingIsDroppedAndHandlesAreInert) 
     immediate = net::set_immediate(context, [owned] { FAIL(); });
     net::next_tick(context, [owned] { FAIL(); });
     net::queue_microtask(context, [owned] { FAIL(); });
-    server = net::create_server(context, [&server, owned](const net::Socket&) { FAIL(); });
+    server = net::create_server(context, [owned](const net::Socket&) { FAIL(); });
     server.listen(0, [owned] { FAIL(); });
     socket = net::connect(context, server.address().port(), [owned] { FAIL(); });
     socket.on_close([socket, owned] { FAIL(); });
@@ -175,24 +175,32 @@ TEST_P(NodeTrouble, WithTheContextEverythingPendingIsDroppedAndHandlesAreInert) 
 
 TEST_P(NodeTrouble, WhatIsDroppedMayCallTheLayerAsItGoes) {
   struct Last {
-    explicit Last(Context& to) : context(&to) {}
+    explicit Last(Context& to) : context(&to), socket(net::connect(to, refused_address().port())) {
+      socket.on_close([] { FAIL(); });
+    }
     Last(Last&& other) noexcept : context(std::exchange(other.context, nullptr)), socket(other.socket) {}
     ~Last() {
       if (!context) return;
+      socket.destroy();
       net::next_tick(*context, [] { FAIL(); });
       net::set_immediate(*context, [] { FAIL(); });
-      net::set_timeout(*context, [] { FAIL(); });
-      socket.destroy();
+      net::set_timeout(*context, [] { FAIL(); }).refresh();
+      net::connect(*context, 1).on_close([] { FAIL(); });
+      net::callback(*context, [] { FAIL(); })();
+      const net::Server server = net::create_server(*context);
+      EXPECT_TRUE(is(thrown_by([&] { return server.listen(0), 0; }).code, std::errc::invalid_argument));
     }
     Context* context;
     net::Socket socket;
   };
   Context context{GetParam().make()};
-  Last last{context};
-  last.socket = net::connect(context, refused_address().port());
-  last.socket.on_close([] { FAIL(); });
   net::set_timeout(
-      context, [held = std::move(last)] { FAIL(); }, 1h);
+      context, [last = Last(context)] { FAIL(); }, 1h);
+  net::set_immediate(context, [last = Last(context)] { FAIL(); });
+  net::next_tick(context, [last = Last(context)] { FAIL(); });
+  net::queue_microtask(context, [last = Last(context)] { FAIL(); });
+  const net::Socket socket = net::connect(context, refused_address().port());
+  socket.on_close([socket, last = std::make_shared<Last>(context)] { FAIL(); });
 }
 
 /// Destroys the context in one kind of callback, while the others are due as well.
@@ -269,8 +277,8 @@ TEST_P(NodeNested, TheQueuesGoOnInsideACallbackThatIteratesTheLoop) {
 TEST_P(NodeNested, ATickThatIteratesTheLoopKeepsNoOtherWaiting) {
   Context context{GetParam().make()};
   Notes notes;
+  bool done = false;
   net::set_immediate(context, [&] {
-    bool done = false;
     net::next_tick(context, [&] {
       net::set_immediate(context, [&] { done = true; });
       while (!done) context.dispatch();
@@ -409,6 +417,15 @@ TEST_P(NodeTrouble, AnotherThreadIsRefusedWhileTheContextRuns) {
   for (const std::error_code& code : codes) {
     EXPECT_TRUE(is(code, std::errc::operation_not_permitted)) << code.message();
   }
+}
+
+TEST_P(NodeTrouble, WhatATaskBeginsAfterAllWasOverKeepsItRunning) {
+  Context context{GetParam().make()};
+  Notes notes;
+  net::next_tick(context, notes("tick"));
+  context.post([&] { net::set_timeout(context, notes("timeout"), 1ms); });
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "tick timeout ");
 }
 
 // ---- an application's loop ----
