@@ -13,7 +13,7 @@ import operator
 import pathlib
 import sys
 
-from harness import charts, cutovers, deterministic, machine, report, servers, throughput
+from harness import charts, cutovers, deterministic, http_files, machine, report, servers, throughput
 
 AT_LEAST, AT_MOST, MORE_THAN = ">=", "<=", ">"
 COMPARISONS = {AT_LEAST: operator.ge, AT_MOST: operator.le, MORE_THAN: operator.gt}
@@ -83,7 +83,7 @@ def arguments() -> argparse.Namespace:
 
 
 def every_key() -> list:
-    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [cutovers.KEY]
+    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [cutovers.KEY, http_files.KEY]
 
 
 def choose_keys(only: str | None) -> set:
@@ -147,6 +147,11 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
             result["throughput"].append(row)
     if cutovers.KEY in keys:
         result["cutovers"] = cutovers.measure(cutovers.Plan(options.build, 10 if options.quick else 50))
+    if http_files.KEY in keys:
+        if obstacle := http_files.obstacle(options.build):
+            machine.say(f"{http_files.KEY}: left out, {obstacle}")
+        else:
+            result["http_files"] = http_files.measure(http_files.Plan(options.build, 2 if options.quick else 9, 1))
     result["own_streams"] = compare_with_own_streams(result["throughput"])
     return result
 

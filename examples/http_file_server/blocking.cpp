@@ -112,7 +112,7 @@ std::string address_of(int listener, const onloop::Address& asked) {
   return onloop::Address::from_ip(asked.family(), asked.ip(), ntohs(name.sin6_port), asked.scope()).to_string();
 }
 
-int told_to_stop = -1;  // the listening socket, for the signal handler
+int stoppable = -1;  // the listening socket, for the signal handler
 
 }  // namespace
 
@@ -146,9 +146,9 @@ void handle_connection(const Socket& socket, const DocumentRoot& root, std::chro
 
 void accept_forever(const Options& options, const std::string& name, const std::function<void(Socket)>& handle) {
   const onloop::Address address = onloop::Address::parse(options.listen);
-  const int listener = told_to_stop = listening_socket(address);
+  const int listener = stoppable = listening_socket(address);
   struct sigaction stop {};
-  stop.sa_handler = [](int) { shutdown(told_to_stop, SHUT_RDWR); };  // accept() then fails with EINVAL
+  stop.sa_handler = [](int) { shutdown(stoppable, SHUT_RDWR); };  // accept() then fails with EINVAL
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &stop, nullptr);
   say_listening(address_of(listener, address), name);
   while (true) {
