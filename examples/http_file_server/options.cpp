@@ -38,7 +38,6 @@ int run_server(Kind kind, int argc, const char* const* argv, const std::function
   try {
     Options options;
     CLI::App app{"Serves the files below a directory by HTTP.", name};
-    app.failure_message(CLI::FailureMessage::simple);
     app.add_option("ROOT", options.root, "The directory")->required();
     app.add_option("--listen", options.listen, "Default: 127.0.0.1:0, a port that is free")->option_text("ADDRESS");
     app.add_option_function<double>(
@@ -53,7 +52,9 @@ int run_server(Kind kind, int argc, const char* const* argv, const std::function
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-      return app.exit(error) == 0 ? 0 : kExitUsage;
+      if (error.get_exit_code() == 0) return app.exit(error);  // --help
+      std::fprintf(stderr, "%s: %s (see --help)\n", name.c_str(), error.what());
+      return kExitUsage;
     }
     serve(options);
     return 0;

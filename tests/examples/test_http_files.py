@@ -5,6 +5,7 @@ import pathlib
 import select
 import signal
 import socket
+import subprocess
 import unittest
 
 from http_case import Client, HttpTest
@@ -136,6 +137,20 @@ class HttpFiles(HttpTest):
                     self.assertTrue(client.at_end())
             self.assertEqual(set(statuses), {200, 503})
             self.assertEqual(self.ask(server, "/file").status, 200)
+
+    def test_what_can_not_be_done_is_said_in_one_line(self):
+        file, root = str(self.file("file")), str(self.root)
+        program = os.environ["ONLOOP_EXAMPLE_http_file_server"]
+        for arguments, status, words in (([], 2, "ROOT is required"), (["/none"], 1, "open /none"),
+                                         ([file], 1, f"open {file}: Not a directory"),
+                                         (["--loop", "none", root], 1, "none"),
+                                         (["--hosting", "none", root], 2, "--hosting"),
+                                         (["--timeout", "0", root], 2, "--timeout"),
+                                         (["--listen", "nowhere", root], 1, "nowhere")):
+            done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=DEADLINE)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (status, 1), (arguments, done.stderr))
+            self.assertIn(words, done.stderr)
 
 
 if __name__ == "__main__":
