@@ -13,7 +13,8 @@ import operator
 import pathlib
 import sys
 
-from harness import charts, cutovers, deterministic, io_models, machine, report, servers, throughput, workers
+from harness import (charts, cutovers, deterministic, http_files, io_models, machine, report, servers, throughput,
+                     workers)
 
 AT_LEAST, AT_MOST, MORE_THAN = ">=", "<=", ">"
 COMPARISONS = {AT_LEAST: operator.ge, AT_MOST: operator.le, MORE_THAN: operator.gt}
@@ -84,7 +85,7 @@ def arguments() -> argparse.Namespace:
 
 def every_key() -> list:
     return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [
-        cutovers.KEY, io_models.KEY, workers.KEY]
+        cutovers.KEY, http_files.KEY, io_models.KEY, workers.KEY]
 
 
 def choose_keys(only: str | None) -> set:
@@ -150,6 +151,11 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
         result["throughput"] += workers.measure(plan)
     if cutovers.KEY in keys:
         result["cutovers"] = cutovers.measure(cutovers.Plan(options.build, 10 if options.quick else 50))
+    if http_files.KEY in keys:
+        if obstacle := http_files.obstacle(options.build):
+            machine.say(f"{http_files.KEY}: left out, {obstacle}")
+        else:
+            result["http_files"] = http_files.measure(http_files.Plan(options.build, 2 if options.quick else 9, 1))
     if io_models.KEY in keys:
         plan = io_models.Plan(options.build, *((1, 0.3, 0.5) if options.quick else (11, 0.5, 2.0)))
         result["io_models"] = io_models.measure(plan, chosen)

@@ -3,7 +3,7 @@ import dataclasses
 import pathlib
 import subprocess
 
-from . import io_models, machine, throughput
+from . import http_files, io_models, machine, throughput
 
 FONT = "DejaVu Sans"
 # Told apart by colour-blind readers, too (Okabe and Ito); the baseline is grey.
@@ -163,6 +163,20 @@ def _throughput(result: dict, target: pathlib.Path) -> None:
     _draw(title, panels, names, set(), legend, target)
 
 
+def _http_files(result: dict, target: pathlib.Path) -> None:
+    rows = result["http_files"]
+    panels = []
+    for size in http_files.SIZES:
+        for connections in http_files.CONNECTIONS:
+            bars = {row["server"]: Bar(row["ratio"], f"{row['ratio']:.2f}", row["ratio_min"], row["ratio_max"])
+                    for row in rows if (row["size"], row["connections"]) == (size, connections) and row["baseline"]}
+            panels.append(Panel(rf"{size},\n{connections} connections", bars, line=1.0))
+    legend = [("■", ONLOOP, "onloop"), ("■", PEER, "no event loop"), ("┊", "#444444", http_files.BASELINE),
+              ("—", INK, "range")]
+    names = list(dict.fromkeys(row["server"] for row in rows if row["baseline"]))
+    _draw(f"Files by HTTP: requests a second as a ratio to {http_files.BASELINE}", panels, names, set(), legend, target)
+
+
 FIGURES = {
     "system-calls-1": (r"System calls a message\n1 connection", "%.2f"),
     "system-calls-50": (r"System calls a message\n50 connections", "%.2f"),
@@ -230,6 +244,8 @@ def _io_models(result: dict, target: pathlib.Path) -> None:
 def draw(result: dict, directory: pathlib.Path) -> None:
     baselines = {row["baseline"] for row in result["throughput"] if row["baseline"]} or {"raw epoll"}
     _throughput(result, directory / "throughput")
+    if result.get("http_files"):
+        _http_files(result, directory / "http_files")
     _figures(result, directory / "figures", baselines)
     if result.get("io_models"):
         _io_models(result, directory / "io_models")

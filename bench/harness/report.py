@@ -1,5 +1,5 @@
 """The results as tables on standard output."""
-from . import cutovers, deterministic, io_models, throughput, workers
+from . import cutovers, deterministic, http_files, io_models, throughput, workers
 
 
 def _table(header: list, rows: list, texts: int = 2) -> None:
@@ -53,6 +53,18 @@ def _own_streams(result: dict) -> None:
     _table(["servers", "scenario", "ratio", "target", ""], rows)
 
 
+def _http_files(result: dict) -> None:
+    rows = []
+    for row in result["http_files"]:
+        first = row["baseline"] is None
+        ratio = ["", ""] if first else [_number(row["ratio"], 3), f"{row['ratio_min']:.3f} … {row['ratio_max']:.3f}"]
+        rows.append([f"{row['size']}, {row['connections']} connections" if first else "", row["server"],
+                     _number(row["requests_per_second"], 0), _number(row["p99_ms"], 2), *ratio])
+    print(f"\nHTTP, a file again and again: median of interleaved rounds; the ratio is to {http_files.BASELINE}'s "
+          "rounds right before and after")
+    _table(["scenario", "server", "requests/s", "p99 ms", "ratio", "range"], rows)
+
+
 def _figures(result: dict) -> None:
     rows = []
     for figure in deterministic.FIGURES:
@@ -101,6 +113,8 @@ def print_tables(result: dict) -> None:
         _throughput(result)
     if result["own_streams"]:
         _own_streams(result)
+    if result.get("http_files"):
+        _http_files(result)
     if result["figures"]:
         _figures(result)
     if result.get("cutovers"):

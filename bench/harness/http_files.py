@@ -1,0 +1,187 @@
+"""The HTTP server of the examples beside nginx, and beside the two servers without an event loop: wrk asks each for one
+small and one large file, in interleaved rounds."""
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+
+from . import machine
+from .servers import Running, Server
+
+KEY = "http-files"
+
+SIZES = {"1 KiB": 1024, "1 MiB": 1024 * 1024}
+CONNECTIONS = (1, 50, 500)
+BASELINE = "nginx"
+
+_PROGRAM = "examples/http_file_server/http_file_server"
+_SERVERS = (
+    ("onloop native", _PROGRAM, "--loop", "native"),
+    ("onloop glib", _PROGRAM, "--loop", "glib"),
+    ("serial", "examples/http_file_server/http_serial"),
+    ("thread per connection", "examples/http_file_server/http_thread_per_connection"),
+)
+
+# One worker, as the others have one loop. As root it would change to a user who may not see the files.
+_NGINX_CONFIGURATION = """
+{user}
+daemon off;
+worker_processes 1;
+pid {directory}/pid;
+error_log stderr;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 1000000000;
+  client_body_temp_path {directory}/body;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
+  server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; }}
+}}
+"""
+
+
+@dataclasses.dataclass
+class Plan:
+    build: pathlib.Path
+    rounds: int
+    seconds: int  # of a round; wrk takes whole ones
+
+
+class _Nginx:
+    """Serves the files below a directory; ended by its process id."""
+
+    def __init__(self, root: pathlib.Path, directory: pathlib.Path, cpu: int):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        configuration = directory / "nginx.conf"
+        configuration.write_text(_NGINX_CONFIGURATION.format(
+            user="user root;" if os.geteuid() == 0 else "", directory=directory, port=port, root=root))
+        self._log = tempfile.TemporaryFile("w+")
+        # Debian has it where only root's search path leads.
+        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        self._process = subprocess.Popen(
+            (program, "-p", str(directory), "-e", "stderr", "-c", str(configuration)), stdin=subprocess.DEVNULL,
+            stderr=self._log, preexec_fn=lambda: machine.pin(cpu))
+        self.pid = self._process.pid
+        try:
+            self._wait_until_ready(port)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self, port: int) -> None:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self._log.seek(0)
+                    raise RuntimeError(f"nginx does not listen\n{self._log.read()}".rstrip()) from None
+                time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def settle(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+def obstacle(build: pathlib.Path) -> str | None:
+    """Why it can't be measured here, in words."""
+    if missing := [name for _, name, *_ in _SERVERS if not (build / name).exists()]:
+        return f"{missing[0]} was not built (node-llhttp, ONLOOP_EXAMPLES)"
+    for program in ("wrk", "nginx"):
+        if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin"):
+            return f"there is no {program}"
+    return None
+
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3}
+
+
+def _round(plan: Plan, address: str, name: str, connections: int) -> dict:
+    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", str(plan.seconds),
+               "--latency", f"http://{address}/{name}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+                          preexec_fn=lambda: machine.pin(machine.cores()[1]))
+    latency = re.search(r"^\s*99%\s+([\d.]+)(us|ms|s|m)$", done.stdout, re.M)
+    rate = re.search(r"^Requests/sec:\s+([\d.]+)$", done.stdout, re.M)
+    if done.returncode != 0 or not latency or not rate or "Non-2xx" in done.stdout:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}{done.stderr}".rstrip())
+    return {"rate": float(rate[1]), "p99_ms": float(latency[1]) * _UNITS[latency[2]]}
+
+
+def _summary(rounds: list) -> dict:
+    return {"requests_per_second": statistics.median(r["rate"] for r in rounds),
+            "p99_ms": statistics.median(r["p99_ms"] for r in rounds)}
+
+
+def measure(plan: Plan) -> list:
+    """As for throughput: a server's round lies between two of the baseline's, and is compared with their mean."""
+    rows = []
+    cpu = machine.cores()[0]
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        root = directory / "root"
+        root.mkdir()
+        for name, size in SIZES.items():
+            (root / name.replace(" ", "-")).write_bytes(os.urandom(size))
+        running = {BASELINE: stack.enter_context(_Nginx(root, directory, cpu))}
+        for name, *command in _SERVERS:
+            server = Server(name, (*command, str(root)))
+            running[name] = stack.enter_context(Running(server, plan.build, cpu))
+        for size in SIZES:
+            for connections in CONNECTIONS:
+                machine.say(f"  HTTP: {size}, {connections} connections")
+                rows += _measure_scenario(plan, running, size, connections)
+    return rows
+
+
+def _measure_scenario(plan: Plan, running: dict, size: str, connections: int) -> list:
+    rounds = {name: [] for name in running}
+
+    def turn(name: str) -> None:
+        rounds[name].append(_round(plan, running[name].address, size.replace(" ", "-"), connections))
+        running[name].settle()
+
+    subjects = [name for name in running if name != BASELINE]
+    for _ in range(plan.rounds):
+        for name in subjects:
+            turn(BASELINE)
+            turn(name)
+    turn(BASELINE)
+
+    rows = [{"size": size, "connections": connections, "server": BASELINE, "baseline": None,
+             **_summary(rounds[BASELINE])}]
+    for place, name in enumerate(subjects):
+        ratios = []
+        for number, own in enumerate(rounds[name]):
+            before = number * len(subjects) + place
+            around = statistics.mean(r["rate"] for r in rounds[BASELINE][before:before + 2])
+            ratios.append(own["rate"] / around)
+        rows.append({"size": size, "connections": connections, "server": name, "baseline": BASELINE,
+                     **_summary(rounds[name]), "ratio": statistics.median(ratios), "ratio_min": min(ratios),
+                     "ratio_max": max(ratios)})
+    return rows

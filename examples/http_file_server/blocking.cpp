@@ -1,0 +1,166 @@
+#include "blocking.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "answer.hpp"
+#include "request.hpp"
+#include "response.hpp"
+
+namespace http {
+namespace {
+
+constexpr int kBacklog = 4096;
+constexpr std::size_t kReadSize = 64 * 1024;
+constexpr std::uint64_t kPiece = 128 * 1024;
+
+[[noreturn]] void fail(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+bool write_all(const Socket& socket, std::span<const char> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(socket.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
+
+/// The next request off the socket; `input` has what came behind the last one. False at the end.
+bool read_request(const Socket& socket, RequestParser& parser, std::string& input) {
+  while (true) {
+    input.erase(0, parser.feed(input));
+    if (parser.take_continue() && !write_all(socket, kContinue)) return false;
+    if (parser.state() == RequestParser::State::complete || parser.state() == RequestParser::State::refused)
+      return true;
+    std::array<char, kReadSize> buffer;
+    const ssize_t got = recv(socket.fd(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    input.assign(buffer.data(), static_cast<std::size_t>(got));
+  }
+}
+
+bool write_contents(const Socket& socket, const Answer& answer) {
+  for (std::uint64_t sent = 0; sent < answer.length;) {
+    const std::vector<std::byte> piece =
+        answer.file->read_at(answer.offset + sent, std::min(kPiece, answer.length - sent));
+    if (piece.empty()) return false;
+    if (!write_all(socket, {reinterpret_cast<const char*>(piece.data()), piece.size()})) return false;
+    sent += piece.size();
+  }
+  return true;
+}
+
+/// What was written is lost to a reset if the socket is closed while there is unread input.
+void close_in_order(const Socket& socket) {
+  std::array<char, kReadSize> rest;
+  shutdown(socket.fd(), SHUT_WR);
+  while (recv(socket.fd(), rest.data(), rest.size(), 0) > 0) {
+  }
+}
+
+int listening_socket(const onloop::Address& address) {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  if (address.family() == onloop::Address::Family::ipv4) {
+    auto& name = reinterpret_cast<sockaddr_in&>(storage);
+    name.sin_family = AF_INET;
+    name.sin_port = htons(address.port());
+    std::memcpy(&name.sin_addr, address.ip().data(), sizeof name.sin_addr);
+    size = sizeof name;
+  } else if (address.family() == onloop::Address::Family::ipv6) {
+    auto& name = reinterpret_cast<sockaddr_in6&>(storage);
+    name.sin6_family = AF_INET6;
+    name.sin6_port = htons(address.port());
+    name.sin6_scope_id = address.scope();
+    std::memcpy(&name.sin6_addr, address.ip().data(), sizeof name.sin6_addr);
+    size = sizeof name;
+  } else {
+    throw std::runtime_error("this server listens on IPv4 and IPv6 addresses only, not on " + address.to_string());
+  }
+  const int listener = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+      bind(listener, reinterpret_cast<const sockaddr*>(&storage), size) < 0 || listen(listener, kBacklog) < 0) {
+    fail("listen on " + address.to_string());
+  }
+  return listener;
+}
+
+std::string address_of(int listener, const onloop::Address& asked) {
+  sockaddr_in6 name{};  // the port is at the same place for both families
+  socklen_t size = sizeof name;
+  if (getsockname(listener, reinterpret_cast<sockaddr*>(&name), &size) < 0) fail("getsockname");
+  return onloop::Address::from_ip(asked.family(), asked.ip(), ntohs(name.sin6_port), asked.scope()).to_string();
+}
+
+int stoppable = -1;  // the listening socket, for the signal handler
+
+}  // namespace
+
+Socket::Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+Socket::~Socket() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void handle_connection(const Socket& socket, const DocumentRoot& root, std::chrono::nanoseconds timeout) {
+  const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+  const timeval limit{.tv_sec = whole.count(),
+                      .tv_usec = std::chrono::duration_cast<std::chrono::microseconds>(timeout - whole).count()};
+  const int on = 1;
+  setsockopt(socket.fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(socket.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  setsockopt(socket.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  RequestParser parser;
+  std::string input;
+  bool keep_alive = true;
+  while (keep_alive && read_request(socket, parser, input)) {
+    const bool refused = parser.state() == RequestParser::State::refused;
+    const int status = parser.refusal();
+    const Request request = parser.take();
+    const Answer answer = refused ? refusal(request, status) : http::answer(request, root);
+    if (!write_all(socket, answer.text) || !write_contents(socket, answer)) return;
+    keep_alive = answer.keep_alive;
+  }
+  if (!keep_alive) close_in_order(socket);
+}
+
+void accept_forever(const Options& options, const std::string& name, const std::function<void(Socket)>& handle) {
+  const onloop::Address address = onloop::Address::parse(options.listen);
+  const int listener = stoppable = listening_socket(address);
+  struct sigaction stop {};
+  stop.sa_handler = [](int) { shutdown(stoppable, SHUT_RDWR); };  // accept() then fails with EINVAL
+  for (const int number : {SIGINT, SIGTERM}) sigaction(number, &stop, nullptr);
+  say_listening(address_of(listener, address), name);
+  while (true) {
+    const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (client >= 0) {
+      handle(Socket{client});
+    } else if (errno == EINVAL) {
+      std::quick_exit(0);
+    } else if (errno != EINTR && errno != ECONNABORTED && errno != EMFILE && errno != ENFILE) {
+      fail("accept");
+    }
+  }
+}
+
+}  // namespace http

@@ -1,0 +1,10 @@
+// The document's first server: one thread, no event loop, one connection after the other.
+#include "blocking.hpp"
+
+int main(int argc, char** argv) {
+  return http::run_server(http::Kind::without_loop, argc, argv, [](const http::Options& options) {
+    const http::DocumentRoot root{options.root};
+    http::accept_forever(options, "serial",
+                         [&](const http::Socket& socket) { http::handle_connection(socket, root, options.timeout); });
+  });
+}

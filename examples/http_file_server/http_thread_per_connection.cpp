@@ -1,0 +1,20 @@
+// The document's second server: no event loop, a thread for each connection.
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "blocking.hpp"
+
+int main(int argc, char** argv) {
+  return http::run_server(http::Kind::without_loop, argc, argv, [](const http::Options& options) {
+    const http::DocumentRoot root{options.root};
+    http::accept_forever(options, "threads", [&](http::Socket socket) {
+      try {
+        std::thread([&root, &options, socket = std::move(socket)] {
+          http::handle_connection(socket, root, options.timeout);
+        }).detach();
+      } catch (const std::system_error&) {  // there are as many threads as there may be: the client is turned away
+      }
+    });
+  });
+}

@@ -1,0 +1,155 @@
+#include "request.hpp"
+
+#include <strings.h>
+
+#include <array>
+#include <utility>
+
+namespace http {
+namespace {
+
+struct Wanted {
+  const char* name;
+  std::string Request::*value;
+};
+constexpr std::array<Wanted, 7> kWanted{{{"expect", &Request::expect},
+                                         {"if-match", &Request::if_match},
+                                         {"if-modified-since", &Request::if_modified_since},
+                                         {"if-none-match", &Request::if_none_match},
+                                         {"if-range", &Request::if_range},
+                                         {"if-unmodified-since", &Request::if_unmodified_since},
+                                         {"range", &Request::range}}};
+
+bool is(const std::string& name, const char* other) noexcept {
+  return strcasecmp(name.c_str(), other) == 0;
+}
+
+Method method_of(const llhttp_t& parser) noexcept {
+  switch (parser.method) {
+    case HTTP_GET:
+      return Method::get;
+    case HTTP_HEAD:
+      return Method::head;
+    default:
+      return Method::other;
+  }
+}
+
+}  // namespace
+
+RequestParser::RequestParser() noexcept {
+  start();
+}
+
+void RequestParser::start() noexcept {
+  llhttp_init(&parser_, HTTP_REQUEST, &callbacks());
+  parser_.data = this;
+  state_ = State::idle;
+  header_bytes_ = body_bytes_ = hosts_ = 0;
+}
+
+// Captureless lambdas are what a table of C functions takes.
+const llhttp_settings_t& RequestParser::callbacks() noexcept {
+  static const llhttp_settings_t table = [] {
+    llhttp_settings_t settings;
+    llhttp_settings_init(&settings);
+    settings.on_url = [](llhttp_t* parser, const char* bytes, std::size_t count) {
+      RequestParser& self = of(parser);
+      return self.append(self.request_.target, bytes, count, 414);
+    };
+    settings.on_header_field = [](llhttp_t* parser, const char* bytes, std::size_t count) {
+      RequestParser& self = of(parser);
+      return self.append(self.field_, bytes, count, 431);
+    };
+    settings.on_header_value = [](llhttp_t* parser, const char* bytes, std::size_t count) {
+      RequestParser& self = of(parser);
+      return self.append(self.value_, bytes, count, 431);
+    };
+    settings.on_header_value_complete = [](llhttp_t* parser) {
+      of(parser).header_ended();
+      return 0;
+    };
+    settings.on_headers_complete = [](llhttp_t* parser) { return of(parser).headers_ended(); };
+    settings.on_body = [](llhttp_t* parser, const char*, std::size_t count) { return of(parser).body_came(count); };
+    settings.on_message_complete = [](llhttp_t* parser) -> int {
+      of(parser).state_ = State::complete;
+      of(parser).request_.keep_alive = llhttp_should_keep_alive(parser) != 0;
+      return HPE_PAUSED;  // one request at a time
+    };
+    return settings;
+  }();
+  return table;
+}
+
+std::size_t RequestParser::feed(std::string_view bytes) {
+  if (bytes.empty()) return 0;
+  state_ = State::partial;
+  const llhttp_errno_t result = llhttp_execute(&parser_, bytes.data(), bytes.size());
+  if (result == HPE_OK) return bytes.size();
+  if (state_ != State::complete) {
+    if (refusal_ == 0) refusal_ = 400;
+    state_ = State::refused;
+    request_.keep_alive = false;
+  }
+  return static_cast<std::size_t>(llhttp_get_error_pos(&parser_) - bytes.data());
+}
+
+bool RequestParser::take_continue() noexcept {
+  return std::exchange(awaits_continue_, false) && state_ == State::partial;
+}
+
+Request RequestParser::take() {
+  start();
+  refusal_ = 0;
+  return std::exchange(request_, {});
+}
+
+int RequestParser::refuse(int status) noexcept {
+  refusal_ = status;
+  return HPE_USER;
+}
+
+int RequestParser::append(std::string& text, const char* bytes, std::size_t count, int too_many) {
+  header_bytes_ += count;
+  if (header_bytes_ > kMostHeaderBytes) return refuse(too_many);
+  text.append(bytes, count);
+  return 0;
+}
+
+void RequestParser::header_ended() {
+  header_bytes_ += 4;  // ": ", CR, LF
+  value_.erase(value_.find_last_not_of(" \t") + 1);
+  const bool trailing = (parser_.flags & F_TRAILING) != 0;  // behind a body, where these have no meaning
+  if (!trailing && is(field_, "host")) ++hosts_;
+  for (const auto& [name, member] : kWanted) {
+    if (trailing || !is(field_, name)) continue;
+    std::string& value = request_.*member;
+    if (!value.empty()) value += ", ";
+    value += value_;
+  }
+  field_.clear();
+  value_.clear();
+}
+
+/// What is wrong with the headers is told before a body is read. Here llhttp takes any error for one of its own.
+int RequestParser::headers_ended() {
+  request_.method = method_of(parser_);
+  request_.http_1_0 = parser_.http_major == 1 && parser_.http_minor == 0;
+  if (parser_.http_major != 1) return refuse(505);
+  if (hosts_ > 1 || (hosts_ == 0 && !request_.http_1_0)) return refuse(400);
+  const bool chunked = (parser_.flags & F_CHUNKED) != 0;
+  if (!chunked && parser_.content_length > kMostBodyBytes) return refuse(413);
+  if (request_.expect.empty() || request_.http_1_0) return 0;
+  if (!is(request_.expect, "100-continue")) return refuse(417);
+  // A body that is of no use need not be sent.
+  if (request_.method == Method::other) return refuse(405);
+  awaits_continue_ = chunked || parser_.content_length > 0;
+  return 0;
+}
+
+int RequestParser::body_came(std::size_t count) noexcept {
+  body_bytes_ += count;
+  return body_bytes_ > kMostBodyBytes ? refuse(413) : 0;
+}
+
+}  // namespace http
