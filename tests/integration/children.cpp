@@ -6,6 +6,18 @@
 
 namespace onloop::test {
 
+namespace {
+
+Fd open_pidfd(pid_t pid) {
+  return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+}  // namespace
+
+bool has_pidfds() {
+  return open_pidfd(::getpid()).get() >= 0;
+}
+
 std::string output_of(Context& context, SpawnOptions options) {
   Recorder out;
   Ending ending;
@@ -22,7 +34,7 @@ bool has_children() {
 }
 
 void wait_for_end(pid_t pid) {
-  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  const Fd pidfd = open_pidfd(pid);
   EXPECT_GE(pidfd.get(), 0);
   EXPECT_TRUE(readable(pidfd.get(), 10s));
 }

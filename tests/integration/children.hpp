@@ -7,6 +7,19 @@
 
 namespace onloop::test {
 
+/// Whether there are pidfds: Valgrind 3.19 does not know them, whatever the kernel does.
+[[nodiscard]] bool has_pidfds();
+
+/// A test that starts children, as `Base` otherwise.
+template <class Base>
+class WithChildren : public Base {
+ protected:
+  void SetUp() override {
+    Base::SetUp();
+    if (!has_pidfds()) GTEST_SKIP() << "no pidfd_open(2) here";
+  }
+};
+
 /// What on_exit was told, and how often.
 struct Ending {
   std::optional<ExitStatus> status;

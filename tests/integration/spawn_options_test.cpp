@@ -18,7 +18,7 @@
 namespace onloop::test {
 namespace {
 
-class SpawnOptionsOf : public LoopTest {};
+class SpawnOptionsOf : public WithChildren<LoopTest> {};
 ONLOOP_ON_ALL_LOOPS(SpawnOptionsOf);
 
 SpawnOptions program(std::vector<std::string> arguments) {
@@ -248,7 +248,7 @@ TEST_P(SpawnOptionsOf, OutOfDescriptorsNothingRuns) {
   EXPECT_TRUE(started);
 }
 
-class SpawnFailing : public CleanTest {};
+class SpawnFailing : public WithChildren<CleanTest> {};
 
 // The child runs already when its pidfd can't be watched.
 TEST_F(SpawnFailing, AChildThatCantBeWatchedIsEndedAndReaped) {

@@ -12,7 +12,7 @@
 namespace onloop::test {
 namespace {
 
-class SpawnStreams : public LoopTest {};
+class SpawnStreams : public WithChildren<LoopTest> {};
 ONLOOP_ON_ALL_LOOPS(SpawnStreams);
 
 constexpr std::size_t kMebibyte = 1 << 20;

@@ -14,7 +14,7 @@
 namespace onloop::test {
 namespace {
 
-class Spawn : public LoopTest {};
+class Spawn : public WithChildren<LoopTest> {};
 ONLOOP_ON_ALL_LOOPS(Spawn);
 
 TEST_P(Spawn, TellsTheExitStatusOnceFromTheLoop) {
