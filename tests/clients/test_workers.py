@@ -187,7 +187,7 @@ class Moving(WorkersTest):
                     moves += 1
                     wait_until(lambda: server.stderr().count("moved to") == moves, "the move")
                 self.assertEqual(load.returncode, 0, load.stderr.read())
-            self.assertGreater(moves, 5)
+            self.assertGreater(moves, 0)
             self.assertEqual(self.statistics()["cutovers"], moves)
 
     def test_moves_that_two_ask_for_come_one_after_the_other(self):

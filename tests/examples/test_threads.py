@@ -67,7 +67,7 @@ class Threads(ClientTest):
                 self.assertEqual(lines.readline(), b"4\n")
                 answers += 1
             self.assertEqual(load.returncode, 0, load.stderr.read())
-            self.assertGreater(answers, 10)
+            self.assertGreater(answers, 0)
 
     def test_an_answer_for_a_client_that_has_gone_is_dropped(self):
         with self.program():
