@@ -1,4 +1,5 @@
 // Echo round-trips of a program that knows only the installed package, on each loop whose shim it links.
+#include <onloop/coroutine.hpp>
 #include <onloop/onloop.hpp>
 #ifdef WITH_libevent
 #include <onloop/libevent.hpp>
@@ -47,10 +48,33 @@ bool greets_on(onloop::Loop loop) {
   return greeter.greeted();
 }
 
+/// The same by a coroutine and a server in Node's shape.
+bool greets_by_coroutine() {
+  onloop::Context context{onloop::native()};
+  std::string answer;
+  const onloop::net::Server server = onloop::net::create_server(context, [](const onloop::net::Socket& socket) {
+    socket.on_data([socket](std::string_view text) { socket.write(text); });
+  });
+  server.listen(0, [&] {
+    onloop::co::spawn(context, [&]() -> onloop::co::Task<> {
+      onloop::co::Connection connection = co_await onloop::co::connect(server.address().to_string());
+      co_await connection.write("hello");
+      if (const auto data = co_await connection.read()) {
+        answer.assign(reinterpret_cast<const char*>(data->data()), data->size());
+      }
+      server.close();
+    });
+  });
+  context.run();
+  std::cout << "coroutine" << (answer == "hello" ? ": good\n" : ": bad\n");
+  return answer == "hello";
+}
+
 }  // namespace
 
 int main() {
   bool good = greets_on(onloop::native());
+  good &= greets_by_coroutine();
 #ifdef WITH_libevent
   good &= greets_on(onloop::libevent());
 #endif
