@@ -7,7 +7,7 @@
 
 int main(int argc, char** argv) {
   onloop::Context context{onloop::native()};
-  auto server = onloop::net::create_server(context, [](onloop::net::Socket socket) {
+  auto server = onloop::net::create_server(context, [](const onloop::net::Socket& socket) {
     socket.on_data([socket](std::string_view data) {
       std::cout << "received: " << data << std::endl;
       socket.write(data);

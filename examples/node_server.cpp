@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   server.listen(argc > 1 ? argv[1] : "127.0.0.1:9999",
                 [&] { std::cout << "server is listening on " << server.address().to_string() << std::endl; });
 
-  server.on_connection([&](net::Socket socket) {
+  server.on_connection([&](const net::Socket& socket) {
     server.get_connections([](std::error_code, std::size_t connections) {
       std::cout << "current clients is: " << connections << std::endl;
     });

@@ -182,14 +182,14 @@ Server create_server(Context& context, std::function<void(Socket)> on_connection
 }
 
 Server create_server(Context& context, ServerOptions options, std::function<void(Socket)> on_connection) {
-  Server server(std::make_shared<ServerState>(Phases::of(context), std::move(options)));
+  Server server(std::make_shared<ServerState>(Phases::of(context), options));
   server.on_connection(std::move(on_connection));
   return server;
 }
 
 Socket connect(Context& context, std::uint16_t port, std::string_view host, std::function<void()> on_connect,
                SocketOptions options) {
-  return connect(context, address_of(host, port), std::move(on_connect), std::move(options));
+  return connect(context, address_of(host, port), std::move(on_connect), options);
 }
 
 Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect) {

@@ -133,6 +133,7 @@ void Phases::check() {
 /// Those that are set from here on belong to the next turn.
 void Phases::run_immediates() {
   const std::uint64_t mark = immediate_order_;
+  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): check() pins the runtime
   while (!immediates_.empty() && !runtime_.turn_is_over() && immediates_.front()->order < mark) {
     const std::shared_ptr<ImmediateState> immediate = std::move(immediates_.front());
     immediates_.pop_front();
@@ -141,6 +142,7 @@ void Phases::run_immediates() {
 }
 
 void Phases::run_closings() {
+  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): check() pins the runtime
   for (std::size_t left = closings_.size(); left > 0 && !closings_.empty() && !runtime_.turn_is_over(); --left) {
     Task task = std::move(closings_.front());
     closings_.pop_front();

@@ -36,6 +36,7 @@ class Phases final : public Tenant {
       callback();
       return;
     }
+    const Runtime::Pin pin(runtime_);
     const Frame frame(*this);
     was_kept_ = was_kept_ || kept();
     settle();
@@ -58,7 +59,7 @@ class Phases final : public Tenant {
   class Frame {
    public:
     explicit Frame(Phases& phases) noexcept
-        : pin_(phases.runtime_), phases_(phases), outer_(std::exchange(phases.frame_, phases.runtime_.frames())) {}
+        : phases_(phases), outer_(std::exchange(phases.frame_, phases.runtime_.frames())) {}
     Frame(const Frame&) = delete;
     Frame& operator=(const Frame&) = delete;
     ~Frame() {
@@ -67,7 +68,6 @@ class Phases final : public Tenant {
     }
 
    private:
-    const Runtime::Pin pin_;
     Phases& phases_;
     const unsigned outer_;
   };

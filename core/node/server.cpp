@@ -24,7 +24,7 @@ class ServerState::Door final : public Protocol {
   ServerState& server_;
 };
 
-ServerState::ServerState(Phases& phases, net::ServerOptions options) : Active(phases), options_(std::move(options)) {}
+ServerState::ServerState(Phases& phases, const net::ServerOptions& options) : Active(phases), options_(options) {}
 
 ServerState::~ServerState() = default;
 

@@ -17,7 +17,7 @@ namespace onloop::detail {
 /// Behind a net::Server. Active while it listens.
 class ServerState final : public Active {
  public:
-  ServerState(Phases& phases, net::ServerOptions options);
+  ServerState(Phases& phases, const net::ServerOptions& options);
   ~ServerState() override;
 
   void listen(std::string_view address, std::function<void()> listening);

@@ -2,7 +2,7 @@
 /// Servers and sockets in the shape of Node's `net`, on a context. Its phases and queues are those of
 /// onloop/phases.hpp, and so are liveness, errors and threads: Context::run() returns when nothing is left.
 ///
-///     auto server = onloop::net::create_server(context, [](onloop::net::Socket socket) {
+///     auto server = onloop::net::create_server(context, [](const onloop::net::Socket& socket) {
 ///       socket.on_data([socket](std::string_view data) { socket.write(data); });
 ///     });
 ///     server.listen(8080);
