@@ -4,7 +4,7 @@
     bench/run.py                  everything, about half an hour; exit status 1 if a target is missed
     bench/run.py --no-peers       without the servers on other libraries
     bench/run.py --quick          a few minutes, for CI: no peers; throughput is reported, but only exact figures decide
-    bench/run.py --charts docs    also draws docs/throughput.svg, docs/figures.svg and the same as PNG
+    bench/run.py --charts docs    also draws docs/throughput.svg, figures.svg and io_models.svg, and the same as PNG
 """
 import argparse
 import datetime
@@ -13,7 +13,8 @@ import operator
 import pathlib
 import sys
 
-from harness import charts, cutovers, deterministic, http_files, machine, report, servers, throughput
+from harness import (charts, cutovers, deterministic, http_files, io_models, machine, report, servers, throughput,
+                     workers)
 
 AT_LEAST, AT_MOST, MORE_THAN = ">=", "<=", ">"
 COMPARISONS = {AT_LEAST: operator.ge, AT_MOST: operator.le, MORE_THAN: operator.gt}
@@ -83,7 +84,8 @@ def arguments() -> argparse.Namespace:
 
 
 def every_key() -> list:
-    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [cutovers.KEY, http_files.KEY]
+    return [s.key for s in throughput.SCENARIOS] + [f.key for f in deterministic.FIGURES] + [
+        cutovers.KEY, http_files.KEY, io_models.KEY, workers.KEY]
 
 
 def choose_keys(only: str | None) -> set:
@@ -145,6 +147,8 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
             if row["baseline"]:
                 row |= judge(by_name[row["server"]], scenario.key, row["median"], 3)
             result["throughput"].append(row)
+    if workers.KEY in keys:
+        result["throughput"] += workers.measure(plan)
     if cutovers.KEY in keys:
         result["cutovers"] = cutovers.measure(cutovers.Plan(options.build, 10 if options.quick else 50))
     if http_files.KEY in keys:
@@ -152,6 +156,9 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
             machine.say(f"{http_files.KEY}: left out, {obstacle}")
         else:
             result["http_files"] = http_files.measure(http_files.Plan(options.build, 2 if options.quick else 9, 1))
+    if io_models.KEY in keys:
+        plan = io_models.Plan(options.build, *((1, 0.3, 0.5) if options.quick else (11, 0.5, 2.0)))
+        result["io_models"] = io_models.measure(plan, chosen)
     result["own_streams"] = compare_with_own_streams(result["throughput"])
     return result
 

@@ -3,7 +3,7 @@ import dataclasses
 import pathlib
 import subprocess
 
-from . import http_files, machine, throughput
+from . import http_files, io_models, machine, throughput
 
 FONT = "DejaVu Sans"
 # Told apart by colour-blind readers, too (Okabe and Ito); the baseline is grey.
@@ -42,6 +42,7 @@ class Panel:
     title: str
     bars: dict             # by server
     line: float | None     # where the baseline's value is drawn across
+    floor: float = 0       # where bars begin; above 0 the scale is logarithmic
 
 
 def _colour(name: str, baselines: set) -> str:
@@ -69,14 +70,18 @@ def _panel(number: int, panel: Panel, lines: list, baselines: set) -> str:
              for place, name in enumerate(lines) if name in panel.bars]
     highest = max(max(bar.value, bar.high or 0, bar.target or 0) for _, _, bar in known)
     script = f"unset arrow\nset title \"{panel.title}\" font \"{FONT} Bold,10\" offset 0,-0.4\n"
-    script += f"set xrange [0:{highest * 1.35}]\n"  # room for a label right of the longest bar
+    # Room for a label right of the longest bar.
+    if panel.floor:
+        script += f"set logscale x\nset xrange [{panel.floor}:{highest * (highest / panel.floor) ** 0.45}]\n"
+    else:
+        script += f"unset logscale x\nset xrange [0:{highest * 1.35}]\n"
     if panel.line is not None:
         script += (f"set arrow from {panel.line}, graph 0 to {panel.line}, graph 1 nohead "
                    'lc rgb "#444444" lw 1 dt (2,3)\n')
     plots = []
     for colour in (BASELINE, ONLOOP, PEER):
-        boxes = [(bar.value / 2, y, 0, bar.value, y - 0.4, y + 0.4) for y, name, bar in known
-                 if _colour(name, baselines) == colour]
+        boxes = [(bar.value, y, panel.floor, bar.value, y - 0.4, y + 0.4) for y, name, bar in known
+                 if _colour(name, baselines) == colour and bar.value > panel.floor]
         if boxes:
             data = f"panel{number}x{colour[1:]}"
             script += _block(data, boxes)
@@ -89,7 +94,7 @@ def _panel(number: int, panel: Panel, lines: list, baselines: set) -> str:
     if targets:
         script += _block(f"panel{number}targets", targets)
         plots.append(f'$panel{number}targets using 1:2:(0):(0.9) with vectors nohead lw 2 lc rgb "{RED}"')
-    labels = [(max(bar.value, bar.high or 0, bar.target or 0), y, f'"{bar.label}"') for y, _, bar in known]
+    labels = [(max(bar.value, bar.high or 0, bar.target or 0, panel.floor * 1.01), y, f'"{bar.label}"') for y, _, bar in known]
     script += _block(f"panel{number}labels", labels)
     plots.append(f'$panel{number}labels using 1:2:3 with labels left offset 0.6,0 '
                  f'font "{FONT},9" textcolor rgb "{INK}"')
@@ -141,7 +146,8 @@ def _legend(names: list, baselines: set, *more: tuple) -> list:
 
 
 def _throughput(result: dict, target: pathlib.Path) -> None:
-    rows = [row for row in result["throughput"] if row["baseline"]]
+    charted = {scenario.key for scenario in throughput.SCENARIOS}
+    rows = [row for row in result["throughput"] if row["baseline"] and row["scenario"] in charted]
     if not rows:
         return
     panels = []
@@ -194,9 +200,52 @@ def _figures(result: dict, target: pathlib.Path, baselines: set) -> None:
           _legend(names, baselines), target)
 
 
+NOT_ANSWERED = Bar(0, "not answered")
+
+
+def _io_models(result: dict, target: pathlib.Path) -> None:
+    rows = {row["server"]: row for row in result["io_models"]}
+
+    def panel(title: str, bar, floor: float = 0) -> Panel:
+        return Panel(title, {name: bar(row) for name, row in rows.items()}, line=None, floor=floor)
+
+    def cpu(row: dict) -> Bar:
+        value = row["idle"]["cpu_percent"]
+        return Bar(value, f"{value:.1f} %")
+
+    def round_trip(beside: int):
+        def bar(row: dict) -> Bar:
+            trip = row["round_trip_us"][beside]
+            return Bar(trip["p50"], f"{trip['p50']:,.0f}", trip["p50"], trip["p99"]) if trip else NOT_ANSWERED
+        return bar
+
+    def memory(row: dict) -> Bar:
+        memory = row["connection_kib"]
+        return Bar(memory["pss"], f"{memory['pss']:.2f}") if memory else NOT_ANSWERED
+
+    def answered(row: dict) -> Bar:
+        value = row["served"][crowd]["answered"]
+        return Bar(value, f"{value:,}")
+
+    crowd = io_models.CROWDS[-1]
+    alone, beside = io_models.BYSTANDERS
+    panels = [
+        panel(rf"CPU of a core, {io_models.IDLE}\nidle connections", cpu),
+        panel(r"Round trip in µs,\none client alone", round_trip(alone), floor=10),
+        panel(rf"Round trip in µs,\nbeside {beside} idle ones", round_trip(beside), floor=10),
+        panel(r"Memory, KiB (PSS)\na connection", memory, floor=0.01),
+        panel(rf"Answered at once\nof {crowd:,} clients", answered),
+    ]
+    legend = [("■", ONLOOP, "onloop"), ("■", PEER, "I/O models"),
+              ("—", INK, "median to 99th percentile; time and memory are on logarithmic scales")]
+    _draw("I/O models beside onloop", panels, list(rows), set(), legend, target)
+
+
 def draw(result: dict, directory: pathlib.Path) -> None:
     baselines = {row["baseline"] for row in result["throughput"] if row["baseline"]} or {"raw epoll"}
     _throughput(result, directory / "throughput")
     if result.get("http_files"):
         _http_files(result, directory / "http_files")
     _figures(result, directory / "figures", baselines)
+    if result.get("io_models"):
+        _io_models(result, directory / "io_models")

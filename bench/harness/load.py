@@ -6,7 +6,7 @@ import subprocess
 from . import machine
 
 
-def run(build: pathlib.Path, address: str, cpu: int, *, connections: int, size: int = 64, window: int = 1,
+def run(build: pathlib.Path, address: str, cpu: int | None, *, connections: int, size: int = 64, window: int = 1,
         idle: int = 0, duration: float | None = None, warmup: float = 0.0, messages: int | None = None) -> dict:
     """For a duration, or for an exact number of messages in all. Returns what onloop-load reports."""
     command = [str(build / "tools/onloop-load"), address, "--json", "--connections", str(connections),

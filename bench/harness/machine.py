@@ -19,9 +19,11 @@ def cores() -> tuple:
     return available[0], available[-1]
 
 
-def pin(cpu: int) -> None:
-    """For a process that is measured, right before it starts: on this core, and before others where we may say so."""
-    os.sched_setaffinity(0, {cpu})
+def pin(cpu: int | None) -> None:
+    """For a process that is measured, right before it starts: on this core, or on any, and before others where we may
+    say so."""
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:

@@ -1,12 +1,12 @@
 """The results as tables on standard output."""
-from . import cutovers, deterministic, http_files, throughput
+from . import cutovers, deterministic, http_files, io_models, throughput, workers
 
 
-def _table(header: list, rows: list) -> None:
-    """The first two columns are text, the others are aligned as numbers."""
+def _table(header: list, rows: list, texts: int = 2) -> None:
+    """The first columns are text, the others are aligned as numbers."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * width for width in widths], *rows]:
-        print("  ".join(cell.ljust(width) if i < 2 else cell.rjust(width)
+        print("  ".join(cell.ljust(width) if i < texts else cell.rjust(width)
                         for i, (cell, width) in enumerate(zip(row, widths))).rstrip())
 
 
@@ -21,7 +21,7 @@ def _number(value, decimals: int) -> str:
 
 def _throughput(result: dict) -> None:
     rows = []
-    for scenario in throughput.SCENARIOS:
+    for scenario in (*throughput.SCENARIOS, workers.SCENARIO):
         title = scenario.title
         for row in (r for r in result["throughput"] if r["scenario"] == scenario.key):
             ratio = ["", "", "", ""]
@@ -87,6 +87,24 @@ def _cutovers(result: dict) -> None:
             *(f"calls, {n:,}" for n in cutovers.COUNTED), "target", ""], rows)
 
 
+def _io_models(result: dict) -> None:
+    rows = []
+    for row in result["io_models"]:
+        trips = row["round_trip_us"].values()
+        memory = row["connection_kib"] or dict.fromkeys(io_models.MEMORY)
+        rows.append([row["server"], _number(row["idle"]["cpu_percent"], 2), _number(row["idle"]["wake_ups"], 0),
+                     *(_number(trip[p], 0) if trip else "-" for trip in trips for p in ("p50", "p99")),
+                     *(_number(memory[key], 2) or "-" for key in io_models.MEMORY),
+                     *(cell for served in row["served"].values()
+                       for cell in (_number(served["answered"], 0), _number(served["seconds"] * 1e3, 0)))])
+    print(f"\nI/O models: CPU in percent of a core and wake-ups a second with {io_models.IDLE} idle connections; round "
+          f"trips of one client,\nalone and beside idle ones; KiB a connection, of {io_models.MANY}; clients answered at "
+          "once, and the time to the last. -: not answered")
+    _table(["server", "CPU %", "wake-ups", *(f"{p} µs, {n}" for n in io_models.BYSTANDERS for p in ("p50", "p99")),
+            *(key.replace("_", " ") for key in io_models.MEMORY),
+            *(cell for n in io_models.CROWDS for cell in (f"of {n:,}", "ms"))], rows, texts=1)
+
+
 def print_tables(result: dict) -> None:
     about = result["machine"]
     print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, load average {about['load_average']} "
@@ -101,3 +119,5 @@ def print_tables(result: dict) -> None:
         _figures(result)
     if result.get("cutovers"):
         _cutovers(result)
+    if result.get("io_models"):
+        _io_models(result)

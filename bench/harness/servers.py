@@ -79,7 +79,7 @@ SERVERS = (
 class Running:
     """A started server. `wrapper` is what it runs under: strace or valgrind with their options."""
 
-    def __init__(self, server: Server, build: pathlib.Path, cpu: int, wrapper: tuple = ()):
+    def __init__(self, server: Server, build: pathlib.Path, cpu: int | None, wrapper: tuple = ()):
         self.server = server
         self._log = tempfile.TemporaryFile("w+")
         program = (str(build / server.command[0]), *server.command[1:])

@@ -1,6 +1,7 @@
 """Throughput, as ratios to a baseline that runs in the same minute: interleaved short rounds, each paired."""
 import contextlib
 import dataclasses
+import os
 import pathlib
 import statistics
 import time
@@ -17,6 +18,7 @@ class Scenario:
     size: int = 64
     idle: int = 0
     one_core: bool = False  # server and client on one core
+    any_core: bool = False  # the kernel places their threads
 
 
 SCENARIOS = (
@@ -51,6 +53,8 @@ def _round(plan: Plan, scenario: Scenario, running: Running) -> Round:
     if scenario.one_core:
         client_cpu = server_cpu
     cpus = {server_cpu, client_cpu}
+    if scenario.any_core:
+        client_cpu, cpus = None, os.sched_getaffinity(0)
     before, busy, client = running.cpu_seconds(), machine.busy_seconds(cpus), machine.children_seconds()
     started = time.monotonic()
     report = load.run(plan.build, running.address, client_cpu, connections=scenario.connections, size=scenario.size,
@@ -94,7 +98,7 @@ def measure(plan: Plan, scenario: Scenario, servers: list) -> list:
     the baseline right before and right after it: what drifts (frequency, neighbours on the host) cancels. A server
     that takes part in every third round only is in the first one, the fourth one, …"""
     results = []
-    server_cpu = machine.cores()[0]
+    server_cpu = None if scenario.any_core else machine.cores()[0]
     for baseline in (server for server in servers if server.baseline is None):
         subjects = [s for s in servers if s.baseline == baseline.name and scenario.key not in s.skip]
         with contextlib.ExitStack() as stack:

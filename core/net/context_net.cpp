@@ -44,6 +44,12 @@ T& set_up(T* made, SetUp&& set) {
 
 }  // namespace
 
+detail::Stream& detail::adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what) {
+  check_limits(limits, what);
+  return set_up(new Stream(net, protocol, std::make_shared<const Limits>(limits), nullptr),
+                [&](Stream& stream) { stream.adopted(fd, what); });
+}
+
 Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOptions options) {
   runtime_->check_thread();
   const Address parsed = Address::parse(address);
@@ -73,15 +79,12 @@ Connection& Context::connect(std::string_view address, Protocol& protocol, Conne
 Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
   runtime_->check_thread();
   const std::string what = "adopt descriptor " + std::to_string(fd);
-  check_limits(limits, what);
   const int type = detail::get_option(fd, SOL_SOCKET, SO_TYPE);
   if (type < 0) throw_error(errno, what);
   if (type != SOCK_STREAM) throw_error(EPROTOTYPE, what + ": it is not a stream socket");
   detail::SocketAddress peer;
   if (getpeername(fd, peer.data(), &peer.length) < 0) throw_error(errno, what + ": it must be connected");
-  auto shared = std::make_shared<const Limits>(limits);
-  return set_up(new detail::Stream(detail::Net::of(*runtime_), protocol, std::move(shared), nullptr),
-                [&](detail::Stream& stream) { stream.adopted(fd); });
+  return detail::adopt(detail::Net::of(*runtime_), fd, protocol, limits, what);
 }
 
 Statistics Context::statistics() const noexcept {

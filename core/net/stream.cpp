@@ -48,9 +48,9 @@ void Stream::opened() {
   protocol()->on_open(*this);
 }
 
-void Stream::adopted(int fd) {
+void Stream::adopted(int fd, const std::string& what) {
   start_idle_clock(positive(limits_->idle_timeout));
-  runtime()->watch(*this, fd, ONLOOP_NONE, "adopt descriptor " + std::to_string(fd));
+  runtime()->watch(*this, fd, ONLOOP_NONE, what);
   runtime()->defer(*this);
 }
 

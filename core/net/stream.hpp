@@ -4,6 +4,7 @@
 #include <onloop/connection.hpp>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/net/client.hpp"
@@ -32,7 +33,7 @@ class Stream final : public Connection, public Source, public Client {
 
   // ---- the three ways in; each takes the descriptor on success ----
   void accepted(int fd);  // then the caller calls opened()
-  void adopted(int fd);
+  void adopted(int fd, const std::string& what);
   void connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout, const std::string& what);
   void connecting(const HostName& host, std::chrono::nanoseconds timeout);
   void opened();
@@ -171,6 +172,9 @@ class Stream final : public Connection, public Source, public Client {
   bool copied_ = false;   // another process may have its descriptor, too
   Wish wish_ = Wish::none;
 };
+
+/// As Context::adopt, for a socket that is known to be fit. An error begins with `what`.
+[[nodiscard]] Stream& adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what);
 
 template <class F>
 void Net::each_stream(F&& call) {

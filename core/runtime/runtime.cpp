@@ -177,6 +177,8 @@ void Runtime::stop_driver() noexcept {
 }
 
 void Runtime::set_keepalive(bool on) noexcept {
+  // A loop that has only run and stop was stopped when this was turned off, so run() has to run it again.
+  if (on && !keepalive_ && running_ && !driver_->can_turn()) due_ |= kSwitched;
   keepalive_ = on;
   due_ = static_cast<std::uint8_t>(stop_ || !on ? due_ | kLeave : due_ & ~kLeave);
   driver_->keepalive(on);

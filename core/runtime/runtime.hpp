@@ -77,6 +77,8 @@ class Runtime {
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return last_stall_; }
   /// The context was destroyed in this turn, or has moved to another loop, where the rest of it comes.
   [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || (due_ & kMoved); }
+  /// How many frames of ours are on the stack: one more in each nested iteration of the loop.
+  [[nodiscard]] unsigned frames() const noexcept { return frames_; }
 
   // ---- threads ----
   void check_thread() const {
@@ -261,7 +263,7 @@ class Runtime {
     kLeave = 16,      // run() is to return: stop_, or no keepalive_, or the context is gone
     kAround = 32,     // always, if there is a ContextOptions::around
     kMoved = 64,      // to a loop that has not had a turn yet
-    kSwitched = 128,  // run() drives another loop from here on
+    kSwitched = 128,  // run() drives another loop from here on, or this one again
   };
   std::uint8_t due_ = 0;
   bool arms_each_turn_ = false;  // run() sets the deadline before each wait, so that nobody else need

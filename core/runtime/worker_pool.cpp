@@ -95,17 +95,21 @@ class WorkerPool::Shared {
     throw_error(refused ? refused->code().value() : ENOMEM, "start a thread for blocking work");
   }
 
+  /// It is idle before anybody is told, so that who is told finds it so.
   void serve() {
     std::unique_lock lock(mutex_);
+    ++idle_;
     for (;;) {
-      ++idle_;
       wanted_.wait(lock, [this] { return ending_ || !queue_.empty(); });
-      --idle_;
       if (ending_) return;
       std::shared_ptr<BlockingWork> work = std::move(queue_.front());
       queue_.pop_front();
+      --idle_;
       lock.unlock();
       work->run();
+      lock.lock();
+      ++idle_;
+      lock.unlock();
       mailbox_->post([pool = &pool_, work = std::move(work)] { pool->finish(*work); });
       lock.lock();
     }

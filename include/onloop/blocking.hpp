@@ -78,12 +78,15 @@ class BlockingWork {
   WorkerPool* pool = nullptr;  // null when it is over, or the context gone; for the context's thread
 };
 
+template <class Work>
+using BlockingResult =
+    typename std::conditional_t<std::invocable<Work&, std::stop_token>, std::invoke_result<Work&, std::stop_token>,
+                                std::invoke_result<Work&>>::type;
+
 template <class Work, class Done>
 class BlockingCall final : public BlockingWork {
  public:
-  static constexpr bool kTakesToken = std::invocable<Work&, std::stop_token>;
-  using Result = typename std::conditional_t<kTakesToken, std::invoke_result<Work&, std::stop_token>,
-                                             std::invoke_result<Work&>>::type;
+  using Result = BlockingResult<Work>;
 
   BlockingCall(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {}
 
@@ -104,7 +107,7 @@ class BlockingCall final : public BlockingWork {
 
  private:
   Result call() {
-    if constexpr (kTakesToken) {
+    if constexpr (std::invocable<Work&, std::stop_token>) {
       return work_(stop.get_token());
     } else {
       return work_();

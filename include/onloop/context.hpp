@@ -32,7 +32,10 @@ class Connection;
 class Context;
 class Job;
 class Listener;
+class Process;
 class Protocol;
+struct ExitStatus;
+struct SpawnOptions;
 namespace detail {
 class BlockingWork;
 class Runtime;
@@ -55,8 +58,9 @@ class Context {
   explicit Context(Loop loop, ContextOptions options = {});
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
-  /// Severs listeners and connections (closed at once, no callback) and leaves a foreign loop as it was found; before
-  /// that loop is freed. So a static Context is a mistake: whichever thread calls exit() destroys it, after the loop.
+  /// Severs listeners and connections (closed at once, no callback), kills children that still run, and leaves a
+  /// foreign loop as it was found; before that loop is freed. So a static Context is a mistake: whichever thread calls
+  /// exit() destroys it, after the loop.
   ~Context();
 
   /// Listens on `address` (see Address), with `protocol` for each client.
@@ -97,6 +101,16 @@ class Context {
   /// to stop and waits for it. A forked child has none of the threads: after_fork() there cancels all (ECANCELED).
   template <class Work, class Done>
   Job run_blocking(Work work, Done done);
+  /// Starts a child process (onloop/process.hpp; Linux 5.4 or later), and calls `on_exit` in a turn once it has ended,
+  /// if that is not empty. Its streams end by themselves: on_exit may come before the last of their data, so who needs
+  /// both waits for both. Throws what keeps it from running, such as ENOENT for a missing program; then there is no
+  /// child, and nothing of it is left.
+  ///
+  /// The context reaps its children, each by its own pidfd: SIGCHLD and other children are the application's. Those
+  /// that still run when the context is destroyed are killed by SIGKILL, and waited for; unless they may not be killed,
+  /// since they have another user's rights. In a forked child of the application they are the parent's: neither
+  /// signalled nor waited for, and on_exit does not come there.
+  Process spawn(SpawnOptions options, std::function<void(ExitStatus)> on_exit);
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);
   [[nodiscard]] Remote remote() const;

@@ -1,5 +1,5 @@
 #pragma once
-/// Everything of onloop that needs no host library.
+/// Everything of onloop that needs no host library, except the shape of Node: onloop/net.hpp and onloop/phases.hpp.
 #include <onloop/loop_ops.h>
 #include <onloop/address.hpp>
 #include <onloop/blocking.hpp>
@@ -10,6 +10,7 @@
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
+#include <onloop/process.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/remote.hpp>
 #include <onloop/resolve.hpp>

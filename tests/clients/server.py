@@ -162,8 +162,11 @@ class EchoServer:
 
     # What the kernel says about the process.
 
-    def status_field(self, name):
-        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+    def threads(self):
+        return sorted(int(name) for name in os.listdir(f"/proc/{self.pid}/task"))
+
+    def status_field(self, name, thread=None):
+        text = pathlib.Path(f"/proc/{self.pid}/task/{thread or self.pid}/status").read_text()
         return re.search(rf"^{name}:\s+(\S+)", text, re.MULTILINE)[1]
 
     def anonymous_memory(self):
@@ -175,14 +178,19 @@ class EchoServer:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])  # utime, stime
 
+    def wakeups_of(self, thread):
+        return sum(int(self.status_field(name, thread)) for name in ("voluntary_ctxt_switches",
+                                                                     "nonvoluntary_ctxt_switches"))
+
     def wakeups(self):
-        return int(self.status_field("voluntary_ctxt_switches")) + int(self.status_field("nonvoluntary_ctxt_switches"))
+        return sum(self.wakeups_of(thread) for thread in self.threads())
 
     def open_descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def wait_until_asleep(self):
-        wait_until(lambda: self.status_field("State") == "S", "the server sleeps")
+        wait_until(lambda: all(self.status_field("State", thread) == "S" for thread in self.threads()),
+                   "the server sleeps")
 
 
 def run(*arguments, program=ECHO, prefix=(), **options):

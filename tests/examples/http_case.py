@@ -90,7 +90,7 @@ class HttpTest(ClientTest):
 
     def server(self, *arguments, prefix=()):
         loop = on_loop(LOOP, HOSTING) if NAME == "http_file_server" else []
-        return Program(NAME, READY_NAMES[NAME], [*loop, *arguments, str(self.root)], prefix=prefix)
+        return Program(NAME, READY_NAMES[NAME], *loop, *arguments, str(self.root), prefix=prefix)
 
     def ask(self, server, target, *headers, **more):
         """One request on a connection of its own."""

@@ -22,14 +22,14 @@ from server import DEADLINE, LOAD, clean_environment, die_with_parent  # noqa: E
 class Program:
     """A running example. As a context manager it is ended with SIGTERM, and must then exit with status 0."""
 
-    def __init__(self, name, loop, arguments=(), env=None, pass_fds=(), prefix=()):
+    def __init__(self, name, loop, *arguments, env=None, stdin=subprocess.PIPE, pass_fds=(), prefix=()):
         path = os.environ.get(f"ONLOOP_EXAMPLE_{name}", "")
         if not path:
             raise unittest.SkipTest(f"{name} was not built")
         self.loop = loop
         self.stderr_file = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [*prefix, path, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr_file, bufsize=0,
+            [*prefix, path, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=self.stderr_file, bufsize=0,
             env={**clean_environment(), **(env or {})}, preexec_fn=die_with_parent, pass_fds=pass_fds)
         self.port = 0
         self.worst_lateness_us = 0  # the worst that status() was told since it was set
@@ -104,7 +104,8 @@ class Program:
             self.process.kill()
             self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.stderr_file):
-            stream.close()
+            if stream:
+                stream.close()
 
     def __enter__(self):
         return self

@@ -139,6 +139,25 @@ TEST_P(Blocking, AFullQueueRefusesAndLosesNothing) {
   EXPECT_TRUE(run_until(*busy.context, [&] { return done == 3; }));
 }
 
+// A thread that was told to be done used to be counted as busy for a moment.
+TEST_P(Blocking, WithNoQueueWorkAfterWorkIsNotRefused) {
+  Context context(GetParam().make(), {.worker_threads = 1, .worker_queue = 0});
+  int left = 200;
+  std::function<void()> next = [&] {
+    context.run_blocking([] {},
+                         [&](Outcome<void>) {
+                           if (--left > 0) {
+                             next();
+                           } else {
+                             context.stop();
+                           }
+                         });
+  };
+  next();
+  context.run();
+  EXPECT_EQ(left, 0);
+}
+
 TEST_P(Blocking, CancelledBeforeItBeginsItIsNeverDone) {
   Busy busy(GetParam());
   bool worked = false;

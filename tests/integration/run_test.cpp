@@ -69,6 +69,22 @@ TEST_P(Run, ReturnsWhenNothingIsToKeepItRunning) {
   EXPECT_TRUE(fired);
 }
 
+TEST_P(Run, KeptRunningAgainInTheSameTurnItRunsOn) {
+  Context context{GetParam().make()};
+  bool fired = false;
+  Timer timer;
+  context.post([&] {
+    context.set_keepalive(false);
+    context.set_keepalive(true);
+    timer = context.timer(1ms, [&] {
+      fired = true;
+      context.set_keepalive(false);
+    });
+  });
+  context.run();
+  EXPECT_TRUE(fired);
+}
+
 TEST_P(Run, TwoContextsTakeTurnsOnOneThread) {
   Recorder recorder;
   Echo echo;

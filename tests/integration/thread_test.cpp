@@ -5,7 +5,9 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "drive.hpp"
@@ -236,6 +238,34 @@ TEST_P(Threads, WakesComeTogetherAndAtLeastOnceAfterTheLast) {
   });
   EXPECT_TRUE(run_until(context, [&] { return storm_over && woken > 0; }));
   storm.join();
+}
+
+TEST_P(Threads, NothingStaysInASharedListWhenEachEntryIsFollowedByAWake) {
+  constexpr int kThreads = 4;
+  constexpr int kEntries = 2000;
+  std::mutex mutex;
+  std::vector<int> list;
+  int served = 0;
+  ContextOptions options;
+  options.on_wake = [&] {
+    const std::lock_guard lock(mutex);
+    served += static_cast<int>(std::exchange(list, {}).size());
+  };
+  Context context{GetParam().make(), options};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, remote = context.remote()] {
+      for (int i = 0; i < kEntries; ++i) {
+        {
+          const std::lock_guard lock(mutex);
+          list.push_back(i);
+        }
+        remote.wake();
+      }
+    });
+  }
+  EXPECT_TRUE(run_until(context, [&] { return served == kThreads * kEntries; }));
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_P(Threads, AWakeInsideOnWakeBringsAnother) {

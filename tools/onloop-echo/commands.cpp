@@ -37,8 +37,13 @@ void cut_over(Service& service, const Request& request) {
       return;
     }
   }
-  service.move_to(arguments[0], hosting);
-  request.ok(std::string{service.loop().name()} + " " + hosting_name(service.loop().hosting()));
+  service.move_to(arguments[0], hosting, [&service, request](const Mover::Outcome& outcome) {
+    if (outcome.error.empty()) {
+      request.ok(std::string{service.loop().name()} + " " + hosting_name(service.loop().hosting()));
+    } else {
+      request.error(outcome.error);
+    }
+  });
 }
 
 }  // namespace
@@ -46,17 +51,25 @@ void cut_over(Service& service, const Request& request) {
 // What ends the service begins when the answer is on its way, so that the client is sure to get it.
 Control::Commands commands_for(Service& service) {
   return {
-      {"stats", alone([&service](const Request& request) { request.ok(service.statistics_line()); })},
+      {"stats", alone([&service](const Request& request) {
+         service.ask_statistics([&service, request](const onloop::Statistics& statistics) {
+           request.ok(service.statistics_line(statistics));
+         });
+       })},
       {"loops", alone([&service](const Request& request) { request.ok(loops_json(service.loop())); })},
       {"cutover", [&service](const Request& request) { cut_over(service, request); }},
       {"takeover", alone([&service](const Request& request) { service.hand_over(request); })},
       {"drain", alone([&service](const Request& request) {
-         request.ok("draining " + tools::counted(service.statistics().connections, "connection"),
-                    [&service] { service.drain(kAsker); });
+         service.ask_statistics([&service, request](const onloop::Statistics& statistics) {
+           request.ok("draining " + tools::counted(statistics.connections, "connection"),
+                      [&service] { service.drain(kAsker); });
+         });
        })},
       {"shutdown", alone([&service](const Request& request) {
-         request.ok("stopping now, with " + tools::counted(service.statistics().connections, "connection") + " open",
-                    [&service] { service.stop_now(kAsker); });
+         service.ask_statistics([&service, request](const onloop::Statistics& statistics) {
+           request.ok("stopping now, with " + tools::counted(statistics.connections, "connection") + " open",
+                      [&service] { service.stop_now(kAsker); });
+         });
        })},
   };
 }

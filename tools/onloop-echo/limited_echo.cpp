@@ -2,16 +2,24 @@
 
 namespace echo {
 
+/// A client that is let in may fail to open, for want of memory, and nobody says so: its place is the next one's.
 bool LimitedEcho::on_accept(const onloop::Address&) {
-  if (max_connections_ == SIZE_MAX) return true;
-  std::size_t open = 0;
-  for (const onloop::Listener* listener : listeners_) open += listener->connection_count();
-  return open < max_connections_;
+  has_place_ = has_place_ || census_.take_place();
+  return has_place_;
+}
+
+void LimitedEcho::on_open(onloop::Connection&) {
+  has_place_ = false;
 }
 
 void LimitedEcho::on_close(onloop::Connection&, std::error_code error) {
+  census_.give_back_place();
   if (error == std::errc::timed_out) ++timed_out_;
   if (one_ends_) one_ends_();
+}
+
+void LimitedEcho::on_import(onloop::Connection&, std::span<const std::byte>) {
+  census_.add_place();
 }
 
 }  // namespace echo

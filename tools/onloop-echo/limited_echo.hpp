@@ -1,22 +1,21 @@
 #pragma once
 #include <onloop/connection.hpp>
 #include <onloop/echo.hpp>
-#include <onloop/listener.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <utility>
-#include <vector>
+
+#include "onloop-echo/census.hpp"
 
 namespace echo {
 
-/// Echo that holds the connections of several listeners down to one limit.
+/// Echo of one worker, which holds the connections of all of them down to one limit.
 class LimitedEcho : public onloop::Echo {
  public:
-  /// `listeners` are those whose connections count for the limit; it may grow and shrink later.
-  LimitedEcho(std::size_t max_connections, const std::vector<onloop::Listener*>& listeners) noexcept
-      : max_connections_(max_connections), listeners_(listeners) {}
+  explicit LimitedEcho(Census& census) noexcept : census_(census) {}
 
   /// Connections that have ended with ETIMEDOUT.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
@@ -25,11 +24,16 @@ class LimitedEcho : public onloop::Echo {
   void when_one_ends(std::function<void()> task) { one_ends_ = std::move(task); }
 
   bool on_accept(const onloop::Address& peer) override;
+  void on_open(onloop::Connection& connection) override;
   void on_close(onloop::Connection& connection, std::error_code error) override;
+  void on_import(onloop::Connection& connection, std::span<const std::byte> state) override;
+
+ protected:
+  [[nodiscard]] Census& census() const noexcept { return census_; }
 
  private:
-  const std::size_t max_connections_;
-  const std::vector<onloop::Listener*>& listeners_;
+  Census& census_;
+  bool has_place_ = false;  // for the client that was let in and has not opened
   std::uint64_t timed_out_ = 0;
   std::function<void()> one_ends_;
 };

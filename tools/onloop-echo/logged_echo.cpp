@@ -25,10 +25,11 @@ bool LoggedEcho::on_accept(const onloop::Address& peer) {
 }
 
 std::string LoggedEcho::next_name(const onloop::Connection& connection) {
-  return "#" + std::to_string(++opened_) + " " + connection.peer().to_string();
+  return "#" + std::to_string(census().next_number()) + " " + connection.peer().to_string();
 }
 
 void LoggedEcho::on_open(onloop::Connection& connection) {
+  LimitedEcho::on_open(connection);
   const Seen& seen = connection.emplace_state<Seen>(Seen{next_name(connection)});
   log_.detail("opened " + seen.name + " on " + connection.local().to_string());
 }
@@ -55,6 +56,7 @@ bool LoggedEcho::on_export(onloop::Connection& connection, std::vector<std::byte
 }
 
 void LoggedEcho::on_import(onloop::Connection& connection, std::span<const std::byte> state) {
+  LimitedEcho::on_import(connection, state);
   Seen& seen = connection.emplace_state<Seen>(Seen{next_name(connection)});
   if (state.size() == sizeof seen.bytes) std::memcpy(&seen.bytes, state.data(), sizeof seen.bytes);
   log_.detail("took over " + seen.name + " on " + connection.local().to_string());

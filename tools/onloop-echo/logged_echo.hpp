@@ -14,8 +14,7 @@ namespace echo {
 /// --verbose a message costs nothing of this.
 class LoggedEcho final : public LimitedEcho {
  public:
-  LoggedEcho(const Log& log, std::size_t max_connections, const std::vector<onloop::Listener*>& listeners) noexcept
-      : LimitedEcho(max_connections, listeners), log_(log) {}
+  LoggedEcho(const Log& log, Census& census) noexcept : LimitedEcho(census), log_(log) {}
 
   bool on_accept(const onloop::Address& peer) override;
   void on_open(onloop::Connection& connection) override;
@@ -28,7 +27,6 @@ class LoggedEcho final : public LimitedEcho {
   [[nodiscard]] std::string next_name(const onloop::Connection& connection);
 
   const Log& log_;
-  std::uint64_t opened_ = 0;
 };
 
 }  // namespace echo

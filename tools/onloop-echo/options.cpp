@@ -11,6 +11,8 @@
 namespace echo {
 namespace {
 
+constexpr std::uint64_t kMostWorkers = 256;
+
 constexpr char kFooter[] =
     "Addresses: 127.0.0.1:8080, [::1]:8080, localhost:8080 (IPv4 and IPv6),\n"
     "  unix:/run/echo.sock, unix:@name, fd:3 or fd:NAME (a listening socket that the\n"
@@ -50,6 +52,10 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   add_value(app, "--hosting", "direct|aggregate",
             "Let the loop watch each descriptor, or one for all.\nDefault: aggregate, but for native loops",
             [&options](const std::string& name) { options.hosting = to_hosting(name); });
+  add_value(
+      app, "--workers", "N",
+      "Serve on N threads, each with a loop of its own; the\nkernel spreads new connections over them. Default: 1",
+      [&options](const std::string& text) { options.workers = to_count("--workers", text, 1, kMostWorkers); });
   app.add_flag("--list-loops", flags.list_loops,
                "Print the event loops, what each is and whether it can\nbe had, and exit");
   add_value(app, "--max-connections", "N", "Turn clients away while N are connected.\nDefault: no limit",
@@ -89,6 +95,19 @@ void check(const Options& options) {
   }
 }
 
+// What several workers share, they share by SO_REUSEPORT.
+void check_workers(const Options& options) {
+  if (options.workers == 1) return;
+  if (!options.takeover.empty()) throw tools::UsageError("--takeover needs --workers 1");
+  for (const std::string& text : options.listen) {
+    using Family = onloop::Address::Family;
+    const Family family = onloop::Address::parse(text).family();
+    if (family == Family::unix_path || family == Family::unix_abstract || family == Family::inherited) {
+      throw tools::UsageError("--listen " + text + " needs --workers 1: what several workers can share is a port");
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<Options> read_options(int argc, const char* const* argv) {
@@ -108,6 +127,7 @@ std::optional<Options> read_options(int argc, const char* const* argv) {
   if (flags.verbose) options.verbosity = Verbosity::verbose;
   if (options.listen.empty() && options.takeover.empty()) options.listen.emplace_back("127.0.0.1:8080");
   check(options);
+  check_workers(options);
   return options;
 }
 

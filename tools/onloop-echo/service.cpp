@@ -1,51 +1,32 @@
 #include "onloop-echo/service.hpp"
 
-#include <unistd.h>
 #include <onloop/loop.hpp>
 
 #include <cmath>
 #include <cstdio>
+#include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
+
+#include <unistd.h>
 
 #include "common/command.hpp"
 #include "onloop-echo/advice.hpp"
 #include "onloop-echo/commands.hpp"
-#include "onloop-echo/logged_echo.hpp"
 #include "onloop-echo/loops.hpp"
 #include "onloop-echo/notify.hpp"
 #include "onloop-echo/statistics.hpp"
-#include "onloop-echo/takeover.hpp"
 
 namespace echo {
-namespace {
-
-onloop::ContextOptions context_options(const Log& log) {
-  onloop::ContextOptions options;
-  options.on_error = [&log](std::error_code error, std::string_view what) {
-    log.error(std::string{what} + ": " + error.message());
-  };
-  return options;
-}
-
-std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log,
-                                       const std::vector<onloop::Listener*>& listeners) {
-  if (options.verbosity == Verbosity::verbose) {
-    return std::make_unique<LoggedEcho>(log, options.max_connections, listeners);
-  }
-  return std::make_unique<LimitedEcho>(options.max_connections, listeners);
-}
-
-}  // namespace
 
 Service::Service(const Options& options)
     : options_(options),
       log_(options.verbosity),
       signals_({SIGINT, SIGTERM, SIGUSR1, SIGUSR2}),
-      echo_(make_echo(options, log_, listeners_)),
       control_(commands_for(*this)),
-      context_(loop_of(options.loop, options.hosting), context_options(log_)) {
+      crew_(options_, log_),
+      mover_(crew_) {
+  crew_.first().leave_out(control_.statistics());
   if (options_.takeover.empty()) {
     listen_on_the_rest();
   } else {
@@ -55,21 +36,19 @@ Service::Service(const Options& options)
 
 /// On what was asked for and did not come by a takeover.
 void Service::listen_on_the_rest() {
-  onloop::Limits limits;
-  limits.idle_timeout = options_.idle_timeout;
   for (const std::string& address : options_.listen) {
-    if (!listens_on(address)) listeners_.push_back(&listen_on(address, *echo_, limits));
+    if (!listens_on(address)) crew_.serve(address);
   }
   const bool has_it = control_listener_ != nullptr && control_listener_->address().to_string() == options_.control;
   if (!options_.control.empty() && !has_it)
-    control_listener_ = &listen_on(options_.control, control_, Control::limits());
+    control_listener_ = &crew_.first().listen(options_.control, control_, Control::limits());
 }
 
 bool Service::listens_on(const std::string& address) const {
   const onloop::Address wanted = onloop::Address::parse(address);
   const std::string port = std::to_string(wanted.port());
   const bool any = wanted.family() == onloop::Address::Family::localhost;
-  for (const onloop::Listener* listener : listeners_) {
+  for (const onloop::Listener* listener : crew_.first().listeners()) {
     for (const onloop::Address& there : listener->addresses()) {
       const std::string text = there.to_string();
       if (text == wanted.to_string() || (any && (text == "127.0.0.1:" + port || text == "[::1]:" + port))) return true;
@@ -78,39 +57,28 @@ bool Service::listens_on(const std::string& address) const {
   return false;
 }
 
-onloop::Listener& Service::listen_on(const std::string& address, onloop::Protocol& protocol,
-                                     const onloop::Limits& limits) {
-  onloop::ListenOptions listen_options;
-  listen_options.limits = limits;
-  listen_options.replace_stale = options_.replace_stale;
-  try {
-    return context_.listen(address, protocol, listen_options);
-  } catch (const std::system_error& error) {
-    const std::string hint = advice(onloop::Address::parse(address), error.code(), options_.replace_stale);
-    if (hint.empty()) throw;
-    throw std::runtime_error(std::string{error.what()} + " (" + hint + ")");
-  }
-}
-
 void Service::run() {
-  signal_watch_ = context_.watch(signals_.fd(), onloop::Interest::read, [this](onloop::Interest) {
+  signal_watch_ = context().watch(signals_.fd(), onloop::Interest::read, [this](onloop::Interest) {
     while (const auto number = signals_.next()) on_signal(*number);
   });
+  const auto print = [this](const onloop::Statistics& statistics) { print_statistics(statistics); };
   if (options_.stats_period.count() > 0) {
-    stats_timer_ = context_.every(options_.stats_period, [this] { print_statistics(); });
+    stats_timer_ = context().every(options_.stats_period, [this, print] { ask_statistics(print); });
   }
+  crew_.start([this](const std::string& why) { fail(why); });
   if (options_.takeover.empty()) announce();
-  context_.run();
+  context().run();
+  crew_.stop();
   if (!failure_.empty()) throw std::runtime_error(failure_);
-  if (options_.stats_period.count() > 0) print_statistics();
+  if (options_.stats_period.count() > 0) print_statistics(crew_.statistics());
 }
 
 void Service::announce() {
   std::string lines;
-  for (const onloop::Listener* listener : listeners_) {
+  for (const onloop::Listener* listener : crew_.first().listeners()) {
     for (const onloop::Address& address : listener->addresses()) {
       const std::string text = address.to_string();
-      lines += "listening on " + text + " (" + std::string{context_.loop().name()} + ")\n";
+      lines += "listening on " + text + " (" + std::string{loop().name()} + ")\n";
       if (reachable_from_outside(address)) log_.event("other machines may be able to reach " + text);
     }
   }
@@ -118,9 +86,14 @@ void Service::announce() {
   notify(options_.takeover.empty() ? "READY=1" : "READY=1\nMAINPID=" + std::to_string(getpid()));
 }
 
+void Service::fail(const std::string& why) {
+  if (failure_.empty()) failure_ = why;
+  context().stop();
+}
+
 void Service::on_signal(int number) {
   if (number == SIGUSR1) {
-    print_statistics();
+    ask_statistics([this](const onloop::Statistics& statistics) { print_statistics(statistics); });
   } else if (number == SIGUSR2) {
     move_on();
   } else if (draining_ || !drain_after_takeover_.empty()) {
@@ -132,159 +105,116 @@ void Service::on_signal(int number) {
 
 // ---- moving ----
 
-void Service::move_to(std::string_view name, std::optional<onloop::Hosting> hosting) {
-  const std::uint64_t before = context_.statistics().cutovers;
-  context_.move_to(loop_of(name, hosting ? hosting : options_.hosting));
-  if (context_.statistics().cutovers == before) return;  // it is there already
-  // The first turn there knows how long it took.
-  context_.post([this, where = std::string{loop().name()} + " (" + hosting_name(loop().hosting()) + ")"] {
-    const std::chrono::duration<double, std::micro> stall = context_.statistics().last_stall;
-    log_.event("moved to " + where + ", served again after " + std::to_string(std::lround(stall.count())) + " us");
+void Service::move_to(const std::string& name, std::optional<onloop::Hosting> hosting, Mover::Done done) {
+  move([this, name, hosting] { return loop_of(name, hosting ? hosting : options_.hosting); }, std::move(done));
+}
+
+void Service::move_on() {
+  move([this] { return loop_of(loop_after(loop().name()), options_.hosting); },
+       [this](const Mover::Outcome& outcome) {
+         if (outcome.error.empty()) return;
+         log_.error("SIGUSR2: still on " + std::string{loop().name()} + ": " + outcome.error);
+       });
+}
+
+void Service::move(Mover::Where where, Mover::Done done) {
+  mover_.move(std::move(where), [this, done = std::move(done)](const Mover::Outcome& outcome) {
+    if (outcome.moved) tell_of_move();
+    done(outcome);
   });
 }
 
-void Service::move_on() try { move_to(loop_after(loop().name())); } catch (const std::exception& error) {
-  log_.error("SIGUSR2: still on " + std::string{loop().name()} + ": " + error.what());
-}
-
-// ---- from process to process ----
-
-onloop::TakeoverOptions Service::members() {
-  return {{{"echo", *echo_}, {"control", control_}}, onloop::TakeoverOptions{}.timeout};
-}
-
-void Service::take_over() {
-  const int socket = ask_for_takeover(options_.takeover);
-  try {
-    onloop::import_context(context_, socket, members(), [this](const auto& result) { taken_over(result); });
-    amid_takeover_ = true;
-  } catch (...) {
-    close(socket);
-    throw;
-  }
-}
-
-void Service::taken_over(const onloop::TakeoverResult& result) {
-  amid_takeover_ = false;
-  if (result.error) {
-    failure_ = "take over from " + options_.takeover + ": " + result.reason;
-    context_.stop();
-    return;
-  }
-  for (const auto& [name, listener] : result.taken) {
-    if (name == "control") {
-      control_listener_ = listener;
-    } else {
-      listeners_.push_back(listener);
-    }
-  }
-  const std::chrono::duration<double, std::micro> stall = result.stall;
-  log_.event("took over " + tools::counted(result.connections, "connection") + ", served again after " +
-             std::to_string(std::lround(stall.count())) + " us");
-  try {
-    listen_on_the_rest();
-  } catch (const std::exception& error) {  // what has been taken over is not given up for that
-    log_.error(error.what());
-  }
-  announce();
-  if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
-}
-
-void Service::hand_over(const Request& request) {
-  if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("it is stopping");
-  if (amid_takeover_) throw std::runtime_error("a takeover is under way");
-  request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
-    const auto done = [this, client](const onloop::TakeoverResult& result) {
-      if (client) client->abort();
-      handed_over(result);
-    };
-    try {
-      onloop::export_context(context_, socket, members(), done);
-      amid_takeover_ = true;
-    } catch (const std::system_error& error) {
-      close(socket);
-      if (client) client->abort();
-      log_.error(std::string{"no takeover, serving on: "} + error.what());
-    }
+/// The first turn there knows how long it took.
+void Service::tell_of_move() {
+  context().post([this, where = std::string{loop().name()} + " (" + hosting_name(loop().hosting()) + ")"] {
+    ask_statistics([this, where](const onloop::Statistics& statistics) {
+      const std::chrono::duration<double, std::micro> stall = statistics.last_stall;
+      log_.event("moved to " + where + ", served again after " + std::to_string(std::lround(stall.count())) + " us");
+    });
   });
-}
-
-void Service::handed_over(const onloop::TakeoverResult& result) {
-  amid_takeover_ = false;
-  if (result.error) {
-    log_.error("no takeover, serving on: " + result.reason);
-    if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
-    return;
-  }
-  log_.event("handed over " + tools::counted(result.connections, "connection") + ": stopping");
-  listeners_.clear();
-  control_listener_ = nullptr;
-  draining_ = true;
-  end_with_the_last();
 }
 
 // ---- ending ----
 
-void Service::drain(std::string_view who) {
+void Service::drain(const std::string& who) {
   if (amid_takeover_) {  // listeners that go over must not be closed, nor their files removed
-    log_.event(std::string{who} + ": stopping after the takeover; another signal stops it now");
+    log_.event(who + ": stopping after the takeover; another signal stops it now");
     drain_after_takeover_ = who;
     return;
   }
   if (std::exchange(draining_, true)) return;
   notify("STOPPING=1");
-  if (const auto open = statistics().connections; open != 0) {
-    log_.event(std::string{who} + ": draining " + tools::counted(open, "connection") + " for at most " +
-               tools::seconds_text(options_.drain_timeout) + " s; another signal stops it now");
-  } else {
-    log_.event(std::string{who} + ": stopping");
-  }
-  for (onloop::Listener* listener : std::exchange(listeners_, {})) listener->close();
-  end_with_the_last();
+  ask_statistics([this, who](const onloop::Statistics& statistics) {
+    if (const auto open = statistics.connections; open != 0) {
+      log_.event(who + ": draining " + tools::counted(open, "connection") + " for at most " +
+                 tools::seconds_text(options_.drain_timeout) + " s; another signal stops it now");
+    } else {
+      log_.event(who + ": stopping");
+    }
+  });
+  crew_.ask(
+      [](Worker& worker, const Crew::Reply& reply) {
+        worker.stop_listening();
+        reply({});
+      },
+      [this](const auto&) { end_with_the_last(); });
 }
 
 void Service::end_with_the_last() {
-  echo_->when_one_ends([this] { context_.post([this] { end_if_alone(); }); });
-  drain_limit_ = context_.timer(options_.drain_timeout, [this] { end(); });
-  end_if_alone();
-}
-
-void Service::end_if_alone() {
-  if (statistics().connections == 0) end();
+  drain_limit_ = context().timer(options_.drain_timeout, [this] { end(); });
+  crew_.ask([](Worker& worker, const Crew::Reply& reply) { worker.when_alone([reply] { reply({}); }); },
+            [this](const auto&) { end(); });
 }
 
 /// Control connections do not hold it up, nor does what is left at the limit.
 void Service::end() {
   if (std::exchange(ending_, true)) return;
-  context_.drain(std::chrono::nanoseconds{0}, [this, before = echo_->timed_out()] {
-    if (const auto late = echo_->timed_out() - before; late != 0) {
-      log_.event("stopped; " + tools::counted(late, "connection") + " timed out");
-    } else {
-      log_.event("stopped");
-    }
-    context_.stop();
-  });
+  crew_.ask(
+      [](Worker& worker, const Crew::Reply& reply) {
+        worker.cut_off([reply](std::uint64_t late) {
+          Answer answer;
+          answer.timed_out = late;
+          reply(std::move(answer));
+        });
+      },
+      [this](const std::vector<Answer>& answers) {
+        std::uint64_t late = 0;
+        for (const Answer& answer : answers) late += answer.timed_out;
+        log_.event(late != 0 ? "stopped; " + tools::counted(late, "connection") + " timed out" : "stopped");
+        context().stop();
+      });
 }
 
-void Service::stop_now(std::string_view who) {
+void Service::stop_now(const std::string& who) {
   if (!std::exchange(draining_, true)) notify("STOPPING=1");
-  log_.event(std::string{who} + ": stopped now, with " + tools::counted(statistics().connections, "connection") +
-             " open");
-  context_.stop();
+  ask_statistics([this, who](const onloop::Statistics& statistics) {
+    log_.event(who + ": stopped now, with " + tools::counted(statistics.connections, "connection") + " open");
+    context().stop();
+  });
 }
 
 // ---- telling ----
 
-onloop::Statistics Service::statistics() const {
-  return without(context_.statistics(), control_.statistics());
+void Service::ask_statistics(std::function<void(const onloop::Statistics&)> then) {
+  crew_.ask(
+      [](Worker& worker, const Crew::Reply& reply) {
+        Answer answer;
+        answer.statistics = worker.statistics();
+        reply(std::move(answer));
+      },
+      [then = std::move(then)](const std::vector<Answer>& answers) {
+        onloop::Statistics all;
+        for (const Answer& answer : answers) all = together(all, answer.statistics);
+        then(all);
+      });
 }
 
-std::string Service::statistics_line() const {
-  return statistics_json(statistics(), loop(), std::chrono::steady_clock::now() - started_);
+std::string Service::statistics_line(const onloop::Statistics& statistics) const {
+  return statistics_json(statistics, loop(), crew_.size(), std::chrono::steady_clock::now() - started_);
 }
 
-void Service::print_statistics() const {
-  const std::string text = statistics_line() + "\n";
+void Service::print_statistics(const onloop::Statistics& statistics) const {
+  const std::string text = statistics_line(statistics) + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 

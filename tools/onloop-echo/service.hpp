@@ -6,21 +6,22 @@
 #include <onloop/watch.hpp>
 
 #include <chrono>
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "common/signals.hpp"
 #include "onloop-echo/control.hpp"
-#include "onloop-echo/limited_echo.hpp"
+#include "onloop-echo/crew.hpp"
 #include "onloop-echo/log.hpp"
+#include "onloop-echo/mover.hpp"
 #include "onloop-echo/options.hpp"
 
 namespace echo {
 
-/// The echo service from its listening to its end.
+/// The echo service from its listening to its end. The crew serves the clients; signals, timers and the control socket
+/// are the first worker's. What asks the crew goes on when all have answered; with one worker, at once.
 class Service {
  public:
   /// Listens on every address, or throws std::system_error that says which one failed and what to do.
@@ -31,51 +32,56 @@ class Service {
 
   // ---- what signals and the control socket ask for; `who` asked, for the log ----
 
-  [[nodiscard]] const onloop::Loop& loop() const noexcept { return context_.loop(); }
-  /// Without the control socket's own connections.
-  [[nodiscard]] onloop::Statistics statistics() const;
+  [[nodiscard]] const onloop::Loop& loop() const noexcept { return crew_.first().context().loop(); }
+  /// Those of all workers, without the control socket's own connections.
+  void ask_statistics(std::function<void(const onloop::Statistics&)> then);
   /// The same as one JSON object in one line.
-  [[nodiscard]] std::string statistics_line() const;
+  [[nodiscard]] std::string statistics_line(const onloop::Statistics& statistics) const;
   /// Moves everything to the loop of that name, hosted so; by default as --hosting says, or as the loop has it. If that
-  /// throws, std::system_error or tools::UsageError, it goes on where it was.
-  void move_to(std::string_view name, std::optional<onloop::Hosting> hosting = {});
+  /// fails, it goes on where it was.
+  void move_to(const std::string& name, std::optional<onloop::Hosting> hosting, Mover::Done done);
   /// Stops listening, and ends when the connections are over, or at --drain-timeout. The control socket works until
   /// then.
-  void drain(std::string_view who);
-  void stop_now(std::string_view who);
+  void drain(const std::string& who);
+  void stop_now(const std::string& who);
   /// The client is a server that takes over: gives it the listeners and the connections, and ends; or goes on.
   void hand_over(const Request& request);
 
  private:
-  onloop::Listener& listen_on(const std::string& address, onloop::Protocol& protocol, const onloop::Limits& limits);
+  [[nodiscard]] onloop::Context& context() noexcept { return crew_.first().context(); }
+
+  void listen_on_the_rest();
+  [[nodiscard]] bool listens_on(const std::string& address) const;
+  void announce();
+  void fail(const std::string& why);
+  void on_signal(int number);
+  void move_on();
+  void move(Mover::Where where, Mover::Done done);
+  void tell_of_move();
+  void end_with_the_last();
+  void end();
+  void print_statistics(const onloop::Statistics& statistics) const;
+  void notify(const std::string& state) const;
+
+  // ---- from process to process, with one worker: service_takeover.cpp ----
+
   void take_over();
   void taken_over(const onloop::TakeoverResult& result);
   void handed_over(const onloop::TakeoverResult& result);
-  void listen_on_the_rest();
-  [[nodiscard]] bool listens_on(const std::string& address) const;
   [[nodiscard]] onloop::TakeoverOptions members();
-  void announce();
-  void on_signal(int number);
-  void move_on();
-  void end_with_the_last();
-  void end_if_alone();
-  void end();
-  void print_statistics() const;
-  void notify(const std::string& state) const;
 
   const Options options_;
   const Log log_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  tools::Signals signals_;
-  std::vector<onloop::Listener*> listeners_;  // the context's
+  tools::Signals signals_;  // blocked before any other thread starts
   onloop::Listener* control_listener_ = nullptr;
-  const std::unique_ptr<LimitedEcho> echo_;
   Control control_;
-  onloop::Context context_;  // goes before the protocols that its connections call
+  Crew crew_;  // goes before the protocol that its connections call
+  Mover mover_;
   onloop::Watch signal_watch_;
   onloop::Timer stats_timer_;
   onloop::Timer drain_limit_;
-  std::string failure_;  // why a takeover came to nothing
+  std::string failure_;  // why it can't go on
   bool amid_takeover_ = false;
   std::string drain_after_takeover_;  // who has asked for it in the middle of one
   bool draining_ = false;

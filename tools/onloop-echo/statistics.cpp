@@ -1,5 +1,6 @@
 #include "onloop-echo/statistics.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -17,11 +18,24 @@ onloop::Statistics without(onloop::Statistics whole, const onloop::Statistics& p
   return whole;
 }
 
-std::string statistics_json(const onloop::Statistics& done, const onloop::Loop& loop,
+onloop::Statistics together(onloop::Statistics one, const onloop::Statistics& other) noexcept {
+  one.accepted += other.accepted;
+  one.turned_away += other.turned_away;
+  one.closed += other.closed;
+  one.connections += other.connections;
+  one.bytes_received += other.bytes_received;
+  one.bytes_sent += other.bytes_sent;
+  one.cutovers = std::max(one.cutovers, other.cutovers);
+  one.last_stall = std::max(one.last_stall, other.last_stall);
+  return one;
+}
+
+std::string statistics_json(const onloop::Statistics& done, const onloop::Loop& loop, std::size_t workers,
                             std::chrono::duration<double> uptime) {
   const std::chrono::duration<double, std::micro> stall = done.last_stall;
   return nlohmann::ordered_json{{"loop", loop.name()},
                                 {"hosting", hosting_name(loop.hosting())},
+                                {"workers", workers},
                                 {"uptime_seconds", std::round(uptime.count() * 1e3) / 1e3},
                                 {"connections", done.connections},
                                 {"accepted", done.accepted},

@@ -1,0 +1,207 @@
+// onloop/net.hpp: the handles, on top of ServerState and SocketState.
+
+#include <onloop/net.hpp>
+
+#include <onloop/connection.hpp>
+#include <onloop/context.hpp>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "core/node/phases.hpp"
+#include "core/node/server.hpp"
+#include "core/node/socket.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop::net {
+
+using detail::checked;
+using detail::Phases;
+using detail::ServerState;
+using detail::SocketState;
+
+namespace {
+
+/// As Address reads it.
+std::string address_of(std::string_view host, std::uint16_t port) {
+  const bool brackets = host.find(':') != std::string_view::npos && !host.starts_with('[');
+  std::string address(host);
+  if (brackets) address = "[" + address + "]";
+  return address + ":" + std::to_string(port);
+}
+
+}  // namespace
+
+// ---- Socket ----
+
+void Socket::on_connect(std::function<void()> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_connect, std::move(listener));
+}
+void Socket::on_data(std::function<void(std::string_view)> listener) const {
+  if (auto* state = checked(state_)) state->add_data(std::move(listener));
+}
+void Socket::on_data(std::function<void(std::span<const std::byte>)> listener) const {
+  auto* state = checked(state_);
+  if (!state || !listener) return;
+  state->add_data(
+      [listener = std::move(listener)](std::string_view text) { listener(std::as_bytes(std::span{text})); });
+}
+void Socket::on_end(std::function<void()> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_end, std::move(listener));
+}
+void Socket::on_drain(std::function<void()> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_drain, std::move(listener));
+}
+void Socket::on_timeout(std::function<void()> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_timeout, std::move(listener));
+}
+void Socket::on_error(std::function<void(std::error_code)> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_error, std::move(listener));
+}
+void Socket::on_close(std::function<void(std::error_code)> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_close, std::move(listener));
+}
+void Socket::on_close(std::function<void()> listener) const {
+  auto* state = checked(state_);
+  if (!state || !listener) return;
+  state->add(state->on_close, [listener = std::move(listener)](std::error_code) { listener(); });
+}
+
+bool Socket::write(std::span<const std::byte> data) const {
+  auto* state = checked(state_);
+  return state && state->write(data);
+}
+void Socket::end() const {
+  if (auto* state = checked(state_)) state->end();
+}
+void Socket::destroy(std::error_code error) const {
+  if (auto* state = checked(state_)) state->destroy(error);
+}
+void Socket::destroy_soon() const {
+  if (!state_) return;
+  if (Connection* connection = state_->connection()) connection->close();
+}
+bool Socket::destroyed() const noexcept {
+  return !state_ || state_->destroyed();
+}
+void Socket::pause() const {
+  if (auto* state = checked(state_)) state->pause();
+}
+void Socket::resume() const {
+  if (auto* state = checked(state_)) state->resume();
+}
+void Socket::set_timeout(std::chrono::nanoseconds timeout) const {
+  if (auto* state = checked(state_)) state->set_timeout(timeout);
+}
+
+Address Socket::remote_address() const {
+  const Connection* connection = state_ ? state_->connection() : nullptr;
+  return connection ? connection->peer() : Address();
+}
+Address Socket::local_address() const {
+  const Connection* connection = state_ ? state_->connection() : nullptr;
+  return connection ? connection->local() : Address();
+}
+
+void Socket::ref() const {
+  if (auto* state = checked(state_)) state->set_ref(true);
+}
+void Socket::unref() const {
+  if (auto* state = checked(state_)) state->set_ref(false);
+}
+bool Socket::has_ref() const noexcept {
+  return state_ && state_->has_ref();
+}
+
+// ---- Server ----
+
+void Server::listen(std::uint16_t port, std::string_view host, std::function<void()> listening) const {
+  listen(address_of(host, port), std::move(listening));
+}
+void Server::listen(std::uint16_t port, std::function<void()> listening) const {
+  listen(port, "127.0.0.1", std::move(listening));
+}
+void Server::listen(std::string_view address, std::function<void()> listening) const {
+  if (!state_) detail::throw_error(EINVAL, "listen on " + std::string(address) + " with a server that is none");
+  checked(state_)->listen(address, std::move(listening));
+}
+
+void Server::on_connection(std::function<void(Socket)> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_connection, std::move(listener));
+}
+void Server::on_listening(std::function<void()> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_listening, std::move(listener));
+}
+void Server::on_error(std::function<void(std::error_code)> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_error, std::move(listener));
+}
+void Server::on_close(std::function<void()> listener) const {
+  if (auto* state = checked(state_)) state->add(state->on_close, std::move(listener));
+}
+
+Address Server::address() const {
+  return state_ ? state_->address() : Address();
+}
+bool Server::listening() const noexcept {
+  return state_ && state_->listening();
+}
+std::size_t Server::get_connections() const noexcept {
+  return state_ ? state_->connections() : 0;
+}
+void Server::get_connections(std::function<void(std::error_code, std::size_t)> callback) const {
+  if (!state_ || !state_->phases() || !callback) return;
+  state_->phases()->next_tick([callback = std::move(callback), count = state_->connections()] { callback({}, count); });
+}
+
+void Server::close(std::function<void(std::error_code)> closed) const {
+  if (auto* state = checked(state_)) state->close(std::move(closed));
+}
+void Server::close(std::function<void()> closed) const {
+  if (!closed) {
+    close(std::function<void(std::error_code)>());
+  } else {
+    close([closed = std::move(closed)](std::error_code) { closed(); });
+  }
+}
+
+void Server::ref() const {
+  if (auto* state = checked(state_)) state->set_ref(true);
+}
+void Server::unref() const {
+  if (auto* state = checked(state_)) state->set_ref(false);
+}
+bool Server::has_ref() const noexcept {
+  return state_ && state_->has_ref();
+}
+
+// ---- what makes them ----
+
+Server create_server(Context& context, std::function<void(Socket)> on_connection) {
+  return create_server(context, ServerOptions{}, std::move(on_connection));
+}
+
+Server create_server(Context& context, ServerOptions options, std::function<void(Socket)> on_connection) {
+  Server server(std::make_shared<ServerState>(Phases::of(context), std::move(options)));
+  server.on_connection(std::move(on_connection));
+  return server;
+}
+
+Socket connect(Context& context, std::uint16_t port, std::string_view host, std::function<void()> on_connect,
+               SocketOptions options) {
+  return connect(context, address_of(host, port), std::move(on_connect), std::move(options));
+}
+
+Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect) {
+  return connect(context, port, "127.0.0.1", std::move(on_connect));
+}
+
+Socket connect(Context& context, std::string_view address, std::function<void()> on_connect, SocketOptions options) {
+  const auto state = std::make_shared<SocketState>(Phases::of(context), options.allow_half_open);
+  state->connect(address, options.connect);
+  Socket socket(state);
+  socket.on_connect(std::move(on_connect));
+  return socket;
+}
+
+}  // namespace onloop::net

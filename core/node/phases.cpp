@@ -1,0 +1,213 @@
+#include "core/node/phases.hpp"
+
+#include <onloop/context.hpp>
+
+#include <utility>
+
+#include "core/node/timers.hpp"
+
+namespace onloop::detail {
+
+Phases& Phases::of(Context& context) {
+  Runtime& runtime = runtime_of(context);
+  runtime.check_thread();
+  return runtime.tenant<Phases>();
+}
+
+/// The first turn finds out whether anything keeps the loop running.
+Phases::Phases(Runtime& runtime) : runtime_(runtime) {
+  runtime_.set_keepalive(true);
+  schedule();
+}
+
+void Phases::sever() noexcept {
+  severed_ = true;
+  while (Active* first = actives_) {
+    // Null for one whose destructor destroys the context.
+    const std::shared_ptr<Active> held = first->weak_from_this().lock();
+    actives_ = first->after_;
+    if (actives_) actives_->before_ = nullptr;
+    first->after_ = nullptr;
+    first->phases_ = nullptr;
+    if (!held) continue;
+    first->sever();
+    const std::shared_ptr<Active> own = std::move(first->self_);
+  }
+  // Out of the way first: what they own may call back here when it goes.
+  const auto ticks = std::exchange(ticks_, {});
+  const auto microtasks = std::exchange(microtasks_, {});
+  const auto immediates = std::exchange(immediates_, {});
+  const auto closings = std::exchange(closings_, {});
+  thrown_.clear();
+}
+
+// ---- the queues ----
+
+void Phases::next_tick(Task task) {
+  if (severed_ || !task) return;
+  ticks_.push_back(std::move(task));
+  if (!in_callback()) schedule();
+}
+
+void Phases::queue_microtask(Task task) {
+  if (severed_ || !task) return;
+  microtasks_.push_back(std::move(task));
+  if (!in_callback()) schedule();
+}
+
+void Phases::drain_all(std::deque<Task>& queue) {
+  while (!queue.empty() && !runtime_.turn_is_over()) {
+    Task task = std::move(queue.front());
+    queue.pop_front();
+    task();
+  }
+}
+
+/// After a move, the rest comes on the next loop, like the rest of the turn.
+void Phases::drain() {
+  while (queued() && !runtime_.turn_is_over()) {
+    drain_all(ticks_);
+    drain_all(microtasks_);
+  }
+}
+
+/// What is thrown here must keep nothing from what follows, so it leaves at the end of the turn.
+void Phases::settle() {
+  while (queued() && !runtime_.turn_is_over()) collect([this] { drain(); });
+}
+
+template <class F>
+void Phases::collect(F&& callback) {
+  try {
+    callback();
+  } catch (...) {
+    if (severed_) throw;
+    thrown_.push_back(std::current_exception());
+    schedule();
+  }
+}
+
+// ---- the phases after I/O ----
+
+void Phases::add_immediate(std::shared_ptr<ImmediateState> immediate) {
+  if (severed_) return;
+  immediate->order = immediate_order_++;
+  immediates_.push_back(std::move(immediate));
+  schedule();
+}
+
+void Phases::queue_close(Task task) {
+  if (severed_) return;
+  closings_.push_back(std::move(task));
+  schedule();
+}
+
+void Phases::schedule() {
+  if (severed_) return;
+  if (pending()) keep(true);
+  if (posted_) return;
+  runtime_.post([this] { check(); });
+  posted_ = true;
+}
+
+void Phases::check() {
+  posted_ = false;
+  const Runtime::Pin pin(runtime_);
+  struct AtEnd {
+    Phases& phases;
+    ~AtEnd() { phases.checked(); }
+  } const at_end{*this};
+  {
+    const Frame frame(*this);
+    settle();
+  }
+  const bool was_kept = std::exchange(was_kept_, false);
+  if (was_kept || kept()) run_immediates();
+  run_closings();
+  if (thrown_.empty()) return;
+  const std::exception_ptr thrown = std::move(thrown_.front());
+  thrown_.pop_front();
+  std::rethrow_exception(thrown);
+}
+
+/// Those that are set from here on belong to the next turn.
+void Phases::run_immediates() {
+  const std::uint64_t mark = immediate_order_;
+  while (!immediates_.empty() && !runtime_.turn_is_over() && immediates_.front()->order < mark) {
+    const std::shared_ptr<ImmediateState> immediate = std::move(immediates_.front());
+    immediates_.pop_front();
+    if (immediate->active()) collect([&] { call([&] { immediate->run(); }); });
+  }
+}
+
+void Phases::run_closings() {
+  for (std::size_t left = closings_.size(); left > 0 && !closings_.empty() && !runtime_.turn_is_over(); --left) {
+    Task task = std::move(closings_.front());
+    closings_.pop_front();
+    collect([&] { call(task); });
+  }
+}
+
+/// The loop is let go only here, where a turn ends: one that can't be iterated leaves its run call at once.
+void Phases::checked() {
+  if (severed_) return;
+  if (!kept()) {
+    keep(false);
+  } else if (pending() || !immediates_.empty()) {
+    schedule();
+  }
+}
+
+void Phases::keep(bool on) {
+  if (keeps_ == on) return;
+  keeps_ = on;
+  runtime_.set_keepalive(on);
+  if (on && !immediates_.empty()) schedule();
+}
+
+// ---- what handles stand for ----
+
+Active::Active(Phases& phases) noexcept {
+  if (phases.severed_) return;  // made by what is dropped with the context
+  phases_ = &phases;
+  after_ = std::exchange(phases.actives_, this);
+  if (after_) after_->before_ = this;
+}
+
+Active::~Active() {
+  if (!phases_) return;
+  (before_ ? before_->after_ : phases_->actives_) = after_;
+  if (after_) after_->before_ = before_;
+}
+
+void Active::check_thread() const {
+  if (phases_) phases_->runtime_.check_thread();
+}
+
+void Active::activate() {
+  if (active() || !phases_) return;
+  self_ = shared_from_this();
+  if (!referenced_) return;
+  ++phases_->references_;
+  phases_->keep(true);
+}
+
+void Active::deactivate() noexcept {
+  const std::shared_ptr<Active> last = std::move(self_);
+  if (!last || !phases_ || !referenced_) return;
+  if (--phases_->references_ == 0) phases_->schedule();
+}
+
+void Active::set_ref(bool on) {
+  if (referenced_ == on) return;
+  referenced_ = on;
+  if (!active() || !phases_) return;
+  if (on) {
+    ++phases_->references_;
+    phases_->keep(true);
+  } else if (--phases_->references_ == 0) {
+    phases_->schedule();
+  }
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,53 @@
+#pragma once
+#include <onloop/address.hpp>
+#include <onloop/net.hpp>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "core/node/active.hpp"
+#include "core/node/listeners.hpp"
+
+namespace onloop::detail {
+
+/// Behind a net::Server. Active while it listens.
+class ServerState final : public Active {
+ public:
+  ServerState(Phases& phases, net::ServerOptions options);
+  ~ServerState() override;
+
+  void listen(std::string_view address, std::function<void()> listening);
+  [[nodiscard]] bool listening() const noexcept { return door_ != nullptr; }
+  [[nodiscard]] const Address& address() const noexcept { return address_; }
+  [[nodiscard]] std::size_t connections() const noexcept { return connections_; }
+  void connection_left();
+  void close(std::function<void(std::error_code)> closed);
+  /// Adds to one of its events, until 'close' has come.
+  template <class L, class F>
+  void add(L& listeners, F&& listener) {
+    if (!over_) listeners.add(std::forward<F>(listener));
+  }
+
+  Listeners<net::Socket> on_connection;
+  Listeners<> on_listening, on_close;
+  Listeners<std::error_code> on_error;
+
+ private:
+  class Door;
+  void came(Connection& connection);
+  void close_if_drained();
+  void sever() noexcept override;
+
+  const net::ServerOptions options_;
+  std::unique_ptr<Door> door_;  // the core's listener belongs to it
+  Address address_;
+  std::size_t connections_ = 0;
+  bool closed_ = false;  // no longer listens
+  bool over_ = false;    // 'close' has come, or the context is gone
+};
+
+}  // namespace onloop::detail

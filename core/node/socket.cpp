@@ -1,0 +1,209 @@
+#include "core/node/socket.hpp"
+
+#include <onloop/context.hpp>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/node/phases.hpp"
+#include "core/node/server.hpp"
+
+namespace onloop::detail {
+
+/// The connection's protocol. When it goes, the connection is severed: closed at once, without a call.
+class SocketState::Wire final : public Protocol {
+ public:
+  explicit Wire(SocketState& socket) noexcept : socket_(socket) {}
+
+ private:
+  // Nothing of this object is touched after the call.
+  void on_open(Connection&) override {
+    socket_.call([](SocketState& socket) { socket.opened(); });
+  }
+  void on_data(Connection&, std::span<const std::byte> data) override {
+    socket_.call([&](SocketState& socket) { socket.received(data); });
+  }
+  void on_drain(Connection&) override {
+    socket_.call([](SocketState& socket) { socket.on_drain.emit(); });
+  }
+  void on_end(Connection&) override {
+    socket_.call([](SocketState& socket) { socket.ended(); });
+  }
+  void on_close(Connection&, std::error_code error) override {
+    socket_.call([&](SocketState& socket) { socket.destroy(error); });
+  }
+
+  SocketState& socket_;
+};
+
+SocketState::SocketState(Phases& phases, bool allow_half_open) noexcept : Active(phases), half_open_(allow_half_open) {}
+
+SocketState::~SocketState() = default;
+
+/// A callback that the connection causes. Nothing comes of it if a tick before it has destroyed the socket.
+template <class F>
+void SocketState::call(F&& callback) {
+  const std::shared_ptr<Active> self = shared_from_this();
+  phases()->call([&] {
+    if (!destroyed_) callback(*this);
+  });
+}
+
+// ---- the two ways in ----
+
+void SocketState::accepted(Connection& connection, std::shared_ptr<ServerState> server) {
+  wire_ = std::make_unique<Wire>(*this);
+  connection.set_protocol(*wire_);
+  connection_ = connection.ref();
+  server_ = std::move(server);
+  open_ = true;
+  activate();
+}
+
+void SocketState::connect(std::string_view address, const ConnectOptions& options) {
+  if (!phases()) return;
+  peer_ = address;
+  wire_ = std::make_unique<Wire>(*this);
+  connection_ = phases()->runtime().facade().connect(address, *wire_, options).ref();
+  activate();
+}
+
+void SocketState::opened() {
+  open_ = true;
+  note_activity();
+  on_connect.emit();
+}
+
+// ---- reading ----
+
+void SocketState::add_data(std::function<void(std::string_view)> listener) {
+  add(on_data, std::move(listener));
+  if (flow_ == Flowing::unset) resume();
+}
+
+/// As in Node, one read is kept for those who are not there yet, so that the end of a peer that sends nothing is seen.
+void SocketState::received(std::span<const std::byte> data) {
+  note_activity();
+  const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
+  if (flow_ == Flowing::yes && !stalled_) {
+    on_data.emit(text);
+    return;
+  }
+  kept_ += text;
+  stalled_ = true;
+  if (Connection* connection = connection_.get()) connection->pause_reading();
+}
+
+void SocketState::resume() {
+  if (flow_ == Flowing::yes) return;
+  flow_ = Flowing::yes;
+  if (!stalled_ || !phases()) return;
+  phases()->next_tick([self = shared_from_this(), this] { flow(); });
+}
+
+void SocketState::flow() {
+  if (flow_ != Flowing::yes || !stalled_ || destroyed_) return;
+  stalled_ = false;
+  if (Connection* connection = connection_.get()) connection->resume_reading();
+  const std::string text = std::exchange(kept_, {});
+  if (!text.empty()) on_data.emit(text);
+}
+
+void SocketState::ended() {
+  on_end.emit();
+  if (!half_open_) end();
+}
+
+// ---- writing and ending ----
+
+bool SocketState::write(std::span<const std::byte> data) {
+  Connection* connection = connection_.get();
+  if (!connection) return false;
+  note_activity();
+  return connection->write(data) == Flow::go;
+}
+
+void SocketState::end() {
+  if (Connection* connection = connection_.get()) connection->shutdown_write();
+}
+
+void SocketState::destroy(std::error_code error) {
+  if (destroyed_ || !phases()) return;
+  const std::shared_ptr<Active> self = shared_from_this();
+  Connection* connection = connection_.get();
+  if (connection && connection->queued_bytes() > 0) connection->abort();
+  destroyed_ = true;
+  error_ = error;
+  drop();
+  if (error) phases()->next_tick([self, this] { emit_error(); });
+  phases()->queue_close([self, this] { emit_close(); });
+  deactivate();
+  if (const auto server = std::move(server_)) server->connection_left();
+}
+
+/// The connection, and what is for an open one only.
+void SocketState::drop() noexcept {
+  connection_ = {};
+  wire_.reset();
+  clock_ = {};
+  kept_.clear();
+}
+
+void SocketState::emit_error() {
+  if (!on_error.empty() || !on_close.empty() || !phases()) {
+    on_error.emit(error_);
+    return;
+  }
+  std::string what = "a client's connection";
+  if (!peer_.empty()) what = (open_ ? "connection to " : "connect to ") + peer_;
+  phases()->runtime().report(error_, what);
+}
+
+void SocketState::emit_close() {
+  struct Clear {
+    SocketState& socket;
+    ~Clear() { socket.sever(); }
+  } const clear_at_end{*this};
+  on_close.emit(error_);
+}
+
+void SocketState::sever() noexcept {
+  destroyed_ = over_ = true;
+  drop();
+  server_.reset();
+  for (auto* listeners : {&on_connect, &on_end, &on_drain, &on_timeout}) listeners->clear();
+  on_data.clear();
+  on_error.clear();
+  on_close.clear();
+}
+
+// ---- the idle clock ----
+
+void SocketState::set_timeout(std::chrono::nanoseconds timeout) {
+  timeout_ = timeout;
+  clock_ = {};
+  if (timeout_.count() <= 0 || destroyed_ || !phases()) return;
+  last_activity_ = Clock::now();
+  start_clock(timeout_);
+}
+
+void SocketState::start_clock(std::chrono::nanoseconds delay) {
+  clock_ = phases()->runtime().facade().timer(delay, [this] { clock_due(); });
+}
+
+/// Traffic only notes its time while the clock runs. It stands still from one 'timeout' to the next traffic.
+void SocketState::note_time() {
+  last_activity_ = Clock::now();
+  if (!clock_.active()) start_clock(timeout_);
+}
+
+void SocketState::clock_due() {
+  const auto left = last_activity_ + timeout_ - Clock::now();
+  if (left.count() > 0) {
+    start_clock(left);
+  } else {
+    call([](SocketState& socket) { socket.on_timeout.emit(); });
+  }
+}
+
+}  // namespace onloop::detail

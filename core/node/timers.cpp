@@ -1,0 +1,171 @@
+// Timeouts, immediates, and what else stands in onloop/phases.hpp.
+
+#include "core/node/timers.hpp"
+
+#include <onloop/context.hpp>
+#include <onloop/phases.hpp>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/node/phases.hpp"
+
+namespace onloop {
+namespace detail {
+
+// ---- timeouts ----
+
+void TimeoutState::start() {
+  arm();
+  activate();
+}
+
+void TimeoutState::arm() {
+  if (!phases()) return;
+  Context& context = phases()->runtime().facade();
+  timer_ = repeats_ ? context.every(std::max(delay_, std::chrono::nanoseconds(1)), [this] { due(); })
+                    : context.timer(delay_, [this] { due(); });
+}
+
+void TimeoutState::refresh() {
+  if (active()) arm();
+}
+
+void TimeoutState::clear() noexcept {
+  if (!active()) return;
+  const Task dropped = std::move(task_);
+  timer_ = {};
+  deactivate();
+}
+
+void TimeoutState::due() {
+  const std::shared_ptr<Active> self = shared_from_this();
+  phases()->call([this] {
+    if (!task_) return;  // cleared by a tick, or running: its callback iterates the loop
+    struct Running {
+      TimeoutState& state;
+      Task task = std::move(state.task_);
+      ~Running() {
+        if (state.timer_.active()) {
+          state.task_ = std::move(task);
+        } else {
+          state.deactivate();
+        }
+      }
+    } running{*this};
+    running.task();
+  });
+}
+
+void TimeoutState::sever() noexcept {
+  const Task dropped = std::move(task_);
+  timer_ = {};
+}
+
+// ---- immediates ----
+
+void ImmediateState::run() {
+  Task task = std::move(task_);
+  deactivate();
+  task();
+}
+
+void ImmediateState::clear() noexcept {
+  const Task dropped = std::move(task_);
+  deactivate();
+}
+
+void ImmediateState::sever() noexcept {
+  const Task dropped = std::move(task_);
+}
+
+// ---- callbacks that are awaited ----
+
+Hold::Hold(Context& context) : state_(std::make_shared<HoldState>(Phases::of(context))) {
+  state_->start();
+}
+
+Hold::~Hold() {
+  if (auto* state = checked(state_)) state->end();
+}
+
+bool Hold::alive() const noexcept {
+  return state_ && state_->phases();
+}
+
+void Hold::run(Task task) {
+  const std::shared_ptr<HoldState> state = state_;
+  if (!state || !state->phases()) return;
+  state->end();
+  state->phases()->call(task);
+}
+
+}  // namespace detail
+
+namespace net {
+
+using detail::checked;
+using detail::Phases;
+
+Timeout set_timeout(Context& context, Task task, std::chrono::nanoseconds delay) {
+  if (!task) return {};
+  auto state = std::make_shared<detail::TimeoutState>(Phases::of(context), std::move(task), delay, false);
+  state->start();
+  return Timeout(std::move(state));
+}
+
+Timeout set_interval(Context& context, std::function<void()> callback, std::chrono::nanoseconds period) {
+  if (!callback) return {};
+  auto state = std::make_shared<detail::TimeoutState>(Phases::of(context), std::move(callback), period, true);
+  state->start();
+  return Timeout(std::move(state));
+}
+
+void Timeout::clear() const {
+  if (auto* state = checked(state_)) state->clear();
+}
+void Timeout::refresh() const {
+  if (auto* state = checked(state_)) state->refresh();
+}
+void Timeout::ref() const {
+  if (auto* state = checked(state_)) state->set_ref(true);
+}
+void Timeout::unref() const {
+  if (auto* state = checked(state_)) state->set_ref(false);
+}
+bool Timeout::has_ref() const noexcept {
+  return state_ && state_->has_ref();
+}
+
+Immediate set_immediate(Context& context, Task task) {
+  if (!task) return {};
+  Phases& phases = Phases::of(context);
+  auto state = std::make_shared<detail::ImmediateState>(phases, std::move(task));
+  state->start();
+  phases.add_immediate(state);
+  return Immediate(std::move(state));
+}
+
+void Immediate::clear() const {
+  if (auto* state = checked(state_)) state->clear();
+}
+void Immediate::ref() const {
+  if (auto* state = checked(state_)) state->set_ref(true);
+}
+void Immediate::unref() const {
+  if (auto* state = checked(state_)) state->set_ref(false);
+}
+bool Immediate::has_ref() const noexcept {
+  return state_ && state_->has_ref();
+}
+
+void next_tick(Context& context, Task task) {
+  Phases::of(context).next_tick(std::move(task));
+}
+
+void queue_microtask(Context& context, Task task) {
+  Phases::of(context).queue_microtask(std::move(task));
+}
+
+}  // namespace net
+}  // namespace onloop

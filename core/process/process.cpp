@@ -1,0 +1,71 @@
+#include <onloop/process.hpp>
+
+#include <onloop/context.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "core/process/child.hpp"
+#include "core/process/launch.hpp"
+#include "core/runtime/error.hpp"
+
+namespace onloop {
+
+Process Context::spawn(SpawnOptions options, std::function<void(ExitStatus)> on_exit) {
+  runtime_->check_thread();
+  if (runtime_->forked()) detail::throw_error(EPERM, "spawn in a forked child: call after_fork() first");
+  detail::Launch launch(options);
+  auto* child = new detail::Child(runtime_->tenant<detail::Children>(), std::move(on_exit));
+  child->pin();
+  Process process(child);
+  child->start(launch);
+  return process;
+}
+
+std::string ExitStatus::to_string() const {
+  if (!known()) return "ended in an unknown way";
+  if (signal == 0) return "exited with status " + std::to_string(code);
+  const char* words = sigdescr_np(signal);
+  return "killed by signal " + std::to_string(signal) + (words ? std::string(" (") + words + ")" : "") +
+         (core_dumped ? ", core dumped" : "");
+}
+
+Process& Process::operator=(Process&& other) noexcept {
+  if (this != &other) {
+    Process old(std::exchange(child_, std::exchange(other.child_, nullptr)));
+  }
+  return *this;
+}
+
+Process::~Process() {
+  if (!child_) return;
+  child_->cancel();
+  child_->unpin();
+}
+
+pid_t Process::pid() const noexcept {
+  return child_ ? child_->pid() : 0;
+}
+
+bool Process::running() const noexcept {
+  return child_ && child_->running();
+}
+
+void Process::kill(int signal) {
+  if (child_) child_->kill(signal);
+}
+
+Connection* Process::in() const noexcept {
+  return child_ ? child_->stream(STDIN_FILENO) : nullptr;
+}
+
+Connection* Process::out() const noexcept {
+  return child_ ? child_->stream(STDOUT_FILENO) : nullptr;
+}
+
+Connection* Process::err() const noexcept {
+  return child_ ? child_->stream(STDERR_FILENO) : nullptr;
+}
+
+}  // namespace onloop

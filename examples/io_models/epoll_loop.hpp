@@ -1,0 +1,71 @@
+#pragma once
+// An event loop on epoll that does nothing but echo.
+#include <sys/epoll.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+
+#include "echo.hpp"
+#include "model.hpp"
+
+namespace model {
+
+class EpollLoop {
+ public:
+  /// `listener`: non-blocking, and open as long as the loop turns.
+  explicit EpollLoop(int listener) : listener_(listener) {
+    if (epoll_ < 0) die("epoll_create1");
+    watch(EPOLL_CTL_ADD, listener_, EPOLLIN);
+  }
+  EpollLoop(const EpollLoop&) = delete;
+  EpollLoop& operator=(const EpollLoop&) = delete;
+  ~EpollLoop() { close(epoll_); }
+
+  /// Waits for at most so many milliseconds, -1: for as long as it takes, and serves those that are ready.
+  void turn(int timeout_ms) {
+    std::array<epoll_event, 64> events;
+    const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
+    if (count < 0 && errno != EINTR) die("epoll_wait");
+    for (int i = 0; i < count; ++i) {
+      const int fd = events[static_cast<std::size_t>(i)].data.fd;
+      if (fd == listener_) {
+        accept_one();
+      } else {
+        step(clients_.at(fd));
+      }
+    }
+  }
+
+ private:
+  void watch(int operation, int fd, std::uint32_t interest) {
+    epoll_event event{};
+    event.events = interest;
+    event.data.fd = fd;
+    if (epoll_ctl(epoll_, operation, fd, &event) != 0) die("epoll_ctl");
+  }
+
+  void accept_one() {
+    const int fd = accept_client(listener_, SOCK_NONBLOCK);
+    if (fd < 0) return;
+    clients_.emplace(fd, fd);
+    watch(EPOLL_CTL_ADD, fd, EPOLLIN);
+  }
+
+  void step(Client& client) {
+    const bool had_unsent = client.has_unsent();
+    client.step();
+    if (client.is_over()) {
+      clients_.erase(client.fd());  // closes it, which takes it out of the epoll set, too
+    } else if (client.has_unsent() != had_unsent) {
+      watch(EPOLL_CTL_MOD, client.fd(), client.has_unsent() ? EPOLLOUT : EPOLLIN);
+    }
+  }
+
+  int listener_;
+  int epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  std::unordered_map<int, Client> clients_;  // by descriptor
+};
+
+}  // namespace model

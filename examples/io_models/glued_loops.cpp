@@ -1,0 +1,54 @@
+// Two event loops in one thread, waited on in turn with short time-outs. Don't do this.
+//
+// The first is the echo of epoll.cpp. The second is the application's: a timer of its own, every 250 ms. Each is fine;
+// glued, either sleeps while the other's events lie there. A message that comes while the application waits is answered
+// up to kPatience later, and an idle program wakes up all the time. A shorter time-out trades the one for the other,
+// and ends at zero, where it spins.
+//
+// What it can't do: be both prompt and asleep. For that one wait must cover both loops.
+//
+// io_model_glued_loops [ADDRESS]
+#include <poll.h>
+#include <sys/timerfd.h>
+
+#include <cstdint>
+
+#include "epoll_loop.hpp"
+#include "model.hpp"
+
+namespace {
+
+constexpr int kPatience = 10;        // milliseconds that either loop waits
+constexpr long kTick = 250'000'000;  // nanoseconds
+
+// The application's loop, on poll(). That it gets its ticks is all that it does.
+class TickLoop {
+ public:
+  TickLoop() {
+    const itimerspec period{{0, kTick}, {0, kTick}};
+    if (timer_ < 0 || timerfd_settime(timer_, 0, &period, nullptr) != 0) model::die("timerfd");
+  }
+
+  void turn(int timeout_ms) {
+    pollfd watched{timer_, POLLIN, 0};
+    const int count = poll(&watched, 1, timeout_ms);
+    if (count < 0 && errno != EINTR) model::die("poll");
+    std::uint64_t ticks = 0;
+    if (count > 0 && read(timer_, &ticks, sizeof ticks) != sizeof ticks) model::die("timerfd");
+  }
+
+ private:
+  int timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  model::end_on_signal();
+  model::EpollLoop echo{model::listen_at_argument(argc, argv, SOCK_NONBLOCK)};
+  TickLoop application;
+  for (;;) {
+    echo.turn(kPatience);
+    application.turn(kPatience);
+  }
+}

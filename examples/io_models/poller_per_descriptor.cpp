@@ -1,0 +1,55 @@
+// A toy event loop: an epoll set for each descriptor, each asked in turn with a time-out of zero. It has the shape of
+// an event loop, one thread and a dispatch for what is ready, and serves all clients.
+//
+// What it can't do: sleep. A wait that covers one descriptor must not block, or the others starve, so no wait does:
+// all of a core, two descriptors a client, and the slower the more clients there are. Its sockets block and it keeps no
+// unsent bytes, as toys do: a send waits until a client reads, and all others wait with it.
+//
+// io_model_poller_per_descriptor [ADDRESS]
+#include <sys/epoll.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "echo.hpp"
+#include "model.hpp"
+
+namespace {
+
+struct Watcher {
+  explicit Watcher(int descriptor) : fd(descriptor), poller(epoll_create1(EPOLL_CLOEXEC)) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (poller < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) != 0) model::die("epoll");
+  }
+
+  [[nodiscard]] bool is_ready() const {
+    epoll_event event{};
+    const int count = epoll_wait(poller, &event, 1, 0);
+    if (count < 0 && errno != EINTR) model::die("epoll_wait");
+    return count > 0;
+  }
+
+  int fd;
+  int poller;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  model::end_on_signal();
+  const Watcher listener{model::listen_at_argument(argc, argv)};
+  std::vector<Watcher> clients;
+  for (;;) {
+    if (listener.is_ready()) {
+      const int fd = model::accept_client(listener.fd);
+      if (fd >= 0) clients.emplace_back(fd);
+    }
+    std::erase_if(clients, [](const Watcher& client) {
+      if (!client.is_ready() || model::echo_once(client.fd)) return false;
+      close(client.poller);
+      close(client.fd);
+      return true;
+    });
+  }
+}

@@ -1,0 +1,47 @@
+// One wait for all descriptors, by select(). It sleeps until one of them is ready.
+//
+// What it can't do: watch a descriptor from FD_SETSIZE (1,024) on, for which there is no bit in the set; such a client
+// is turned away. And select() forgets: the sets are built, copied to the kernel, walked there and searched here in
+// each turn, which costs the more the more clients there are, active or not.
+//
+// io_model_select [ADDRESS]
+#include <sys/select.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "echo.hpp"
+#include "model.hpp"
+
+int main(int argc, char** argv) {
+  model::end_on_signal();
+  const int listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
+  std::vector<model::Client> clients;
+  for (;;) {
+    fd_set readable, writable;
+    FD_ZERO(&readable);
+    FD_ZERO(&writable);
+    FD_SET(listener, &readable);
+    int highest = listener;
+    for (const model::Client& client : clients) {
+      FD_SET(client.fd(), client.has_unsent() ? &writable : &readable);
+      highest = std::max(highest, client.fd());
+    }
+    if (select(highest + 1, &readable, &writable, nullptr, nullptr) < 0) {
+      if (errno != EINTR) model::die("select");
+      continue;
+    }
+    for (model::Client& client : clients) {
+      if (FD_ISSET(client.fd(), &readable) || FD_ISSET(client.fd(), &writable)) client.step();
+    }
+    std::erase_if(clients, [](const model::Client& client) { return client.is_over(); });
+    if (!FD_ISSET(listener, &readable)) continue;
+    const int fd = model::accept_client(listener, SOCK_NONBLOCK);
+    if (fd >= FD_SETSIZE) {
+      std::fprintf(stderr, "a client is turned away: select() can't watch descriptor %d\n", fd);
+      close(fd);
+    } else if (fd >= 0) {
+      clients.emplace_back(fd);
+    }
+  }
+}

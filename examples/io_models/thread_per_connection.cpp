@@ -1,0 +1,27 @@
+// Blocking calls, and a thread for each client: each waits for its own client only.
+//
+// What it can't do: be cheap. A client costs a thread with its stack, 8 MiB of address space of which the touched pages
+// are resident, and a message costs a switch between threads. Whatever clients share needs locks; the echo shares
+// nothing, so none are seen here. Threads are detached: they end with their client, or with the process.
+//
+// io_model_thread_per_connection [ADDRESS]
+#include <system_error>
+#include <thread>
+
+#include "echo.hpp"
+#include "model.hpp"
+
+int main(int argc, char** argv) {
+  model::end_on_signal();
+  const int listener = model::listen_at_argument(argc, argv);
+  for (;;) {
+    const int client = model::accept_client(listener);
+    if (client < 0) continue;
+    try {
+      std::thread{model::serve, client}.detach();
+    } catch (const std::system_error& error) {
+      std::fprintf(stderr, "a client is turned away: %s\n", error.what());
+      close(client);
+    }
+  }
+}

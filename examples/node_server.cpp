@@ -1,0 +1,25 @@
+// A server that says how many clients it has and what they send; node_client.cpp is one.
+//
+//     node_server [ADDRESS]      127.0.0.1:9999 unless given
+#include <onloop/net.hpp>
+
+#include <iostream>
+
+namespace net = onloop::net;
+
+int main(int argc, char** argv) {
+  onloop::Context context{onloop::native()};
+  const net::Server server = net::create_server(context);
+
+  server.listen(argc > 1 ? argv[1] : "127.0.0.1:9999",
+                [&] { std::cout << "server is listening on " << server.address().to_string() << std::endl; });
+
+  server.on_connection([&](net::Socket socket) {
+    server.get_connections([](std::error_code, std::size_t connections) {
+      std::cout << "current clients is: " << connections << std::endl;
+    });
+    socket.on_data([](std::string_view data) { std::cout << "received data: " << data << std::endl; });
+  });
+
+  context.run();
+}

@@ -1,0 +1,289 @@
+#pragma once
+/// How onloop/coroutine.hpp works; nothing in here is for applications.
+///
+/// A suspended chain of coroutines is owned by what it waits for, by a Resumption: a timeout, the listeners of a
+/// socket, a piece of work on the pool, the queue of microtasks. The context drops all of these when it goes, and the
+/// chains with them; so there is no list of coroutines.
+#include <onloop/blocking.hpp>
+#include <onloop/net.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace onloop::co::detail {
+
+/// Of a chain of coroutines that await each other, what they share: part of the outermost, which spawn() made.
+struct Root {
+  explicit Root(Context& its_context) : context(its_context), hold(its_context) {}
+  Context& context;
+  onloop::detail::Hold hold;  // keeps run() from returning, and knows whether there is a context
+  std::coroutine_handle<> frame;
+};
+
+/// What owns a suspended chain: run, it goes on with it; destroyed unused, it destroys it.
+class Resumption {
+ public:
+  Resumption() noexcept = default;
+  Resumption(Root& root, std::coroutine_handle<> leaf) noexcept : root_(&root), leaf_(leaf) {}
+  Resumption(Resumption&& other) noexcept : root_(std::exchange(other.root_, nullptr)), leaf_(other.leaf_) {}
+  Resumption& operator=(Resumption&& other) noexcept {
+    std::swap(root_, other.root_);
+    std::swap(leaf_, other.leaf_);
+    return *this;
+  }
+  ~Resumption() {
+    if (root_) root_->frame.destroy();
+  }
+  explicit operator bool() const noexcept { return root_ != nullptr; }
+
+  void operator()() {
+    Root* root = std::exchange(root_, nullptr);
+    try {
+      leaf_.resume();
+    } catch (...) {  // of the outermost coroutine, which is over
+      root->frame.destroy();
+      throw;
+    }
+  }
+  /// Later, as a microtask. Nothing if it is empty.
+  void schedule() {
+    if (!root_) return;
+    Context& context = root_->context;
+    net::queue_microtask(context, std::move(*this));
+  }
+
+ private:
+  Root* root_ = nullptr;
+  std::coroutine_handle<> leaf_;
+};
+
+/// Suspends `leaf` until somebody calls what `start(resume)` was given: a copyable callable, not to be called within
+/// `start`. If that throws, the coroutine gets the exception and was never suspended.
+template <class P, class Start>
+void wait(std::coroutine_handle<P> leaf, Start&& start) {
+  Root& root = *leaf.promise().root;
+  if (!root.hold.alive()) {
+    Resumption(root, leaf);  // destroyed with it
+    return;
+  }
+  const auto waiting = std::make_shared<Resumption>();
+  start([waiting] { waiting->schedule(); });
+  *waiting = Resumption(root, leaf);
+}
+
+struct PromiseBase {
+  Root* root = nullptr;
+  std::coroutine_handle<> awaiting;
+  std::exception_ptr error;
+
+  struct Final {
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class P>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<P> frame) const noexcept {
+      return frame.promise().awaiting;
+    }
+    void await_resume() const noexcept {}
+  };
+  [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+  [[nodiscard]] Final final_suspend() const noexcept { return {}; }
+  void unhandled_exception() noexcept { error = std::current_exception(); }
+};
+
+template <class T>
+struct Promise : PromiseBase {
+  std::optional<T> value;
+  std::coroutine_handle<Promise> get_return_object() noexcept {
+    return std::coroutine_handle<Promise>::from_promise(*this);
+  }
+  template <std::convertible_to<T> U>
+  void return_value(U&& result) {
+    value.emplace(std::forward<U>(result));
+  }
+  T take() { return *std::move(value); }
+};
+
+template <>
+struct Promise<void> : PromiseBase {
+  std::coroutine_handle<Promise> get_return_object() noexcept {
+    return std::coroutine_handle<Promise>::from_promise(*this);
+  }
+  void return_void() const noexcept {}
+  void take() const noexcept {}
+};
+
+/// Of a Task.
+template <class T>
+struct AwaitTask {
+  std::coroutine_handle<Promise<T>> frame;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  template <class P>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<P> awaiting) const noexcept {
+    frame.promise().root = awaiting.promise().root;
+    frame.promise().awaiting = awaiting;
+    return frame;
+  }
+  T await_resume() const {
+    if (frame.promise().error) std::rethrow_exception(frame.promise().error);
+    return frame.promise().take();
+  }
+};
+
+/// The outermost coroutine. It destroys itself at its end.
+struct Outermost {
+  struct promise_type {
+    template <class... Arguments>
+    explicit promise_type(Context& context, Arguments&...) : own(context), root(&own) {
+      own.frame = std::coroutine_handle<promise_type>::from_promise(*this);
+    }
+    Outermost get_return_object() noexcept { return {Resumption(own, own.frame)}; }
+    [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+    [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const { throw; }
+    Root own;
+    Root* root;
+  };
+  Resumption start;
+};
+
+/// Keeps the callable, in which a lambda's captures are, for as long as its coroutine.
+template <class F, class... Arguments>
+Outermost outermost(Context&, F function, Arguments... arguments) {
+  co_await std::invoke(*function, std::move(arguments)...);
+}
+
+/// What has come for a connection.
+struct Wire {
+  std::vector<std::byte> received;
+  std::vector<std::byte> given;  // to the last read()
+  bool peer_ended = false;
+  bool ended = false;  // by us
+  bool over = false;
+  std::error_code error;
+};
+
+/// Who waits for it. The socket's listeners alone own these: when they are dropped, for the context is gone, so are the
+/// coroutines that wait.
+struct Waiters {
+  Resumption reader;
+  Resumption writer;
+
+  /// False, and the chain is destroyed, if there is nobody to wait for any more.
+  template <class P>
+  static bool suspend(std::coroutine_handle<P> leaf, const std::weak_ptr<Waiters>& weak, Resumption Waiters::*place,
+                      const char* what) {
+    const auto waiters = weak.lock();
+    if (waiters && (*waiters).*place) {
+      throw std::system_error(EBUSY, std::system_category(), std::string(what) + " while another coroutine does");
+    }
+    Resumption resumption(*leaf.promise().root, leaf);
+    if (!waiters) return false;
+    (*waiters).*place = std::move(resumption);
+    return true;
+  }
+};
+
+struct Read {
+  const net::Socket& socket;
+  Wire& wire;
+  const std::weak_ptr<Waiters>& waiters;
+  [[nodiscard]] bool await_ready() const noexcept { return !wire.received.empty() || wire.peer_ended || wire.over; }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> leaf) const {
+    if (Waiters::suspend(leaf, waiters, &Waiters::reader, "read")) socket.resume();
+  }
+  [[nodiscard]] std::optional<std::span<const std::byte>> await_resume() const noexcept {
+    if (wire.received.empty()) return {};
+    std::swap(wire.given, wire.received);
+    wire.received.clear();
+    return wire.given;
+  }
+};
+
+struct Write {
+  const Wire& wire;
+  const std::weak_ptr<Waiters>& waiters;
+  bool taken;
+  [[nodiscard]] bool await_ready() const noexcept { return taken || wire.over || wire.ended; }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> leaf) const {
+    Waiters::suspend(leaf, waiters, &Waiters::writer, "write");
+  }
+  bool await_resume() const noexcept { return taken || !(wire.over || wire.ended); }
+};
+
+/// Gives a C, made of the net::Socket.
+template <class C>
+struct Connect {
+  struct Attempt {
+    bool open = false;
+    std::error_code error;
+  };
+  std::string address;
+  ConnectOptions options;
+  net::Socket socket = {};
+  std::shared_ptr<Attempt> attempt = std::make_shared<Attempt>();
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> leaf) {
+    wait(leaf, [&](auto resume) {
+      socket = net::connect(leaf.promise().root->context, address, {}, {.allow_half_open = true, .connect = options});
+      socket.on_connect([attempt = attempt, resume] {
+        attempt->open = true;
+        resume();
+      });
+      socket.on_close([attempt = attempt, resume](std::error_code error) {
+        attempt->error = error;
+        resume();  // without effect once it is open
+      });
+    });
+  }
+  [[nodiscard]] C await_resume() {
+    if (!attempt->open) throw std::system_error(attempt->error, "connect to " + address);
+    return C(std::move(socket));
+  }
+};
+
+struct Sleep {
+  std::chrono::nanoseconds duration;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> leaf) const {
+    wait(leaf, [&](auto resume) { net::set_timeout(leaf.promise().root->context, resume, duration); });
+  }
+  void await_resume() const noexcept {}
+};
+
+template <class Work>
+struct RunBlocking {
+  using Result = onloop::detail::BlockingResult<Work>;
+  Work work;
+  std::optional<Outcome<Result>> outcome = {};
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> leaf) {
+    wait(leaf, [&](auto resume) {
+      leaf.promise().root->context.run_blocking(std::move(work), [this, resume](Outcome<Result> what) {
+        outcome.emplace(std::move(what));
+        resume();
+      });
+    });
+  }
+  Result await_resume() { return (*std::move(outcome)).get(); }
+};
+
+}  // namespace onloop::co::detail

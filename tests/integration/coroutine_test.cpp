@@ -1,0 +1,389 @@
+// Coroutines: what resumes them, what ends them, and what they leave behind.
+#include <onloop/coroutine.hpp>
+
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class Coroutines : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Coroutines);
+
+std::string_view text_of(std::span<const std::byte> data) {
+  return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+co::Task<> echo(co::Connection connection) {
+  while (const auto data = co_await connection.read()) co_await connection.write(*data);
+}
+
+// Says when it goes; a local of a coroutine.
+class Trace {
+ public:
+  explicit Trace(int& gone) : gone_(&gone) {}
+  Trace(Trace&& other) noexcept : gone_(std::exchange(other.gone_, nullptr)) {}
+  Trace& operator=(Trace&&) = delete;
+  ~Trace() {
+    if (gone_) ++*gone_;
+  }
+
+ private:
+  int* gone_;
+};
+
+TEST_P(Coroutines, EchoServesClientsAtOnceUntilTheyEnd) {
+  Context context(GetParam().make());
+  const net::Server server = co::serve(context, "127.0.0.1:0", echo);
+  const std::string content = pattern(300'000);
+  int finished = 0;
+  for (int i = 0; i < 5; ++i) {
+    co::spawn(context, [&, to = server.address().to_string()]() -> co::Task<> {
+      co::Connection connection = co_await co::connect(to);
+      std::string got;
+      EXPECT_TRUE(co_await connection.write(content));
+      connection.end();
+      while (const auto data = co_await connection.read()) got += text_of(*data);
+      EXPECT_EQ(got, content);
+      EXPECT_FALSE(connection.error());
+      if (++finished == 5) server.close();
+    });
+  }
+  context.run();  // until nothing is left
+  EXPECT_EQ(finished, 5);
+}
+
+TEST_P(Coroutines, GoOnInAMicrotask) {
+  Context context(GetParam().make());
+  std::vector<std::string> log;
+  co::spawn(context, [&]() -> co::Task<> {
+    log.emplace_back("begun");
+    co_await co::sleep(0ns);
+    log.emplace_back("resumed");
+  });
+  net::queue_microtask(context, [&] {
+    log.emplace_back("microtask");
+    net::queue_microtask(context, [&] { log.emplace_back("later microtask"); });
+    net::next_tick(context, [&] { log.emplace_back("tick"); });
+  });
+  EXPECT_TRUE(log.empty());  // spawn() does not begin by itself
+  context.run();
+  EXPECT_EQ(log, (std::vector<std::string>{"begun", "microtask", "later microtask", "tick", "resumed"}));
+}
+
+TEST_P(Coroutines, ResumeBeforeTheNextCallback) {
+  Context context(GetParam().make());
+  std::vector<std::string> log;
+  const auto sleeper = [&](std::string name) -> co::Task<> {
+    co_await co::sleep(0ns);
+    log.push_back(name);
+    net::next_tick(context, [&, name] { log.push_back(name + "'s tick"); });
+  };
+  co::spawn(context, [&] { return sleeper("a"); });
+  co::spawn(context, [&] { return sleeper("b"); });
+  context.run();
+  EXPECT_EQ(log, (std::vector<std::string>{"a", "a's tick", "b", "b's tick"}));
+}
+
+TEST_P(Coroutines, AWriteWaitsForASlowReader) {
+  Context context(GetParam().make());
+  RawListener listener("127.0.0.1:0");
+  const std::string content = pattern(12'000'000);
+  bool written = false;
+  co::spawn(context, [&]() -> co::Task<> {
+    co::Connection connection = co_await co::connect(listener.address.to_string());
+    EXPECT_TRUE(co_await connection.write(content));
+    written = true;
+  });
+  Peer peer;
+  net::Timeout reading;
+  bool waited = false;
+  bool ended = false;
+  reading = net::set_interval(
+      context,
+      [&] {
+        if (peer.fd() >= 0) {
+          waited = waited || !written;
+          peer.read();
+        } else if (readable(listener.socket.get())) {
+          peer = listener.accept();
+        }
+        if (!peer.over()) return;
+        reading.clear();
+        ended = peer.ended();
+        peer.close();
+      },
+      1ms);
+  context.run();
+  EXPECT_TRUE(waited);
+  EXPECT_TRUE(written);
+  EXPECT_EQ(peer.received(), content);
+  EXPECT_TRUE(ended);
+}
+
+TEST_P(Coroutines, AResetEndsReadingAndWriting) {
+  Context context(GetParam().make());
+  std::error_code error;
+  bool taken = true;
+  const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
+    while (co_await connection.read()) {
+    }
+    error = connection.error();
+    taken = co_await connection.write("to nobody");
+    server.close();
+  });
+  Peer peer = Peer::connect_to(server.address());
+  const net::Timeout reset = net::set_timeout(
+      context, [&] { peer.reset(); }, 1ms);
+  context.run();
+  EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
+  EXPECT_FALSE(taken);
+}
+
+TEST_P(Coroutines, OnlyOneMayReadAtATime) {
+  Context context(GetParam().make());
+  std::error_code error;
+  const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
+    co::spawn(context, [&]() -> co::Task<> {
+      try {
+        co_await connection.read();
+      } catch (const std::system_error& thrown) {
+        error = thrown.code();
+      }
+      server.close();
+    });
+    co_await connection.read();
+  });
+  Peer peer = Peer::connect_to(server.address());
+  server.on_connection([&](const net::Socket&) {
+    net::set_timeout(
+        context, [&] { peer.close(); }, 5ms);
+  });
+  context.run();
+  EXPECT_TRUE(is(error, std::errc::device_or_resource_busy)) << error.message();
+}
+
+co::Task<int> twice(int number) {
+  co_await co::sleep(0ns);
+  if (number < 0) throw std::out_of_range("below zero");
+  co_return 2 * number;
+}
+
+TEST_P(Coroutines, GiveValuesAndExceptionsToWhoAwaitsThem) {
+  Context context(GetParam().make());
+  int result = 0;
+  std::string words;
+  co::spawn(context, [&]() -> co::Task<> {
+    for (int i = 0; i < 100; ++i) result += co_await twice(i);
+    try {
+      co_await twice(-1);
+    } catch (const std::out_of_range& thrown) {
+      words = thrown.what();
+    }
+  });
+  context.run();
+  EXPECT_EQ(result, 9900);
+  EXPECT_EQ(words, "below zero");
+}
+
+TEST_P(Coroutines, WhatTheOutermostThrowsLeavesRun) {
+  Context context(GetParam().make());
+  int gone = 0;
+  co::spawn(context, [&]() -> co::Task<> {
+    const Trace local(gone);
+    co_await twice(-1);
+  });
+  EXPECT_THROW(context.run(), std::out_of_range);
+  EXPECT_EQ(gone, 1);
+  context.run();  // nothing is left
+}
+
+TEST_P(Coroutines, AConnectThatFailsThrows) {
+  Context context(GetParam().make());
+  const std::string address = refused_address().to_string();
+  Thrown thrown;
+  Thrown malformed;
+  co::spawn(context, [&]() -> co::Task<> {
+    try {
+      static_cast<void>(co_await co::connect(address));
+    } catch (const std::system_error& error) {
+      thrown = {error.code(), error.what()};
+    }
+    try {
+      static_cast<void>(co_await co::connect("nowhere"));
+    } catch (const std::system_error& error) {
+      malformed = {error.code(), error.what()};
+    }
+  });
+  context.run();
+  EXPECT_TRUE(is(thrown.code, std::errc::connection_refused));
+  EXPECT_NE(thrown.words.find("connect to " + address), std::string::npos) << thrown.words;
+  EXPECT_TRUE(is(malformed.code, std::errc::invalid_argument)) << malformed.words;
+}
+
+TEST_P(Coroutines, AwaitBlockingWork) {
+  Context context(GetParam().make(), {.worker_threads = 1, .worker_queue = 0});
+  int number = 0;
+  std::string words;
+  std::error_code full;
+  co::spawn(context, [&]() -> co::Task<> {
+    number = co_await co::run_blocking([] { return 42; });
+    try {
+      co_await co::run_blocking([] { throw std::runtime_error("no such luck"); });
+    } catch (const std::runtime_error& thrown) {
+      words = thrown.what();
+    }
+    std::promise<void> go;
+    std::promise<void> begun;
+    context.run_blocking(
+        [&, opened = go.get_future().share()] {
+          begun.set_value();
+          opened.wait();
+        },
+        [](Outcome<void>) {});
+    begun.get_future().wait();
+    try {
+      co_await co::run_blocking([] {});
+    } catch (const std::system_error& thrown) {
+      full = thrown.code();
+    }
+    go.set_value();
+  });
+  context.run();
+  EXPECT_EQ(number, 42);
+  EXPECT_EQ(words, "no such luck");
+  EXPECT_TRUE(is(full, std::errc::resource_unavailable_try_again));
+}
+
+TEST_P(Coroutines, ATaskThatNobodyAwaitsNeverBegins) {
+  bool begun = false;
+  {
+    const auto lazy = [&]() -> co::Task<> {
+      begun = true;
+      co_return;
+    };
+    const co::Task<> task = lazy();
+  }
+  EXPECT_FALSE(begun);
+}
+
+TEST_P(Coroutines, TheirCallableLivesAsLongAsTheyDo) {
+  Context context(GetParam().make());
+  int gone = 0;
+  std::string seen;
+  co::spawn(context, [&, text = std::string(100, 'x'), trace = Trace(gone)]() -> co::Task<> {
+    co_await co::sleep(1ms);
+    seen = text;
+  });
+  EXPECT_EQ(gone, 0);
+  context.run();
+  EXPECT_EQ(seen, std::string(100, 'x'));
+  EXPECT_EQ(gone, 1);
+}
+
+// Suspended in each way that there is, two calls deep.
+TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
+  int gone = 0;
+  int went_on = 0;
+  std::promise<void> go;
+  const std::shared_future<void> opened = go.get_future().share();
+  FullListener unreachable;
+  RawListener listener("127.0.0.1:0");
+  Peer client;
+  Peer accepted;
+  const std::string content = pattern(12'000'000);
+  {
+    Context context(GetParam().make());
+    const auto below = [&](auto await) -> co::Task<> {
+      const Trace inner(gone);
+      co_await await();
+      ++went_on;
+    };
+    const auto start = [&](auto await) {
+      co::spawn(context, [&, await]() -> co::Task<> {
+        const Trace outer(gone);
+        co_await below(await);
+        ++went_on;
+      });
+    };
+    start([] { return co::sleep(1h); });
+    start([&]() -> co::Task<> { static_cast<void>(co_await co::connect(unreachable.listener.address.to_string())); });
+    start([&] {
+      return co::run_blocking([](const std::stop_token& token) {
+        std::promise<void> asked;
+        const std::stop_callback tell(token, [&] { asked.set_value(); });
+        asked.get_future().wait();
+      });
+    });
+    start([&]() -> co::Task<> {
+      co::Connection connection = co_await co::connect(listener.address.to_string());
+      co_await connection.write(content);
+    });
+    const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
+      const Trace local(gone);
+      context.post([&] { context.stop(); });
+      co_await connection.read();
+      ++went_on;
+    });
+    client = Peer::connect_to(server.address());
+    context.run();
+    accepted = listener.accept();
+    turns(context);
+    EXPECT_EQ(gone, 0);
+  }
+  EXPECT_EQ(gone, 9);
+  EXPECT_EQ(went_on, 0);
+}
+
+TEST_P(Coroutines, OneThatEndsItsContextIsDestroyedAtItsNextSuspension) {
+  for (const bool reads : {false, true}) {
+    int gone = 0;
+    bool went_on = false;
+    bool after = false;
+    RawListener listener("127.0.0.1:0");
+    std::optional<Context> context(std::in_place, GetParam().make());
+    co::spawn(*context, [&]() -> co::Task<> {
+      const Trace local(gone);
+      co::Connection connection = co_await co::connect(listener.address.to_string());
+      context.reset();
+      went_on = true;
+      if (reads) {
+        co_await connection.read();
+      } else {
+        co_await co::sleep(1ms);
+      }
+      after = true;
+    });
+    context->run();
+    EXPECT_TRUE(went_on);
+    EXPECT_FALSE(after);
+    EXPECT_EQ(gone, 1);
+  }
+}
+
+TEST_P(Coroutines, ComeAlongToAnotherLoop) {
+  Context context(GetParam().make());
+  bool done = false;
+  const net::Server server = co::serve(context, "127.0.0.1:0", echo);
+  co::spawn(context, [&]() -> co::Task<> {
+    co::Connection connection = co_await co::connect(server.address().to_string());
+    co_await connection.write("before");
+    EXPECT_EQ(text_of(*co_await connection.read()), "before");
+    context.move_to(native());
+    co_await connection.write("after");
+    EXPECT_EQ(text_of(*co_await connection.read()), "after");
+    co_await co::sleep(0ns);
+    server.close();
+    done = true;
+  });
+  context.run();
+  EXPECT_TRUE(done);
+}
+
+}  // namespace
+}  // namespace onloop::test

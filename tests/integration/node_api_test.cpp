@@ -1,0 +1,583 @@
+// Sockets in Node's shape, talking to each other; run() returns when all is over.
+#include <sys/socket.h>
+
+#include "node_drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class NodeSockets : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(NodeSockets);
+
+void echo(const net::Socket& socket) {
+  socket.on_data([socket](std::string_view data) { socket.write(data); });
+}
+
+net::Socket connect_to(Context& context, const net::Server& server, net::SocketOptions options = {}) {
+  return net::connect(context, server.address().to_string(), {}, std::move(options));
+}
+
+// ---- the way of a connection ----
+
+TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
+  Context context{GetParam().make()};
+  Notes at_server;
+  Notes at_client;
+  std::string received;
+  net::Server server = net::create_server(context, {}, [&](const net::Socket& socket) {
+    at_server("connection")();
+    server.close(at_server("told"));
+    echo(socket);
+    socket.on_end(at_server("end"));
+    socket.on_close([&](std::error_code error) {
+      EXPECT_FALSE(error) << error.message();
+      at_server("close")();
+    });
+  });
+  server.on_close(at_server("closed"));
+  server.listen(0, "127.0.0.1", [&] {
+    at_server("listening")();
+    const net::Socket client = net::connect(context, server.address().port(), "127.0.0.1", at_client("connect"));
+    client.on_connect([client] { client.write("hello"); });
+    client.on_data([&, client](std::string_view data) {
+      received += data;
+      if (received == "hello") client.end(", and bye");
+    });
+    client.on_end(at_client("end"));
+    client.on_error([](std::error_code error) { ADD_FAILURE() << error.message(); });
+    client.on_close([&](std::error_code error) {
+      EXPECT_FALSE(error) << error.message();
+      at_client("close")();
+    });
+  });
+  EXPECT_EQ(at_server.words, "") << "never inside listen()";
+  run_to_the_end(context);
+  EXPECT_EQ(received, "hello, and bye");
+  EXPECT_EQ(at_server.words, "listening connection end closed told close ");
+  EXPECT_EQ(at_client.words, "connect end close ");
+}
+
+TEST_P(NodeSockets, BytesAndText) {
+  Context context{GetParam().make()};
+  std::vector<std::byte> received;
+  bool connected = false;
+  const net::Server server = serve_one(context, echo);
+  const net::Socket client = net::connect(context, server.address().port(), [&] { connected = true; });
+  client.on_data([&](std::span<const std::byte> data) { received.insert(received.end(), data.begin(), data.end()); });
+  const std::vector<std::byte> sent{std::byte{0}, std::byte{255}, std::byte{7}};
+  EXPECT_TRUE(client.write(sent)) << "queued while it connects";
+  client.end();
+  run_to_the_end(context);
+  EXPECT_EQ(received, sent);
+  EXPECT_TRUE(connected);
+}
+
+TEST_P(NodeSockets, OverAUnixSocketAndByName) {
+  const TemporaryDirectory directory;
+  Context context{GetParam().make()};
+  std::string received;
+  for (const std::string& address : {"unix:" + directory.file("socket"), std::string("localhost:0")}) {
+    const net::Server server = net::create_server(context);
+    server.on_connection([&, server](const net::Socket& socket) {
+      socket.on_data([&](std::string_view data) { received += data; });
+      server.close();
+    });
+    bool listening = false;
+    server.listen(address, [&] { listening = true; });
+    connect_to(context, server).end("text");
+    run_to_the_end(context);
+    EXPECT_TRUE(listening);
+  }
+  EXPECT_EQ(received, "texttext");
+}
+
+TEST_P(NodeSockets, ItsConnectOptionsHold) {
+  Context context{GetParam().make()};
+  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.resume(); });
+  net::SocketOptions options;
+  options.connect.limits.high_water = options.connect.limits.low_water = 4;
+  const net::Socket client = connect_to(context, server, options);
+  bool drained = false;
+  client.on_drain([&, client] {
+    drained = true;
+    client.end();
+  });
+  EXPECT_TRUE(client.write("four"));
+  EXPECT_FALSE(client.write("and more"));
+  run_to_the_end(context);
+  EXPECT_TRUE(drained);
+}
+
+// ---- half-close ----
+
+TEST_P(NodeSockets, AtThePeersEndItEndsByItselfAfterAllThatItSaid) {
+  Context context{GetParam().make()};
+  const std::string much = pattern(3'000'000);
+  std::string received;
+  bool ended = false;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_end([&, socket] { socket.write(much); });
+    socket.resume();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_data([&](std::string_view data) { received += data; });
+  client.on_end([&] { ended = received == much; });
+  client.end();
+  run_to_the_end(context);
+  EXPECT_TRUE(ended);
+}
+
+TEST_P(NodeSockets, AllowedToBeHalfOpenItGoesOnUntilItEnds) {
+  Context context{GetParam().make()};
+  std::string received;
+  net::ServerOptions options;
+  options.allow_half_open = true;
+  const net::Server server = serve_one(
+      context,
+      [&](const net::Socket& socket) {
+        socket.resume();
+        socket.on_end([&, socket] {
+          net::set_timeout(
+              context, [socket] { socket.end("later"); }, 2ms);
+        });
+      },
+      options);
+  const net::Socket client = connect_to(context, server);
+  client.on_data([&](std::string_view data) { received += data; });
+  client.end();
+  run_to_the_end(context);
+  EXPECT_EQ(received, "later");
+}
+
+TEST_P(NodeSockets, AClientMayBeAllowedToBeHalfOpenToo) {
+  Context context{GetParam().make()};
+  std::string received;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([&](std::string_view data) { received += data; });
+    socket.end();
+  });
+  net::SocketOptions options;
+  options.allow_half_open = true;
+  const net::Socket client = connect_to(context, server, options);
+  client.resume();
+  client.on_end([&] {
+    net::set_timeout(
+        context, [client] { client.end("still here"); }, 2ms);
+  });
+  run_to_the_end(context);
+  EXPECT_EQ(received, "still here");
+}
+
+// ---- reading: paused until somebody listens ----
+
+TEST_P(NodeSockets, WhatComesBeforeAnybodyListensIsKeptInOrder) {
+  Context context{GetParam().make()};
+  const std::string all = pattern(1'000'000);
+  std::string received;
+  bool ended = false;
+  bool late = false;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_end([&] { ended = true; });
+    net::set_timeout(
+        context,
+        [&, socket] {
+          EXPECT_FALSE(ended) << "before the data";
+          socket.on_data([&](std::string_view data) {
+            EXPECT_TRUE(late) << "from within on_data()";
+            received += data;
+          });
+          late = true;
+        },
+        10ms);
+  });
+  connect_to(context, server).end(all);
+  run_to_the_end(context);
+  EXPECT_TRUE(received == all);
+  EXPECT_TRUE(ended);
+}
+
+TEST_P(NodeSockets, ThePeersEndIsSeenWithoutAnybodyListeningToData) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.end(); });
+  const net::Socket client = connect_to(context, server);
+  client.on_end(notes("end"));
+  client.on_close(notes("close"));
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "end close ");
+}
+
+TEST_P(NodeSockets, PausedItGetsNothingAndResumedEverything) {
+  Context context{GetParam().make()};
+  const std::string all = pattern(1'000'000);
+  std::string received;
+  int pauses = 0;
+  bool paused = false;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([&, socket](std::string_view data) {
+      EXPECT_FALSE(paused);
+      received += data;
+      if (++pauses > 3) return;
+      socket.pause();
+      paused = true;
+      net::set_timeout(
+          context,
+          [&, socket] {
+            paused = false;
+            socket.resume();
+          },
+          2ms);
+    });
+  });
+  connect_to(context, server).end(all);
+  run_to_the_end(context);
+  EXPECT_TRUE(received == all);
+  EXPECT_GE(pauses, 3);
+}
+
+TEST_P(NodeSockets, PausedBeforeAnybodyListensItStaysPaused) {
+  Context context{GetParam().make()};
+  std::string received;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.pause();
+    socket.on_data([&](std::string_view data) { received += data; });
+    net::set_timeout(
+        context,
+        [&, socket] {
+          EXPECT_EQ(received, "");
+          socket.resume();
+          socket.pause();  // before it has begun
+          net::set_timeout(
+              context,
+              [&, socket] {
+                EXPECT_EQ(received, "");
+                socket.resume();
+              },
+              2ms);
+        },
+        5ms);
+  });
+  connect_to(context, server).end("kept");
+  run_to_the_end(context);
+  EXPECT_EQ(received, "kept");
+}
+
+// ---- writing ----
+
+TEST_P(NodeSockets, AboveTheHighWaterMarkWriteIsFalseUntilDrain) {
+  Context context{GetParam().make()};
+  const std::string piece = pattern(100'000);
+  std::size_t received = 0;
+  int refusals = 0;
+  int drains = 0;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([&](std::string_view data) { received += data.size(); });
+  });
+  const net::Socket client = connect_to(context, server);
+  std::size_t written = 0;
+  const auto go_on = [&, client] {
+    while (written < 100 * piece.size()) {
+      written += piece.size();
+      if (!client.write(piece)) {
+        ++refusals;
+        return;
+      }
+    }
+    client.end();
+  };
+  client.on_connect(go_on);
+  client.on_drain([&, go_on] {
+    ++drains;
+    go_on();
+  });
+  run_to_the_end(context);
+  EXPECT_EQ(received, 100 * piece.size());
+  EXPECT_EQ(drains, refusals);
+  EXPECT_GT(drains, 0);
+}
+
+TEST_P(NodeSockets, AfterEndAWriteIsFalseAndNoError) {
+  Context context{GetParam().make()};
+  std::string received;
+  const net::Server server = serve_one(context, echo);
+  const net::Socket client = connect_to(context, server);
+  client.on_data([&](std::string_view data) { received += data; });
+  client.on_error([](std::error_code error) { ADD_FAILURE() << error.message(); });
+  client.end("all");
+  EXPECT_FALSE(client.write(" and more"));
+  run_to_the_end(context);
+  EXPECT_EQ(received, "all");
+  EXPECT_FALSE(client.write("and more"));
+}
+
+// ---- destroy() and errors ----
+
+TEST_P(NodeSockets, DestroyClosesWithoutAnErrorAndWhatWasSentArrives) {
+  Context context{GetParam().make()};
+  Notes notes;
+  std::string received;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_error([](std::error_code) { FAIL(); });
+    socket.on_close(notes("close"));
+    EXPECT_FALSE(socket.destroyed());
+    socket.write("last words");
+    socket.destroy();
+    socket.destroy();
+    EXPECT_TRUE(socket.destroyed());
+    notes("destroyed")();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_data([&](std::string_view data) { received += data; });
+  client.on_close([](std::error_code error) { EXPECT_FALSE(error) << error.message() << ": a FIN"; });
+  run_to_the_end(context);
+  EXPECT_EQ(received, "last words");
+  EXPECT_EQ(notes.words, "destroyed close ");
+}
+
+TEST_P(NodeSockets, DestroyedWithAnErrorItTellsThatBeforeClose) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const auto code = std::make_error_code(std::errc::bad_message);
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.destroy(code);
+    socket.on_error([&](std::error_code error) {
+      EXPECT_EQ(error, code);
+      notes("error")();
+    });
+    socket.on_close([&](std::error_code error) {
+      EXPECT_EQ(error, code);
+      notes("close")();
+    });
+  });
+  connect_to(context, server);
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "error close ");
+}
+
+TEST_P(NodeSockets, DestroyedWithBytesQueuedThePeerGetsAReset) {
+  Context context{GetParam().make()};
+  std::error_code seen;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    while (socket.write(pattern(100'000))) {
+    }
+    socket.destroy();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_data([](std::string_view) {});
+  client.on_close([&](std::error_code error) { seen = error; });
+  run_to_the_end(context);
+  EXPECT_TRUE(is(seen, std::errc::connection_reset)) << seen.message();
+}
+
+TEST_P(NodeSockets, AConnectThatFailsIsAnErrorAndThenClose) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Socket client = net::connect(context, refused_address().to_string(), notes("connect"));
+  client.on_error([&](std::error_code error) {
+    EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
+    notes("error")();
+  });
+  client.on_close([&](std::error_code error) {
+    EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
+    notes("close")();
+  });
+  client.write("nobody reads");
+  EXPECT_EQ(notes.words, "");
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "error close ");
+}
+
+TEST_P(NodeSockets, AnErrorToWhichNobodyListensIsTheContexts) {
+  std::string words;
+  ContextOptions options;
+  options.on_error = [&](std::error_code error, std::string_view what) {
+    words = std::string(what) + ": " + error.message();
+  };
+  Context context{GetParam().make(), options};
+  const Address address = refused_address();
+  net::connect(context, address.port());
+  run_to_the_end(context);
+  EXPECT_EQ(words, "connect to " + address.to_string() + ": Connection refused");
+  words.clear();
+  net::connect(context, address.port()).on_close([] {});
+  run_to_the_end(context);
+  EXPECT_EQ(words, "") << "it was told at 'close'";
+  const net::Server server = serve_one(
+      context, [](const net::Socket& socket) { socket.destroy(std::make_error_code(std::errc::bad_message)); });
+  connect_to(context, server);
+  run_to_the_end(context);
+  EXPECT_EQ(words, "a client's connection: Bad message");
+}
+
+TEST_P(NodeSockets, WhatMakesAnAttemptImpossibleIsThrown) {
+  Context context{GetParam().make()};
+  EXPECT_TRUE(is(thrown_by([&] { return net::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
+  EXPECT_TRUE(
+      is(thrown_by([&] { return net::connect(context, 80, "no.such.name"); }).code, std::errc::invalid_argument));
+  run_to_the_end(context);
+}
+
+TEST_P(NodeSockets, DestroyedWhileItConnectsItOnlyCloses) {
+  const FullListener full;
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Socket client = net::connect(context, full.listener.address.to_string(), notes("connect"));
+  client.on_close(notes("close"));
+  client.destroy();
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "close ");
+}
+
+// ---- the rest ----
+
+TEST_P(NodeSockets, AnIdleSocketIsToldAndLivesOn) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Server server = serve_one(context, echo);
+  const net::Socket client = connect_to(context, server);
+  Clock::time_point last;
+  client.on_connect([&, client] {
+    last = Clock::now();
+    client.set_timeout(10ms, [&, client] {
+      EXPECT_GE(Clock::now() - last, 10ms);
+      notes("timeout")();
+      if (notes.words == "timeout ") {
+        client.write("x");  // the echo of which starts the clock again
+      } else {
+        client.set_timeout(0ms);
+        client.end();
+      }
+    });
+  });
+  client.on_data([&](std::string_view) {
+    last = Clock::now();
+    notes("data")();
+  });
+  client.on_close(notes("close"));
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "timeout data timeout close ");
+}
+
+TEST_P(NodeSockets, AddressesOfBothSidesWhileItIsOpen) {
+  Context context{GetParam().make()};
+  Address seen_by_server;
+  Address client_of_server;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    seen_by_server = socket.remote_address();
+    socket.resume();
+  });
+  const Address listening = server.address();
+  const net::Socket client = connect_to(context, server);
+  client.on_connect([&, client] {
+    EXPECT_EQ(client.remote_address(), listening);
+    client_of_server = client.local_address();
+    client.end();
+  });
+  run_to_the_end(context);
+  EXPECT_EQ(seen_by_server, client_of_server);
+  EXPECT_EQ(client.remote_address(), Address());
+  EXPECT_EQ(client.local_address(), Address());
+}
+
+TEST_P(NodeSockets, AnUnreferencedSocketKeepsNothingRunning) {
+  Context context{GetParam().make()};
+  net::Socket accepted;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    accepted = socket;
+    socket.unref();
+    EXPECT_FALSE(socket.has_ref());
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_connect([client] { client.unref(); });
+  run_to_the_end(context);
+  EXPECT_FALSE(client.destroyed());
+  client.ref();
+  EXPECT_TRUE(client.has_ref());
+  accepted.end();
+  run_to_the_end(context);
+  EXPECT_TRUE(client.destroyed());
+}
+
+TEST_P(NodeSockets, ListenersAreCalledInOrderAndLaterOnesFromTheNextEventOn) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([&, socket](std::string_view) {
+      notes("first")();
+      socket.on_data([&](std::string_view) { notes("third")(); });
+      socket.write("answer");
+    });
+    socket.on_data([&](std::string_view) { notes("second")(); });
+  });
+  const net::Socket client = connect_to(context, server);
+  int answers = 0;
+  client.on_data([&, client](std::string_view) { ++answers == 1 ? (void)client.write("2") : client.end(); });
+  client.write("1");
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "first second first second third ");
+}
+
+TEST_P(NodeSockets, AListenerThatDestroysItHidesTheEventFromNoOther) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([socket](std::string_view) { socket.destroy(); });
+    socket.on_data([&](std::string_view) { notes("second")(); });
+    socket.on_end(notes("end"));
+    socket.on_close(notes("close"));
+  });
+  connect_to(context, server).end("x");
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "second close ");
+}
+
+TEST_P(NodeSockets, WhatItsListenersOwnGoesWithIt) {
+  Context context{GetParam().make()};
+  const auto owned = flag();
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([socket, owned](std::string_view) {});
+    socket.on_end([socket, owned] {});
+    socket.on_drain([socket, owned] {});
+    socket.on_timeout([socket, owned] {});
+    socket.on_error([socket, owned](std::error_code) {});
+    socket.on_close([socket, owned] {
+      socket.on_close([socket, owned] {});
+      socket.on_data([socket, owned](std::string_view) {});
+    });
+  });
+  net::Socket client = connect_to(context, server);
+  client.on_connect([client, owned] { client.end("x"); });
+  client.on_data([client, owned](std::string_view) {});
+  run_to_the_end(context);
+  EXPECT_EQ(owned.use_count(), 1);
+  client.on_data([client, owned](std::string_view) {});
+  EXPECT_EQ(owned.use_count(), 1) << "nothing would drop it";
+}
+
+TEST_P(NodeSockets, CallsOnNoSocketAndOnOneThatIsOverAreHarmless) {
+  Context context{GetParam().make()};
+  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.end(); });
+  const net::Socket over = connect_to(context, server);
+  run_to_the_end(context);
+  for (const net::Socket& socket : {net::Socket(), over}) {
+    socket.on_data([](std::span<const std::byte>) { FAIL(); });
+    socket.on_connect([] { FAIL(); });
+    socket.on_close([] { FAIL(); });
+    socket.resume();
+    socket.pause();
+    socket.set_timeout(1ms, [] { FAIL(); });
+    socket.end("x");
+    socket.destroy(std::make_error_code(std::errc::bad_message));
+    EXPECT_TRUE(socket.destroyed());
+    EXPECT_FALSE(socket.write("x"));
+    EXPECT_EQ(socket.remote_address(), Address());
+    socket.ref();
+    socket.unref();
+  }
+  run_to_the_end(context);
+  EXPECT_EQ(over, net::Socket(over));
+  EXPECT_FALSE(over == net::Socket());
+}
+
+}  // namespace
+}  // namespace onloop::test

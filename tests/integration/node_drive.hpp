@@ -1,0 +1,50 @@
+#pragma once
+#include <onloop/net.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "drive.hpp"
+
+namespace onloop::test {
+
+/// run(), which has to return because nothing is left that keeps it.
+inline void run_to_the_end(Context& context, std::chrono::milliseconds limit = 20s) {
+  bool over = false;
+  const Timer guard = context.timer(limit, [&] {  // not of the layer, so that it keeps nothing running
+    over = true;
+    context.stop();
+  });
+  context.run();
+  EXPECT_FALSE(over) << "something keeps it running";
+}
+
+/// What was called, in order: notes("a") is a callable that adds "a ".
+struct Notes {
+  [[nodiscard]] auto operator()(std::string_view word) {
+    return [this, word] { (words += word) += ' '; };
+  }
+  std::string words;
+};
+
+/// Tells that the callable that owns it was destroyed.
+inline std::shared_ptr<int> flag() {
+  return std::make_shared<int>(0);
+}
+
+/// A listening server that serves its first client by `serve` and takes no other.
+inline net::Server serve_one(Context& context, std::function<void(net::Socket)> serve,
+                             net::ServerOptions options = {}) {
+  const net::Server server = net::create_server(context, std::move(options));
+  server.on_connection([server, serve = std::move(serve)](const net::Socket& socket) {
+    server.close();
+    serve(socket);
+  });
+  server.listen(0);
+  return server;
+}
+
+}  // namespace onloop::test

@@ -1,0 +1,91 @@
+// The service's two ways to another process.
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+#include "common/command.hpp"
+#include "onloop-echo/service.hpp"
+#include "onloop-echo/takeover.hpp"
+
+namespace echo {
+
+onloop::TakeoverOptions Service::members() {
+  return {{{"echo", crew_.first().echo()}, {"control", control_}}, onloop::TakeoverOptions{}.timeout};
+}
+
+void Service::take_over() {
+  const int socket = ask_for_takeover(options_.takeover);
+  try {
+    onloop::import_context(context(), socket, members(), [this](const auto& result) { taken_over(result); });
+    amid_takeover_ = true;
+  } catch (...) {
+    close(socket);
+    throw;
+  }
+}
+
+void Service::taken_over(const onloop::TakeoverResult& result) {
+  amid_takeover_ = false;
+  if (result.error) {
+    fail("take over from " + options_.takeover + ": " + result.reason);
+    return;
+  }
+  for (const auto& [name, listener] : result.taken) {
+    if (name == "control") {
+      control_listener_ = listener;
+    } else {
+      crew_.first().add(*listener);
+    }
+  }
+  const std::chrono::duration<double, std::micro> stall = result.stall;
+  log_.event("took over " + tools::counted(result.connections, "connection") + ", served again after " +
+             std::to_string(std::lround(stall.count())) + " us");
+  try {
+    listen_on_the_rest();
+  } catch (const std::exception& error) {  // what has been taken over is not given up for that
+    log_.error(error.what());
+  }
+  announce();
+  if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
+}
+
+void Service::hand_over(const Request& request) {
+  if (crew_.size() > 1) throw std::runtime_error("takeover needs --workers 1");
+  if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("it is stopping");
+  if (amid_takeover_) throw std::runtime_error("a takeover is under way");
+  request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
+    const auto done = [this, client](const onloop::TakeoverResult& result) {
+      if (client) client->abort();
+      handed_over(result);
+    };
+    try {
+      onloop::export_context(context(), socket, members(), done);
+      amid_takeover_ = true;
+    } catch (const std::system_error& error) {
+      close(socket);
+      if (client) client->abort();
+      log_.error(std::string{"no takeover, serving on: "} + error.what());
+    }
+  });
+}
+
+void Service::handed_over(const onloop::TakeoverResult& result) {
+  amid_takeover_ = false;
+  if (result.error) {
+    log_.error("no takeover, serving on: " + result.reason);
+    if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
+    return;
+  }
+  log_.event("handed over " + tools::counted(result.connections, "connection") + ": stopping");
+  crew_.first().forget_listeners();
+  control_listener_ = nullptr;
+  draining_ = true;
+  end_with_the_last();
+}
+
+}  // namespace echo
