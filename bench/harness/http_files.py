@@ -23,12 +23,12 @@ CONNECTIONS = (1, 50, 500)
 BASELINE = "nginx"
 CACHING = "nginx open_file_cache"  # it opens a file once, and so does less than the others
 
-_PROGRAM = "examples/http_file_server/http_file_server"
+_PROGRAM = "bin/http_file_server"
 _SERVERS = (
     ("onloop native", _PROGRAM, "--loop", "native"),
     ("onloop glib", _PROGRAM, "--loop", "glib"),
-    ("serial", "examples/http_file_server/http_serial"),
-    ("thread per connection", "examples/http_file_server/http_thread_per_connection"),
+    ("serial", "bin/http_serial"),
+    ("thread per connection", "bin/http_thread_per_connection"),
 )
 
 # One worker, as the others have one loop. For each size what is fastest: sendfile would be slower for small files, and
