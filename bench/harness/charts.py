@@ -170,8 +170,8 @@ def _http_files(result: dict, target: pathlib.Path) -> None:
         for connections in http_files.CONNECTIONS:
             bars = {row["server"]: Bar(row["ratio"], f"{row['ratio']:.2f}", row["ratio_min"], row["ratio_max"])
                     for row in rows if (row["size"], row["connections"]) == (size, connections) and row["baseline"]}
-            panels.append(Panel(rf"{size},\n{connections} connections", bars, line=1.0))
-    legend = [("■", ONLOOP, "onloop"), ("■", PEER, "no event loop"), ("┊", "#444444", http_files.BASELINE),
+            panels.append(Panel(rf"{http_files.TITLES[size]},\n{connections} connections", bars, line=1.0))
+    legend = [("■", ONLOOP, "onloop"), ("■", PEER, "others"), ("┊", "#444444", http_files.BASELINE),
               ("—", INK, "range")]
     names = list(dict.fromkeys(row["server"] for row in rows if row["baseline"]))
     _draw(f"Files by HTTP: requests a second as a ratio to {http_files.BASELINE}", panels, names, set(), legend, target)

@@ -17,19 +17,22 @@ from .servers import Running, Server
 
 KEY = "http-files"
 
-SIZES = {"1 KiB": 1024, "1 MiB": 1024 * 1024}
+SIZES = {"small": 1024, "large": 1024 * 1024}
+TITLES = {"small": "1 KiB", "large": "1 MiB"}
 CONNECTIONS = (1, 50, 500)
 BASELINE = "nginx"
+CACHING = "nginx open_file_cache"  # it opens a file once, and so does less than the others
 
-_PROGRAM = "examples/http_file_server/http_file_server"
+_PROGRAM = "bin/http_file_server"
 _SERVERS = (
     ("onloop native", _PROGRAM, "--loop", "native"),
     ("onloop glib", _PROGRAM, "--loop", "glib"),
-    ("serial", "examples/http_file_server/http_serial"),
-    ("thread per connection", "examples/http_file_server/http_thread_per_connection"),
+    ("serial", "bin/http_serial"),
+    ("thread per connection", "bin/http_thread_per_connection"),
 )
 
-# One worker, as the others have one loop. As root it would change to a user who may not see the files.
+# One worker, as the others have one loop. For each size what is fastest: sendfile would be slower for small files, and
+# large ones slower without it. As root nginx would change to a user who may not see the files.
 _NGINX_CONFIGURATION = """
 {user}
 daemon off;
@@ -39,15 +42,19 @@ error_log stderr;
 events {{ worker_connections 2048; }}
 http {{
   access_log off;
-  sendfile on;
-  tcp_nopush on;
+  {more}
   keepalive_requests 1000000000;
   client_body_temp_path {directory}/body;
   proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
-  server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    root {root};
+    location /small {{ sendfile off; }}
+    location /large {{ sendfile on; tcp_nopush on; }}
+  }}
 }}
 """
 
@@ -62,13 +69,15 @@ class Plan:
 class _Nginx:
     """Serves the files below a directory; ended by its process id."""
 
-    def __init__(self, root: pathlib.Path, directory: pathlib.Path, cpu: int):
+    def __init__(self, root: pathlib.Path, directory: pathlib.Path, cpu: int, more: str = ""):
+        directory.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.address = f"127.0.0.1:{port}"
         configuration = directory / "nginx.conf"
         configuration.write_text(_NGINX_CONFIGURATION.format(
-            user="user root;" if os.geteuid() == 0 else "", directory=directory, port=port, root=root))
+            user="user root;" if os.geteuid() == 0 else "", directory=directory, port=port, root=root,
+            more=more))
         self._log = tempfile.TemporaryFile("w+")
         # Debian has it where only root's search path leads.
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -147,14 +156,17 @@ def measure(plan: Plan) -> list:
         root = directory / "root"
         root.mkdir()
         for name, size in SIZES.items():
-            (root / name.replace(" ", "-")).write_bytes(os.urandom(size))
-        running = {BASELINE: stack.enter_context(_Nginx(root, directory, cpu))}
+            (root / name).write_bytes(os.urandom(size))
+        running = {
+            BASELINE: stack.enter_context(_Nginx(root, directory / "nginx", cpu)),
+            CACHING: stack.enter_context(_Nginx(root, directory / "caching", cpu, "open_file_cache max=100;")),
+        }
         for name, *command in _SERVERS:
             server = Server(name, (*command, str(root)))
             running[name] = stack.enter_context(Running(server, plan.build, cpu))
         for size in SIZES:
             for connections in CONNECTIONS:
-                machine.say(f"  HTTP: {size}, {connections} connections")
+                machine.say(f"  HTTP: {TITLES[size]}, {connections} connections")
                 rows += _measure_scenario(plan, running, size, connections)
     return rows
 
@@ -163,7 +175,7 @@ def _measure_scenario(plan: Plan, running: dict, size: str, connections: int) ->
     rounds = {name: [] for name in running}
 
     def turn(name: str) -> None:
-        rounds[name].append(_round(plan, running[name].address, size.replace(" ", "-"), connections))
+        rounds[name].append(_round(plan, running[name].address, size, connections))
         running[name].settle()
 
     subjects = [name for name in running if name != BASELINE]

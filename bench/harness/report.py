@@ -58,8 +58,8 @@ def _http_files(result: dict) -> None:
     for row in result["http_files"]:
         first = row["baseline"] is None
         ratio = ["", ""] if first else [_number(row["ratio"], 3), f"{row['ratio_min']:.3f} … {row['ratio_max']:.3f}"]
-        rows.append([f"{row['size']}, {row['connections']} connections" if first else "", row["server"],
-                     _number(row["requests_per_second"], 0), _number(row["p99_ms"], 2), *ratio])
+        title = f"{http_files.TITLES[row['size']]}, {row['connections']} connections" if first else ""
+        rows.append([title, row["server"], _number(row["requests_per_second"], 0), _number(row["p99_ms"], 2), *ratio])
     print(f"\nHTTP, a file again and again: median of interleaved rounds; the ratio is to {http_files.BASELINE}'s "
           "rounds right before and after")
     _table(["scenario", "server", "requests/s", "p99 ms", "ratio", "range"], rows)

@@ -93,7 +93,7 @@ class HttpFiles(HttpTest):
             self.assertEqual(client.ask("/nothing").status, 404)
 
     def test_request_that_does_not_get_whole_in_time_is_ended(self):
-        with self.server("--timeout", "0.5") as server, Client(server.port) as client:
+        with self.server("--timeout", "1") as server, Client(server.port) as client:
             client.send("GET / HTTP/1.1\r\nHost: test\r\n")
             sending = True
             while sending:  # a header now and then keeps the connection from being idle
@@ -104,14 +104,14 @@ class HttpFiles(HttpTest):
 
     def test_silent_client_is_ended(self):
         self.file("file")
-        with self.server("--timeout", "0.3") as server, Client(server.port) as silent, Client(server.port) as client:
+        with self.server("--timeout", "1") as server, Client(server.port) as silent, Client(server.port) as client:
             self.assertEqual(client.ask("/file").status, 200)
             self.assertTrue(client.at_end())
             self.assertTrue(silent.at_end())
 
     def test_client_that_stops_reading_is_ended(self):
         os.truncate(self.file("large"), 100_000_000)
-        with self.server("--timeout", "0.3") as server, Client(server.port) as client:
+        with self.server("--timeout", "1") as server, Client(server.port) as client:
             client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n")
             waiting = select.poll()
             waiting.register(client.socket, 0)

@@ -1,4 +1,4 @@
-"""What http_file_server makes of requests: headers, conditions, connections that stay or end, and what is no request."""
+"""What http_file_server makes of requests: headers, conditions, connections that stay or end; what is no request."""
 
 import email.utils
 import os
