@@ -20,10 +20,10 @@ Net& Net::of(Runtime& runtime) {
 }
 
 void Net::sever() noexcept {
+  const auto dropped = std::exchange(drain_tasks_, {});  // last: what they own may be a protocol, and severs its own
   if (const auto ended = std::exchange(takeover, nullptr)) ended->sever();
   while (!acceptors_.empty()) acceptors_.back()->sever();
   draining_ = false;  // nobody is told any more
-  drain_tasks_.clear();
   while (streams_) streams_->sever();
   drain_limit_ = {};
   drained_ = {};

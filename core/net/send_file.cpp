@@ -5,7 +5,9 @@
 #include <cerrno>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "core/net/stream.hpp"
 #include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/worker_pool.hpp"
@@ -20,10 +22,18 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
  public:
   FileSender(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
              std::function<void(std::error_code)> done)
-      : connection_(connection.ref()), file_(std::move(file)), offset_(offset), left_(length), done_(std::move(done)) {}
+      : connection_(connection.ref()),
+        most_queued_(detail::stream_of(connection).limits().max_queued),
+        low_water_(detail::stream_of(connection).limits().low_water),
+        file_(std::move(file)),
+        offset_(offset),
+        left_(length),
+        done_(std::move(done)) {}
 
   void read_next(detail::WorkerPool::Bound bound) {
-    const std::size_t size = std::min(left_, kPiece);
+    // So large that it fits into the queue once that has drained.
+    const std::uint64_t room = std::max<std::uint64_t>(1, most_queued_ - low_water_);
+    const std::size_t size = std::min({left_, kPiece, room});
     auto work = [self = shared_from_this(), size] { return self->file_.read_at(self->offset_, size); };
     auto arrived = [self = shared_from_this()](Outcome<std::vector<std::byte>> piece) { self->arrived(piece); };
     using Read = detail::BlockingCall<decltype(work), decltype(arrived)>;
@@ -32,22 +42,28 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
         .start(std::make_shared<Read>(std::move(work), std::move(arrived)), bound);
   }
 
-  void end(std::error_code error) {
-    if (const auto done = std::exchange(done_, nullptr)) done(error);
-  }
-
  private:
   void arrived(Outcome<std::vector<std::byte>>& piece) {
     if (!piece) return end(error_code_of(piece.exception()));
-    const std::vector<std::byte>& data = piece.get();
-    if (data.empty() && left_ > 0) return end(detail::error_of(EIO));
-    const Flow flow = connection_ ? connection_->write(data) : Flow::closed;
+    piece_ = std::move(piece).get();
+    if (piece_.empty() && left_ > 0) return end(detail::error_of(EIO));
+    write();
+  }
+
+  void write() {
+    if (!connection_) return end(detail::error_of(ECONNABORTED));
+    const std::size_t queued = connection_->queued_bytes();
+    if (queued > low_water_ && piece_.size() > most_queued_ - queued) {  // somebody else has written, too
+      when_drained(&FileSender::write);
+      return;
+    }
+    const Flow flow = connection_->write(piece_);
     if (flow == Flow::closed) return end(detail::error_of(ECONNABORTED));
-    offset_ += data.size();
-    left_ -= data.size();
+    offset_ += piece_.size();
+    left_ -= piece_.size();
     if (left_ == 0) return end({});
     if (flow == Flow::go) return go_on();
-    connection_->when_drained([self = shared_from_this()] { self->go_on(); });
+    when_drained(&FileSender::go_on);
   }
 
   void go_on() {
@@ -55,10 +71,21 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
     read_next(detail::WorkerPool::Bound::none);
   }
 
+  void when_drained(void (FileSender::*then)()) {
+    connection_->when_drained([self = shared_from_this(), then] { ((*self).*then)(); });
+  }
+
+  void end(std::error_code error) {
+    if (const auto done = std::exchange(done_, nullptr)) done(error);
+  }
+
   Ref connection_;
+  const std::size_t most_queued_;
+  const std::size_t low_water_;
   const File file_;
   std::uint64_t offset_;
   std::uint64_t left_;
+  std::vector<std::byte> piece_;  // was read, and is to be written
   std::function<void(std::error_code)> done_;
 };
 

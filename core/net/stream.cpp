@@ -157,10 +157,7 @@ void Stream::on_deferred() {
     opened();
     return;
   }
-  if (phase_ == Phase::open && !frozen_ && std::exchange(drain_due_, false)) {
-    net_.drained(*this);
-    protocol()->on_drain(*this);
-  }
+  if (phase_ == Phase::open && !frozen_ && std::exchange(drain_due_, false)) protocol()->on_drain(*this);
 }
 
 // ---- closing ----

@@ -41,6 +41,7 @@ class Stream final : public Connection, public Source, public Client {
   // ---- Connection ----
   Flow send(std::span<const std::byte> data);
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
+  [[nodiscard]] const Limits& limits() const noexcept { return *limits_; }
   void cork() noexcept;
   void uncork() noexcept;
   void when_drained(Task task);

@@ -75,6 +75,7 @@ void Stream::flush() noexcept {
   }
   if (queued() <= limits_->low_water) {
     full_ = false;
+    net_.drained(*this);
     if (std::exchange(waiting_, false)) {
       drain_due_ = true;
       runtime()->defer(*this);
@@ -94,7 +95,7 @@ void Stream::uncork() noexcept {
 }
 
 void Stream::when_drained(Task task) {
-  if ((waiting_ || drain_due_) && phase_ != Phase::over) {
+  if (queued() > limits_->low_water && phase_ != Phase::over) {
     net_.when_drained(*this, std::move(task));
   } else {
     runtime()->post(std::move(task));

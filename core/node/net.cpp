@@ -28,7 +28,13 @@ std::string address_of(std::string_view host, std::uint16_t port) {
   const bool brackets = host.find(':') != std::string_view::npos && !host.starts_with('[');
   std::string address(host);
   if (brackets) address = "[" + address + "]";
-  return address + ":" + std::to_string(port);
+  address += ":" + std::to_string(port);
+  if (host == "unix" || host == "fd") {
+    detail::throw_error(EINVAL, "\"" + address + "\" is an address of another kind: give the host \"" +
+                                    std::string(host) + "\" with its domain, as in " + std::string(host) +
+                                    ".example.org");
+  }
+  return address;
 }
 
 }  // namespace
@@ -150,8 +156,9 @@ std::size_t Server::get_connections() const noexcept {
   return state_ ? state_->connections() : 0;
 }
 void Server::get_connections(std::function<void(std::error_code, std::size_t)> callback) const {
-  if (!state_ || !state_->phases() || !callback) return;
-  state_->phases()->next_tick([callback = std::move(callback), count = state_->connections()] { callback({}, count); });
+  auto* state = checked(state_);
+  if (!state || !state->phases() || !callback) return;
+  state->phases()->next_tick([callback = std::move(callback), count = state->connections()] { callback({}, count); });
 }
 
 void Server::close(std::function<void(std::error_code)> closed) const {

@@ -206,8 +206,8 @@ void Runtime::after_fork(const Loop& loop) {
   waker_.ready_ = 0;
   Cutover(*this, loop, false).commit();
   process_ = getpid();
-  moved_at_ = 0;  // no cutover
-  for (const auto& tenant : tenants_) tenant->after_fork();
+  moved_at_ = 0;                                                                // no cutover
+  for (std::size_t i = 0; i < tenants_.size(); ++i) tenants_[i]->after_fork();  // which may make another
 }
 
 }  // namespace onloop::detail

@@ -51,6 +51,11 @@ struct stat File::status() const {
   return status;
 }
 
+void File::close() {
+  const int fd = std::exchange(fd_, -1);
+  if (fd >= 0 && ::close(fd) < 0 && errno != EINTR) throw_error(errno, "close a file");
+}
+
 std::string read_file_blocking(const std::string& path) {
   const File file = File::open(path);
   std::string content;
@@ -64,13 +69,14 @@ std::string read_file_blocking(const std::string& path) {
 }
 
 void write_file_blocking(const std::string& path, std::string_view content) {
-  const File file = File::open(path, O_WRONLY | O_CREAT | O_TRUNC);
+  File file = File::open(path, O_WRONLY | O_CREAT | O_TRUNC);
   while (!content.empty()) {
     const ssize_t done = ::write(file.fd(), content.data(), content.size());
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) throw_error(errno, "write " + path);
     content.remove_prefix(static_cast<std::size_t>(done));
   }
+  file.close();
 }
 
 struct stat stat_file_blocking(const std::string& path) {

@@ -70,7 +70,15 @@ void Runtime::shutdown() noexcept {
     abandon();
   }
 
-  for (auto tenant = tenants_.rbegin(); tenant != tenants_.rend(); ++tenant) (*tenant)->sever();
+  // Tasks first, while all is there that their destructors may call. From here on nothing is posted.
+  ending_ = true;
+  mailbox_->close();
+  { const std::deque<Task> dropped = std::move(tasks_); }
+  std::size_t tenants = 0;
+  do {  // again if one came meanwhile
+    tenants = tenants_.size();
+    for (std::size_t i = tenants; i > 0; --i) tenants_[i - 1]->sever();
+  } while (tenants_.size() > tenants);
   for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
     if (sources_[fd]) sources_[fd]->sever();
   }
@@ -89,8 +97,6 @@ void Runtime::shutdown() noexcept {
   due_ |= kLeave;
   outer_.reset();
   host_.reset();
-  mailbox_->close();
-  const std::deque<Task> dropped = std::move(tasks_);  // destroyed by this frame, when nothing can be posted any more
   release();
 }
 
@@ -177,6 +183,7 @@ void Runtime::stop_driver() noexcept {
 }
 
 void Runtime::set_keepalive(bool on) noexcept {
+  if (ending_) return;
   // A loop that has only run and stop was stopped when this was turned off, so run() has to run it again.
   if (on && !keepalive_ && running_ && !driver_->can_turn()) due_ |= kSwitched;
   keepalive_ = on;
@@ -277,7 +284,7 @@ void Runtime::cancel(TimerNode& timer) noexcept {
 }
 
 void Runtime::post(Task task) {
-  if (!task) return;
+  if (!task || ending_) return;
   tasks_.push_back(std::move(task));
   due_ |= kTasks;
   deadline_changed();

@@ -64,6 +64,8 @@ class Runtime {
   // ---- the context's life ----
   void shutdown() noexcept;  // ~Context; releases its reference
   [[nodiscard]] bool alive() const noexcept { return host_ != nullptr; }
+  /// The context is being destroyed, or has been.
+  [[nodiscard]] bool ending() const noexcept { return ending_; }
   [[nodiscard]] Context& facade() noexcept { return facade_; }
   [[nodiscard]] const ContextOptions& options() const noexcept { return options_; }
   [[nodiscard]] const Loop& loop() const noexcept { return driver_->loop(); }
@@ -271,6 +273,7 @@ class Runtime {
   bool wake_due_ = false;
   bool signals_due_ = false;
   unsigned serving_signals_ = 0;  // frames that do
+  bool ending_ = false;
   bool running_ = false;
   bool stop_ = false;
   bool keepalive_ = true;

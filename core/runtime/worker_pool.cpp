@@ -25,12 +25,14 @@ std::exception_ptr canceled() noexcept {
   return std::make_exception_ptr(std::system_error(error_of(ECANCELED), "blocking work"));
 }
 
-/// While one lives, a thread that is started has all signals blocked: they are for the application's threads.
+/// While one lives, a thread that is started has all signals blocked but those of its own faults: the others are for
+/// the application's threads.
 class SignalsBlocked {
  public:
   SignalsBlocked() noexcept {
     sigset_t all;
     sigfillset(&all);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
     pthread_sigmask(SIG_SETMASK, &all, &mask_);
   }
   SignalsBlocked(const SignalsBlocked&) = delete;
@@ -46,7 +48,11 @@ class SignalsBlocked {
 /// The queue and its threads.
 class WorkerPool::Shared {
  public:
-  Shared(WorkerPool& pool, std::shared_ptr<Mailbox> mailbox) : pool_(pool), mailbox_(std::move(mailbox)) {}
+  explicit Shared(WorkerPool& pool)
+      : pool_(pool),
+        mailbox_(pool.runtime_.mailbox()),
+        most_threads_(pool.runtime_.options().worker_threads),
+        most_waiting_(pool.runtime_.options().worker_queue) {}
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
   /// Waits for what the threads are doing; what waits is dropped.
@@ -60,11 +66,11 @@ class WorkerPool::Shared {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void add(const std::shared_ptr<BlockingWork>& work, Bound bound, const ContextOptions& options) {
+  void add(const std::shared_ptr<BlockingWork>& work, Bound bound) {
     const std::lock_guard lock(mutex_);
-    const bool start = idle_ <= queue_.size() && threads_.size() < options.worker_threads;
-    if (!start && bound == Bound::queue && queue_.size() >= idle_ + options.worker_queue) {
-      throw_error(EAGAIN, "run blocking work: " + std::to_string(options.worker_queue) +
+    const bool start = idle_ <= queue_.size() && threads_.size() < most_threads_;
+    if (!start && bound == Bound::queue && queue_.size() >= idle_ + most_waiting_) {
+      throw_error(EAGAIN, "run blocking work: " + std::to_string(most_waiting_) +
                               " pieces wait for a thread already (ContextOptions::worker_queue)");
     }
     queue_.push_back(work);
@@ -100,28 +106,44 @@ class WorkerPool::Shared {
     std::unique_lock lock(mutex_);
     ++idle_;
     for (;;) {
-      wanted_.wait(lock, [this] { return ending_ || !queue_.empty(); });
+      auto next = queue_.end();
+      wanted_.wait(lock, [&] { return ending_ || (next = first_to_do()) != queue_.end(); });
       if (ending_) return;
-      std::shared_ptr<BlockingWork> work = std::move(queue_.front());
-      queue_.pop_front();
+      std::shared_ptr<BlockingWork> work = std::move(*next);
+      queue_.erase(next);
       --idle_;
+      const unsigned lookups = work->is_lookup ? 1 : 0;
+      lookups_ += lookups;
       lock.unlock();
       work->run();
       lock.lock();
       ++idle_;
+      lookups_ -= lookups;
       lock.unlock();
       mailbox_->post([pool = &pool_, work = std::move(work)] { pool->finish(*work); });
       lock.lock();
     }
   }
 
+  using Queue = std::deque<std::shared_ptr<BlockingWork>>;
+
+  /// Look-ups take at most half of the threads: with a name server that is down, each takes half a minute.
+  [[nodiscard]] Queue::iterator first_to_do() {
+    const bool may_look_up = lookups_ < std::max(1U, most_threads_ / 2);
+    return std::find_if(queue_.begin(), queue_.end(),
+                        [&](const auto& each) { return may_look_up || !each->is_lookup; });
+  }
+
   WorkerPool& pool_;
   const std::shared_ptr<Mailbox> mailbox_;
+  const unsigned most_threads_;
+  const std::size_t most_waiting_;
   std::mutex mutex_;
   std::condition_variable wanted_;
-  std::deque<std::shared_ptr<BlockingWork>> queue_;
+  Queue queue_;
   std::vector<std::thread> threads_;  // the context's thread alone starts and joins them
   std::size_t idle_ = 0;
+  unsigned lookups_ = 0;  // under way
   bool ending_ = false;
 };
 
@@ -130,10 +152,10 @@ WorkerPool::WorkerPool(Runtime& runtime) noexcept : runtime_(runtime) {}
 WorkerPool::~WorkerPool() = default;
 
 void WorkerPool::start(const std::shared_ptr<BlockingWork>& work, Bound bound) {
-  if (!shared_) shared_ = std::make_unique<Shared>(*this, runtime_.mailbox());
+  if (!shared_) shared_ = std::make_unique<Shared>(*this);
   active_.emplace(work.get(), work);
   try {
-    shared_->add(work, bound, runtime_.options());
+    shared_->add(work, bound);
   } catch (...) {
     active_.erase(work.get());
     throw;
@@ -141,7 +163,10 @@ void WorkerPool::start(const std::shared_ptr<BlockingWork>& work, Bound bound) {
   work->pool = this;
 }
 
+/// In a forked child the lock may be held by a thread that there is not.
 void WorkerPool::cancel(BlockingWork& work) noexcept {
+  runtime_.check_thread_or_die();
+  if (!shared_ || runtime_.forked()) return;
   work.stop.request_stop();
   if (shared_->remove(work)) finish_undone(active_.at(&work));
 }
@@ -159,12 +184,12 @@ void WorkerPool::finish(BlockingWork& work) {
 
 void WorkerPool::sever() noexcept {
   if (runtime_.forked()) abandon();
-  for (const auto& [work, held] : active_) {
+  const auto dropped = std::exchange(active_, {});
+  for (const auto& [work, held] : dropped) {
     held->stop.request_stop();
     held->pool = nullptr;
   }
   shared_.reset();
-  active_.clear();
 }
 
 void WorkerPool::after_fork() noexcept {
@@ -172,10 +197,13 @@ void WorkerPool::after_fork() noexcept {
   for (const auto& [work, held] : active_) finish_undone(held);
 }
 
-/// Nothing of it is destroyed any more.
+/// Nothing of it is destroyed any more, nor asked to stop: how it does that could reach what the parent has, too.
 void WorkerPool::abandon() noexcept {
   static_cast<void>(shared_.release());
-  for (const auto& [work, held] : active_) static_cast<void>(new std::shared_ptr(held));
+  for (const auto& [work, held] : active_) {
+    static_cast<void>(new std::shared_ptr(held));
+    static_cast<void>(new std::stop_source(std::exchange(held->stop, std::stop_source(std::nostopstate))));
+  }
 }
 
 }  // namespace detail
@@ -200,6 +228,8 @@ void Job::cancel() noexcept {
 
 Job Context::start_blocking(std::shared_ptr<detail::BlockingWork> work) {
   runtime_->check_thread();
+  if (runtime_->forked()) detail::throw_error(EPERM, "run blocking work in a forked child: call after_fork() first");
+  if (runtime_->ending()) return {};
   runtime_->tenant<detail::WorkerPool>().start(work);
   return Job(work);
 }

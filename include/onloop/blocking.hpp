@@ -19,6 +19,8 @@ class WorkerPool;
 /// What a piece of blocking work came to: its result, or what it threw.
 template <class T>
 class [[nodiscard]] Outcome {
+  static_assert(std::is_object_v<T> && !std::is_same_v<T, std::exception_ptr>, "work gives a value, or nothing");
+
  public:
   explicit Outcome(std::exception_ptr error) noexcept : error_(std::move(error)) {}
   explicit Outcome(T value) : value_(std::move(value)) {}
@@ -65,7 +67,7 @@ namespace detail {
 /// A piece of work as the pool knows it. Destroyed on the context's thread.
 class BlockingWork {
  public:
-  BlockingWork() noexcept = default;
+  explicit BlockingWork(bool looks_up) noexcept : is_lookup(looks_up) {}
   BlockingWork(const BlockingWork&) = delete;
   BlockingWork& operator=(const BlockingWork&) = delete;
   virtual ~BlockingWork() = default;
@@ -74,6 +76,7 @@ class BlockingWork {
   virtual void refuse(std::exception_ptr reason) noexcept = 0;  // instead of run()
   virtual void finish() = 0;                                    // on the context's thread: tells what came of it
 
+  const bool is_lookup;  // of a name: not all threads may do that at once
   std::stop_source stop;
   WorkerPool* pool = nullptr;  // null when it is over, or the context gone; for the context's thread
 };
@@ -88,7 +91,8 @@ class BlockingCall final : public BlockingWork {
  public:
   using Result = BlockingResult<Work>;
 
-  BlockingCall(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {}
+  BlockingCall(Work work, Done done)
+      : BlockingWork(requires { Work::kIsLookUp; }), work_(std::move(work)), done_(std::move(done)) {}
 
   void run() noexcept override {
     try {

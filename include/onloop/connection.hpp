@@ -74,7 +74,7 @@ class Connection {
   /// Bytes taken by write() and not yet by the kernel.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
   Cork cork();
-  /// Runs `task` once, from the loop, as soon as no more than the low-water mark is queued, or the connection is over:
+  /// Runs `task` once, from the loop, as soon as no more than Limits::low_water is queued, or the connection is over:
   /// look at a Ref. For whoever streams into a connection whose protocol, and on_drain, are another's.
   void when_drained(Task task);
 

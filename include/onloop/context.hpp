@@ -68,6 +68,7 @@ class Context {
   /// Connects to `address`, or to `name:port`: the name is looked up by the worker pool (resolve() in
   /// onloop/resolve.hpp), and each address of it tried in turn. Never blocks. on_open or, on failure, on_close comes
   /// later. Throws only if there can be no attempt: a malformed address, no descriptor left, a full worker queue.
+  /// ~Context waits for a look-up that is under way.
   Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
   /// Takes a connected stream socket; on_open comes later. Its flags are left alone (each call is made non-blocking by
   /// itself). If it throws, the descriptor is still the caller's.

@@ -17,9 +17,10 @@ namespace onloop {
 
 class Connection;
 
-/// An open file; closed when it goes. Every call but fd() may block for as long as a disk takes, so in a program with a
-/// loop they are for Context::run_blocking, or for the functions below, which go there. Errors are std::system_error.
-/// A File may be used on one thread after another, and read on several at once.
+/// An open file; closed when it goes. Every call but fd() may block for as long as a disk takes (a FIFO without another
+/// end, or a server that is gone: for ever), so in a program with a loop they are for Context::run_blocking, or for the
+/// functions below, which go there. Errors are std::system_error. A File may be used on one thread after another, and
+/// read on several at once.
 class File {
  public:
   /// As open(2); O_CLOEXEC is added. "open notes.txt: No such file or directory".
@@ -38,6 +39,8 @@ class File {
   /// All of `data`.
   void write_at(std::uint64_t offset, std::span<const std::byte> data) const;
   [[nodiscard]] struct stat status() const;
+  /// Closes it, and throws what close(2) says, which on some file systems is that a write before it has failed.
+  void close();
   [[nodiscard]] int fd() const noexcept { return fd_; }
 
  private:
@@ -79,8 +82,9 @@ Job stat_file(Context& context, std::string path, Done done) {
 /// reads one piece of 128 KiB at a time, the next when the connection has drained to its low-water mark. `done` comes
 /// once, later: without an error when write() has taken everything; EIO if the file has become shorter than that;
 /// ECONNABORTED if the connection is closing or over before. What it has written stays written: after an error that is
-/// no end in good order, so abort() the connection. Not called if the context goes. Other writes may come in between.
-/// Throws EAGAIN if the worker queue is full; once begun, it is not stopped by that.
+/// no end in good order, so abort() the connection. Not called if the context goes. What others write meanwhile, a
+/// second send_file included, comes between two pieces. Throws EAGAIN if the worker queue is full; once begun, it is
+/// not stopped by that.
 void send_file(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
                std::function<void(std::error_code)> done);
 

@@ -59,7 +59,8 @@ struct ContextOptions {
   std::function<void(const std::function<void()>& batch)> around{};
   /// Bytes of the read buffer: the most that one on_data gets. A context has one; a nested frame takes another.
   std::size_t read_buffer = 64 * 1024;
-  /// Threads for Context::run_blocking, at most; each is started when it is first needed, with all signals blocked.
+  /// Threads for Context::run_blocking, at most; each is started when it is first needed, with all signals blocked but
+  /// those of its own faults: SIGSEGV and the like.
   unsigned worker_threads = 4;
   /// Pieces of work that may wait for one of them.
   std::size_t worker_queue = 1024;

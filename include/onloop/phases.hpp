@@ -15,9 +15,8 @@
 /// Context::set_keepalive() for that, so don't. What was made by the Context's own calls does not count.
 ///
 /// Errors: an exception leaves run() as that of any callback, at the latest at the end of a turn, and nothing else is
-/// lost. When the context is
-/// destroyed everything is dropped without a call, and handles are inert. Thread: the context's, for each call and each
-/// handle; from another they throw std::system_error (EPERM).
+/// lost. When the context is destroyed everything is dropped without a call, and handles are inert. Thread: the
+/// context's, for each call and each handle; from another they throw std::system_error (EPERM).
 #include <onloop/context.hpp>
 #include <onloop/task.hpp>
 

@@ -18,11 +18,21 @@ namespace onloop {
 /// known", with a code of resolver_category() or errno.
 [[nodiscard]] std::vector<Address> resolve_blocking(const std::string& host, std::uint16_t port);
 
-/// The same on the context's worker pool: `done(Outcome<std::vector<Address>>)` comes later. How long it takes is the
-/// resolver's business (resolv.conf(5): timeout, attempts); cancelling ends only a look-up that has not begun.
+namespace detail {
+struct LookUp {
+  static constexpr bool kIsLookUp = true;
+  std::string host;
+  std::uint16_t port;
+  std::vector<Address> operator()() const { return resolve_blocking(host, port); }
+};
+}  // namespace detail
+
+/// The same on the context's worker pool, of whose threads look-ups take at most half: `done`, which gets an
+/// Outcome<std::vector<Address>>, comes later. How long it takes is the resolver's business (resolv.conf(5): timeout,
+/// attempts); cancelling ends only a look-up that has not begun, and ~Context waits for one that has.
 template <class Done>
 Job resolve(Context& context, std::string host, std::uint16_t port, Done done) {
-  return context.run_blocking([host = std::move(host), port] { return resolve_blocking(host, port); }, std::move(done));
+  return context.run_blocking(detail::LookUp{std::move(host), port}, std::move(done));
 }
 
 }  // namespace onloop

@@ -1,7 +1,9 @@
 // run_blocking: work on the context's threads, told on its own.
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <future>
 #include <latch>
 #include <memory>
@@ -285,6 +287,104 @@ TEST_P(Blocking, AForkedChildCancelsItAndMayStartItsOwn) {
   busy.gate.open();
   EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done; }));
   EXPECT_FALSE(waiting);
+}
+
+// What work does when it is asked to stop may reach what the parent has, too.
+TEST_P(Blocking, AForkedChildDoesNotAskTheParentsWorkToStop) {
+  std::optional<Context> context(std::in_place, GetParam().make());
+  std::promise<void> begun;
+  std::promise<void> asked;
+  auto [ours, theirs] = connected_pair(Kind::unix_pair);
+  context->run_blocking(
+      [&](const std::stop_token& token) {
+        const std::stop_callback tell(token, [&, fd = ours.get()] {
+          EXPECT_EQ(::write(fd, "x", 1), 1);
+          asked.set_value();
+        });
+        begun.set_value();
+        asked.get_future().wait();
+      },
+      [](Outcome<void>) {});
+  begun.get_future().wait();
+  EXPECT_TRUE(in_child([&] { context.reset(); }));
+  EXPECT_TRUE(in_child([&] {
+    context->after_fork(GetParam().make());
+    context.reset();
+  }));
+  EXPECT_FALSE(readable(theirs.get()));
+  context.reset();
+  EXPECT_TRUE(readable(theirs.get()));
+}
+
+TEST_P(Blocking, AForkedChildMayCancelWhatWasItsParents) {
+  Busy busy(GetParam());
+  int canceled = 0;
+  Job waiting = busy.context->run_blocking([] {},
+                                           [&](Outcome<void> outcome) {
+                                             canceled +=
+                                                 is(error_code_of(outcome.exception()), std::errc::operation_canceled);
+                                           });
+  EXPECT_TRUE(in_child([&] {
+    waiting.cancel();
+    busy.job.cancel();
+    EXPECT_TRUE(is(thrown_by([&] { return busy.context->run_blocking([] {}, [](Outcome<void>) {}); }).code,
+                   std::errc::operation_not_permitted));
+    busy.context->after_fork(GetParam().make());
+    waiting.cancel();
+    busy.job.cancel();
+    EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done && canceled > 0; }));
+    turns(*busy.context);
+    EXPECT_EQ(canceled, 1);
+  }));
+  busy.gate.open();
+  EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done; }));
+}
+
+// As a name that is looked up: the trait is resolve()'s.
+struct LookUp {
+  static constexpr bool kIsLookUp = true;
+  std::shared_future<void> opened;
+  void operator()() const { opened.wait(); }
+};
+
+TEST_P(Blocking, LookUpsLeaveThreadsForTheRest) {
+  Context context(GetParam().make(), {.worker_threads = 2});
+  std::promise<void> go;
+  const std::shared_future<void> opened = go.get_future().share();
+  int looked_up = 0;
+  int done = 0;
+  for (int i = 0; i < 3; ++i) context.run_blocking(LookUp{opened}, [&](Outcome<void>) { ++looked_up; });
+  for (int i = 0; i < 5; ++i) context.run_blocking([] {}, [&](Outcome<void>) { ++done; });
+  EXPECT_TRUE(run_until(context, [&] { return done == 5; }));
+  EXPECT_EQ(looked_up, 0);
+  go.set_value();
+  EXPECT_TRUE(run_until(context, [&] { return looked_up == 3; }));
+}
+
+// What a task owns may use the context when it is dropped with it.
+TEST_P(Blocking, WhatIsDroppedWithTheContextMayCallIt) {
+  struct Caller {
+    Context* context;
+    int* calls;
+    ~Caller() {
+      if (!context) return;
+      context->set_keepalive(true);
+      context->post([] {});
+      context->run_blocking([] {}, [](Outcome<void>) {});
+      ++*calls;
+    }
+  };
+  int calls = 0;
+  {
+    Context context(GetParam().make());
+    std::promise<void> worked;
+    context.post([held = std::make_unique<Caller>(&context, &calls)] {});
+    context.run_blocking([&] { worked.set_value(); },
+                         [held = std::make_unique<Caller>(&context, &calls)](Outcome<void>) {});
+    context.remote().post([held = std::make_unique<Caller>(&context, &calls)] {});
+    worked.get_future().wait();
+  }
+  EXPECT_EQ(calls, 3);
 }
 
 TEST_P(Blocking, IsRefusedOnAnotherThread) {

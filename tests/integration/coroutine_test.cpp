@@ -191,6 +191,21 @@ TEST_P(Coroutines, GiveValuesAndExceptionsToWhoAwaitsThem) {
   EXPECT_EQ(words, "below zero");
 }
 
+co::Task<int> at_once(int number) {
+  co_return number;
+}
+
+// Each used to be a call deeper, where the compiler does not optimise.
+TEST_P(Coroutines, ALoopOverTasksThatEndAtOnceNeedsNoStack) {
+  Context context(GetParam().make());
+  int sum = 0;
+  co::spawn(context, [&]() -> co::Task<> {
+    for (int i = 0; i < 300'000; ++i) sum += co_await at_once(1);
+  });
+  context.run();
+  EXPECT_EQ(sum, 300'000);
+}
+
 TEST_P(Coroutines, WhatTheOutermostThrowsLeavesRun) {
   Context context(GetParam().make());
   int gone = 0;

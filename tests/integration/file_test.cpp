@@ -2,8 +2,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 
 #include "drive.hpp"
 
@@ -112,6 +114,13 @@ class Sending : public Files {
       error_ = error;
     });
   }
+  // In place of the connection that there is.
+  void limit(const Limits& limits) {
+    line_->peer.close();
+    ASSERT_TRUE(run_until(*context_, [&] { return quiet_.closes == 1; }));
+    quiet_.closes = 0;
+    line_.emplace(join(*context_, quiet_, limits));
+  }
   std::size_t most_queued_ = 0;
   Quiet quiet_;
   std::optional<Context> context_;
@@ -182,6 +191,91 @@ TEST_P(Sending, AConnectionThatEndsMidwayIsAnError) {
   line_->peer.reset();
   EXPECT_TRUE(run_until(*context_, [&] { return ends_ == 1; }));
   EXPECT_TRUE(is(error_, std::errc::connection_aborted)) << error_.message();
+}
+
+// Pieces are as small as the limits ask for; else they would end the connection.
+TEST_P(Sending, SmallLimitsAreKept) {
+  limit({.high_water = 20'000, .low_water = 10'000, .max_queued = 30'000});
+  const std::string content = pattern(kBig);
+  put(directory_.file("big"), content);
+  send(directory_.file("big"), 0, content.size());
+  EXPECT_TRUE(run_until(*context_, [&] { return line_->connection.queued_bytes() > 0; }));
+  turns(*context_);
+  EXPECT_EQ(quiet_.closes, 0);
+  EXPECT_TRUE(run_until(*context_, [&] {
+    most_queued_ = std::max(most_queued_, line_->connection.queued_bytes());
+    line_->peer.read();
+    return ends_ == 1 && line_->peer.received().size() == content.size();
+  }));
+  EXPECT_FALSE(error_) << error_.message();
+  EXPECT_EQ(line_->peer.received(), content);
+  EXPECT_LE(most_queued_, 30'000u);
+}
+
+TEST_P(Sending, WhatIsWrittenMeanwhileFitsIn) {
+  limit({.high_water = 20'000, .low_water = 10'000, .max_queued = 30'000});
+  const std::string content = pattern(kBig);
+  put(directory_.file("big"), content);
+  send(directory_.file("big"), 0, content.size());
+  std::size_t besides = 0;
+  EXPECT_TRUE(run_until(*context_, [&] {
+    if (quiet_.closes == 0 && line_->connection.queued_bytes() < 25'000 && besides < 100'000) {
+      line_->connection.write(std::string(5'000, '-'));
+      besides += 5'000;
+    }
+    line_->peer.read();
+    return ends_ == 1 && line_->peer.received().size() == content.size() + besides;
+  }));
+  EXPECT_FALSE(error_) << error_.message();
+  EXPECT_EQ(quiet_.closes, 0);
+}
+
+class Drained : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(Drained);
+
+TEST_P(Drained, ComesWhenNoMoreThanTheLowWaterMarkIsQueued) {
+  Context context(GetParam().make());
+  Quiet quiet;
+  Line line = join(context, quiet, {.high_water = kBig, .low_water = 1'000, .max_queued = kBig});
+  std::size_t queued = 1;
+  int calls = 0;
+  const auto note = [&] {
+    queued = line.connection.queued_bytes();
+    ++calls;
+  };
+  line.connection.when_drained(note);  // nothing is queued
+  EXPECT_EQ(calls, 0);                 // never from within the call
+  EXPECT_TRUE(run_until(context, [&] { return calls == 1; }));
+  EXPECT_EQ(queued, 0u);
+  EXPECT_TRUE(run_until(context, [&] { return line.connection.write(pattern(kBig / 2)) == Flow::go; }));
+  EXPECT_GT(line.connection.queued_bytes(), 1'000u);
+  line.connection.when_drained(note);
+  turns(context);
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), calls == 2; }));
+  EXPECT_LE(queued, 1'000u);
+  EXPECT_EQ(quiet.drains, 0);  // write() had never asked to wait
+}
+
+TEST_P(Drained, ItsTaskMayOwnTheProtocol) {
+  for (const bool by_context : {true, false}) {
+    std::optional<Context> context(std::in_place, GetParam().make());
+    auto quiet = std::make_shared<Quiet>();
+    Quiet& protocol = *quiet;
+    Line line = join(*context, protocol, {.high_water = 1'000, .low_water = 100, .max_queued = kBig});
+    context->post([&] {
+      line.connection.write(pattern(kBig));
+      line.connection.when_drained([held = std::move(quiet)] {});
+      context->stop();
+    });
+    context->run();
+    if (by_context) {
+      context.reset();
+    } else {
+      line.connection.abort();
+      turns(*context);
+    }
+  }
 }
 
 TEST_P(Sending, NothingIsToldWhenTheContextGoes) {

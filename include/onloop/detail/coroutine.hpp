@@ -86,15 +86,24 @@ void wait(std::coroutine_handle<P> leaf, Start&& start) {
 }
 
 struct PromiseBase {
+  PromiseBase() noexcept = default;
+  PromiseBase(const PromiseBase&) = delete;
+  PromiseBase& operator=(const PromiseBase&) = delete;
+  ~PromiseBase() {
+    if (gone) *gone = true;
+  }
+
   Root* root = nullptr;
-  std::coroutine_handle<> awaiting;
+  std::coroutine_handle<> awaiting;  // once it is suspended; it is not if this one ends before that
   std::exception_ptr error;
+  bool* gone = nullptr;  // set when the coroutine is destroyed
 
   struct Final {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> frame) const noexcept {
-      return frame.promise().awaiting;
+      const std::coroutine_handle<> awaiting = frame.promise().awaiting;
+      return awaiting ? awaiting : std::noop_coroutine();
     }
     void await_resume() const noexcept {}
   };
@@ -125,16 +134,25 @@ struct Promise<void> : PromiseBase {
   void take() const noexcept {}
 };
 
-/// Of a Task.
+/// Of a Task. It is not resumed in place of the awaiting one: compilers that don't optimise make each such transfer a
+/// call, so a loop over tasks that end at once would use up the stack.
 template <class T>
 struct AwaitTask {
   std::coroutine_handle<Promise<T>> frame;
   [[nodiscard]] bool await_ready() const noexcept { return false; }
+  /// False if it has ended already.
   template <class P>
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<P> awaiting) const noexcept {
-    frame.promise().root = awaiting.promise().root;
-    frame.promise().awaiting = awaiting;
-    return frame;
+  bool await_suspend(std::coroutine_handle<P> awaiting) const {
+    const std::coroutine_handle<Promise<T>> task = frame;  // this object goes with the chain
+    bool gone = false;
+    task.promise().root = awaiting.promise().root;
+    task.promise().gone = &gone;
+    task.resume();
+    if (gone) return true;  // with the whole chain, since the context is
+    task.promise().gone = nullptr;
+    if (task.done()) return false;
+    task.promise().awaiting = awaiting;
+    return true;
   }
   T await_resume() const {
     if (frame.promise().error) std::rethrow_exception(frame.promise().error);
