@@ -4,7 +4,7 @@
     bench/run.py                  everything, about half an hour; exit status 1 if a target is missed
     bench/run.py --no-peers       without the servers on other libraries
     bench/run.py --quick          a few minutes, for CI: no peers; throughput is reported, but only exact figures decide
-    bench/run.py --charts docs    also draws docs/throughput.svg, figures.svg and io_models.svg, and the same as PNG
+    bench/run.py --charts docs    also draws docs/throughput.svg, figures, io_models and http_files, and the same as PNG
 """
 import argparse
 import datetime
@@ -155,7 +155,7 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
         if obstacle := http_files.obstacle(options.build):
             machine.say(f"{http_files.KEY}: left out, {obstacle}")
         else:
-            result["http_files"] = http_files.measure(http_files.Plan(options.build, 2 if options.quick else 9, 1))
+            result["http_files"] = http_files.measure(http_files.Plan(options.build, 2 if options.quick else 5, 1))
     if io_models.KEY in keys:
         plan = io_models.Plan(options.build, *((1, 0.3, 0.5) if options.quick else (11, 0.5, 2.0)))
         result["io_models"] = io_models.measure(plan, chosen)

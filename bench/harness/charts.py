@@ -167,10 +167,10 @@ def _http_files(result: dict, target: pathlib.Path) -> None:
     rows = result["http_files"]
     panels = []
     for size in http_files.SIZES:
-        for connections in http_files.CONNECTIONS:
+        for connections, words in http_files.CONNECTED.items():
             bars = {row["server"]: Bar(row["ratio"], f"{row['ratio']:.2f}", row["ratio_min"], row["ratio_max"])
                     for row in rows if (row["size"], row["connections"]) == (size, connections) and row["baseline"]}
-            panels.append(Panel(rf"{http_files.TITLES[size]},\n{connections} connections", bars, line=1.0))
+            panels.append(Panel(rf"{http_files.TITLES[size]},\n{words}", bars, line=1.0))
     legend = [("■", ONLOOP, "onloop"), ("■", PEER, "others"), ("┊", "#444444", http_files.BASELINE),
               ("—", INK, "range")]
     names = list(dict.fromkeys(row["server"] for row in rows if row["baseline"]))

@@ -19,15 +19,16 @@ KEY = "http-files"
 
 SIZES = {"small": 1024, "large": 1024 * 1024}
 TITLES = {"small": "1 KiB", "large": "1 MiB"}
-CONNECTIONS = (1, 50, 500)
+CONNECTED = {1: "1 connection", 50: "50 connections", 500: "500 connections"}
 BASELINE = "nginx"
-CACHING = "nginx open_file_cache"  # it opens a file once, and so does less than the others
+CACHING = "nginx, files kept open"  # by open_file_cache: it does less than the others
 
 _PROGRAM = "bin/http_file_server"
 _SERVERS = (
     ("onloop native", _PROGRAM, "--loop", "native"),
     ("onloop glib", _PROGRAM, "--loop", "glib"),
-    ("serial", "bin/http_serial"),
+    # Of clients that stay connected it serves the first, and the others when that has gone.
+    ("serial, for one client", "bin/http_serial"),
     ("thread per connection", "bin/http_thread_per_connection"),
 )
 
@@ -165,8 +166,8 @@ def measure(plan: Plan) -> list:
             server = Server(name, (*command, str(root)))
             running[name] = stack.enter_context(Running(server, plan.build, cpu))
         for size in SIZES:
-            for connections in CONNECTIONS:
-                machine.say(f"  HTTP: {TITLES[size]}, {connections} connections")
+            for connections in CONNECTED:
+                machine.say(f"  HTTP: {TITLES[size]}, {CONNECTED[connections]}")
                 rows += _measure_scenario(plan, running, size, connections)
     return rows
 

@@ -58,7 +58,7 @@ def _http_files(result: dict) -> None:
     for row in result["http_files"]:
         first = row["baseline"] is None
         ratio = ["", ""] if first else [_number(row["ratio"], 3), f"{row['ratio_min']:.3f} … {row['ratio_max']:.3f}"]
-        title = f"{http_files.TITLES[row['size']]}, {row['connections']} connections" if first else ""
+        title = f"{http_files.TITLES[row['size']]}, {http_files.CONNECTED[row['connections']]}" if first else ""
         rows.append([title, row["server"], _number(row["requests_per_second"], 0), _number(row["p99_ms"], 2), *ratio])
     print(f"\nHTTP, a file again and again: median of interleaved rounds; the ratio is to {http_files.BASELINE}'s "
           "rounds right before and after")
