@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "drive.hpp"
+#include "node_drive.hpp"
 
 namespace onloop::test {
 namespace {
@@ -160,10 +160,7 @@ TEST_P(Coroutines, OnlyOneMayReadAtATime) {
     co_await connection.read();
   });
   Peer peer = Peer::connect_to(server.address());
-  server.on_connection([&](const net::Socket&) {
-    net::set_timeout(
-        context, [&] { peer.close(); }, 5ms);
-  });
+  server.on_connection([&](const net::Socket&) { after_turns(context, [&] { peer.close(); }); });
   context.run();
   EXPECT_TRUE(is(error, std::errc::device_or_resource_busy)) << error.message();
 }
