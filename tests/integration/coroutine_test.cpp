@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "drive.hpp"
+#include "node_drive.hpp"
 
 namespace onloop::test {
 namespace {
@@ -151,19 +151,16 @@ TEST_P(Coroutines, OnlyOneMayReadAtATime) {
   const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
     co::spawn(context, [&]() -> co::Task<> {
       try {
-        co_await connection.read();
+        static_cast<void>(co_await connection.read());
       } catch (const std::system_error& thrown) {
         error = thrown.code();
       }
       server.close();
     });
-    co_await connection.read();
+    static_cast<void>(co_await connection.read());
   });
   Peer peer = Peer::connect_to(server.address());
-  server.on_connection([&](const net::Socket&) {
-    net::set_timeout(
-        context, [&] { peer.close(); }, 5ms);
-  });
+  server.on_connection([&](const net::Socket&) { after_turns(context, [&] { peer.close(); }); });
   context.run();
   EXPECT_TRUE(is(error, std::errc::device_or_resource_busy)) << error.message();
 }
@@ -342,7 +339,7 @@ TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
     const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
       const Trace local(gone);
       context.post([&] { context.stop(); });
-      co_await connection.read();
+      static_cast<void>(co_await connection.read());
       ++went_on;
     });
     client = Peer::connect_to(server.address());
@@ -368,7 +365,7 @@ TEST_P(Coroutines, OneThatEndsItsContextIsDestroyedAtItsNextSuspension) {
       context.reset();
       went_on = true;
       if (reads) {
-        co_await connection.read();
+        static_cast<void>(co_await connection.read());
       } else {
         co_await co::sleep(1ms);
       }

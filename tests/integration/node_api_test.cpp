@@ -17,6 +17,27 @@ net::Socket connect_to(Context& context, const net::Server& server, net::SocketO
   return net::connect(context, server.address().to_string(), {}, std::move(options));
 }
 
+// A server and its first client, which has said all, up to its end, before the server takes it. What is sent on a Unix
+// socket is there at once: it can't be late.
+class EarlyClient {
+ public:
+  EarlyClient(Context& context, std::string_view text, std::function<void(net::Socket)> serve) {
+    const net::Server server = serve_one(context, std::move(serve), {}, "unix:" + directory_.file("socket"));
+    peer_ = Peer::connect_to(server.address());
+    EXPECT_EQ(peer_.send(text), text.size());
+    peer_.finish();
+  }
+
+ private:
+  TemporaryDirectory directory_;
+  Peer peer_;
+};
+
+// A context that needs many reads for what an EarlyClient can say.
+Context slow_reader(const LoopCase& loop) {
+  return Context(loop.make(), {.read_buffer = 4096});
+}
+
 // ---- the way of a connection ----
 
 TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
@@ -136,10 +157,7 @@ TEST_P(NodeSockets, AllowedToBeHalfOpenItGoesOnUntilItEnds) {
       context,
       [&](const net::Socket& socket) {
         socket.resume();
-        socket.on_end([&, socket] {
-          net::set_timeout(
-              context, [socket] { socket.end("later"); }, 2ms);
-        });
+        socket.on_end([&, socket] { after_turns(context, [socket] { socket.end("later"); }); });
       },
       options);
   const net::Socket client = connect_to(context, server);
@@ -160,10 +178,7 @@ TEST_P(NodeSockets, AClientMayBeAllowedToBeHalfOpenToo) {
   options.allow_half_open = true;
   const net::Socket client = connect_to(context, server, options);
   client.resume();
-  client.on_end([&] {
-    net::set_timeout(
-        context, [client] { client.end("still here"); }, 2ms);
-  });
+  client.on_end([&, client] { after_turns(context, [client] { client.end("still here"); }); });
   run_to_the_end(context);
   EXPECT_EQ(received, "still here");
 }
@@ -171,26 +186,22 @@ TEST_P(NodeSockets, AClientMayBeAllowedToBeHalfOpenToo) {
 // ---- reading: paused until somebody listens ----
 
 TEST_P(NodeSockets, WhatComesBeforeAnybodyListensIsKeptInOrder) {
-  Context context{GetParam().make()};
-  const std::string all = pattern(1'000'000);
+  Context context = slow_reader(GetParam());
+  const std::string all = pattern(100'000);
   std::string received;
   bool ended = false;
   bool late = false;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const EarlyClient client(context, all, [&](const net::Socket& socket) {
     socket.on_end([&] { ended = true; });
-    net::set_timeout(
-        context,
-        [&, socket] {
-          EXPECT_FALSE(ended) << "before the data";
-          socket.on_data([&](std::string_view data) {
-            EXPECT_TRUE(late) << "from within on_data()";
-            received += data;
-          });
-          late = true;
-        },
-        10ms);
+    after_turns(context, [&, socket] {
+      EXPECT_FALSE(ended) << "before the data";
+      socket.on_data([&](std::string_view data) {
+        EXPECT_TRUE(late) << "from within on_data()";
+        received += data;
+      });
+      late = true;
+    });
   });
-  connect_to(context, server).end(all);
   run_to_the_end(context);
   EXPECT_TRUE(received == all);
   EXPECT_TRUE(ended);
@@ -208,56 +219,46 @@ TEST_P(NodeSockets, ThePeersEndIsSeenWithoutAnybodyListeningToData) {
 }
 
 TEST_P(NodeSockets, PausedItGetsNothingAndResumedEverything) {
-  Context context{GetParam().make()};
-  const std::string all = pattern(1'000'000);
+  Context context = slow_reader(GetParam());
+  const std::string all = pattern(100'000);
   std::string received;
   int pauses = 0;
   bool paused = false;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const EarlyClient client(context, all, [&](const net::Socket& socket) {
     socket.on_data([&, socket](std::string_view data) {
       EXPECT_FALSE(paused);
       received += data;
-      if (++pauses > 3) return;
+      if (pauses == 3) return;
+      ++pauses;
       socket.pause();
       paused = true;
-      net::set_timeout(
-          context,
-          [&, socket] {
-            paused = false;
-            socket.resume();
-          },
-          2ms);
+      after_turns(context, [&, socket] {
+        paused = false;
+        socket.resume();
+      });
     });
   });
-  connect_to(context, server).end(all);
   run_to_the_end(context);
   EXPECT_TRUE(received == all);
-  EXPECT_GE(pauses, 3);
+  EXPECT_EQ(pauses, 3);
 }
 
 TEST_P(NodeSockets, PausedBeforeAnybodyListensItStaysPaused) {
   Context context{GetParam().make()};
   std::string received;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const EarlyClient client(context, "kept", [&](const net::Socket& socket) {
     socket.pause();
     socket.on_data([&](std::string_view data) { received += data; });
-    net::set_timeout(
-        context,
-        [&, socket] {
-          EXPECT_EQ(received, "");
-          socket.resume();
-          socket.pause();  // before it has begun
-          net::set_timeout(
-              context,
-              [&, socket] {
-                EXPECT_EQ(received, "");
-                socket.resume();
-              },
-              2ms);
-        },
-        5ms);
+    after_turns(context, [&, socket] {
+      EXPECT_EQ(received, "");
+      socket.resume();
+      socket.pause();  // before it has begun
+      after_turns(context, [&, socket] {
+        EXPECT_EQ(received, "");
+        socket.resume();
+      });
+    });
   });
-  connect_to(context, server).end("kept");
   run_to_the_end(context);
   EXPECT_EQ(received, "kept");
 }

@@ -22,6 +22,18 @@ inline void run_to_the_end(Context& context, std::chrono::milliseconds limit = 2
   EXPECT_FALSE(over) << "something keeps it running";
 }
 
+/// Runs `task` so many turns from now, each with its I/O: enough for all that is due, to show that nothing (more)
+/// happens until then.
+inline void after_turns(Context& context, std::function<void()> task, int count = 20) {
+  net::set_immediate(context, [&context, task = std::move(task), count]() mutable {
+    if (count > 1) {
+      after_turns(context, std::move(task), count - 1);
+    } else {
+      task();
+    }
+  });
+}
+
 /// What was called, in order: notes("a") is a callable that adds "a ".
 struct Notes {
   [[nodiscard]] auto operator()(std::string_view word) {
@@ -36,14 +48,14 @@ inline std::shared_ptr<int> flag() {
 }
 
 /// A listening server that serves its first client by `serve` and takes no other.
-inline net::Server serve_one(Context& context, std::function<void(net::Socket)> serve,
-                             net::ServerOptions options = {}) {
+inline net::Server serve_one(Context& context, std::function<void(net::Socket)> serve, net::ServerOptions options = {},
+                             std::string_view address = "127.0.0.1:0") {
   const net::Server server = net::create_server(context, std::move(options));
   server.on_connection([server, serve = std::move(serve)](const net::Socket& socket) {
     server.close();
     serve(socket);
   });
-  server.listen(0);
+  server.listen(address);
   return server;
 }
 
