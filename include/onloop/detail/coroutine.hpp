@@ -102,8 +102,8 @@ struct PromiseBase {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> frame) const noexcept {
-      const std::coroutine_handle<> awaiting = frame.promise().awaiting;
-      return awaiting ? awaiting : std::noop_coroutine();
+      const std::coroutine_handle<> next = frame.promise().awaiting;
+      return next ? next : std::noop_coroutine();
     }
     void await_resume() const noexcept {}
   };
