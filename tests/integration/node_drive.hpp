@@ -59,4 +59,12 @@ inline net::Server serve_one(Context& context, std::function<void(net::Socket)> 
   return server;
 }
 
+inline void echo(const net::Socket& socket) {
+  socket.on_data([socket](std::string_view data) { socket.write(data); });
+}
+
+inline net::Socket connect_to(Context& context, const net::Server& server, net::SocketOptions options = {}) {
+  return net::connect(context, server.address().to_string(), {}, std::move(options));
+}
+
 }  // namespace onloop::test

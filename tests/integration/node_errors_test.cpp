@@ -1,0 +1,130 @@
+// Sockets in Node's shape that are destroyed or fail.
+#include <sys/socket.h>
+
+#include "node_drive.hpp"
+
+namespace onloop::test {
+namespace {
+
+class NodeErrors : public LoopTest {};
+ONLOOP_ON_ALL_LOOPS(NodeErrors);
+
+TEST_P(NodeErrors, DestroyClosesWithoutAnErrorAndWhatWasSentArrives) {
+  Context context{GetParam().make()};
+  Notes notes;
+  std::string received;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_error([](std::error_code) { FAIL(); });
+    socket.on_close(notes("close"));
+    EXPECT_FALSE(socket.destroyed());
+    socket.write("last words");
+    socket.destroy();
+    socket.destroy();
+    EXPECT_TRUE(socket.destroyed());
+    notes("destroyed")();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_data([&](std::string_view data) { received += data; });
+  client.on_close([](std::error_code error) { EXPECT_FALSE(error) << error.message() << ": a FIN"; });
+  run_to_the_end(context);
+  EXPECT_EQ(received, "last words");
+  EXPECT_EQ(notes.words, "destroyed close ");
+}
+
+TEST_P(NodeErrors, DestroyedWithAnErrorItTellsThatBeforeClose) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const auto code = std::make_error_code(std::errc::bad_message);
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.destroy(code);
+    socket.on_error([&](std::error_code error) {
+      EXPECT_EQ(error, code);
+      notes("error")();
+    });
+    socket.on_close([&](std::error_code error) {
+      EXPECT_EQ(error, code);
+      notes("close")();
+    });
+  });
+  connect_to(context, server);
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "error close ");
+}
+
+TEST_P(NodeErrors, DestroyedWithBytesQueuedThePeerGetsAReset) {
+  Context context{GetParam().make()};
+  std::error_code seen;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    while (socket.write(pattern(100'000))) {
+    }
+    socket.destroy();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_data([](std::string_view) {});
+  client.on_close([&](std::error_code error) { seen = error; });
+  run_to_the_end(context);
+  EXPECT_TRUE(is(seen, std::errc::connection_reset)) << seen.message();
+}
+
+TEST_P(NodeErrors, AConnectThatFailsIsAnErrorAndThenClose) {
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Socket client = net::connect(context, refused_address().to_string(), notes("connect"));
+  client.on_error([&](std::error_code error) {
+    EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
+    notes("error")();
+  });
+  client.on_close([&](std::error_code error) {
+    EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
+    notes("close")();
+  });
+  client.write("nobody reads");
+  EXPECT_EQ(notes.words, "");
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "error close ");
+}
+
+TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
+  std::string words;
+  ContextOptions options;
+  options.on_error = [&](std::error_code error, std::string_view what) {
+    words = std::string(what) + ": " + error.message();
+  };
+  Context context{GetParam().make(), options};
+  const Address address = refused_address();
+  net::connect(context, address.port());
+  run_to_the_end(context);
+  EXPECT_EQ(words, "connect to " + address.to_string() + ": Connection refused");
+  words.clear();
+  net::connect(context, address.port()).on_close([] {});
+  run_to_the_end(context);
+  EXPECT_EQ(words, "") << "it was told at 'close'";
+  const net::Server server = serve_one(
+      context, [](const net::Socket& socket) { socket.destroy(std::make_error_code(std::errc::bad_message)); });
+  connect_to(context, server);
+  run_to_the_end(context);
+  EXPECT_EQ(words, "a client's connection: Bad message");
+}
+
+TEST_P(NodeErrors, WhatMakesAnAttemptImpossibleIsThrown) {
+  Context context{GetParam().make()};
+  EXPECT_TRUE(is(thrown_by([&] { return net::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
+  for (const char* host : {"no such name", "unix", "fd"}) {  // the latter would be addresses of another kind
+    EXPECT_TRUE(is(thrown_by([&] { return net::connect(context, 80, host); }).code, std::errc::invalid_argument));
+  }
+  run_to_the_end(context);
+}
+
+TEST_P(NodeErrors, DestroyedWhileItConnectsItOnlyCloses) {
+  const FullListener full;
+  Context context{GetParam().make()};
+  Notes notes;
+  const net::Socket client = net::connect(context, full.listener.address.to_string(), notes("connect"));
+  client.on_close(notes("close"));
+  client.destroy();
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "close ");
+}
+
+}  // namespace
+}  // namespace onloop::test
