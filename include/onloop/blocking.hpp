@@ -9,6 +9,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace onloop {
 
@@ -22,25 +23,30 @@ class [[nodiscard]] Outcome {
   static_assert(std::is_object_v<T> && !std::is_same_v<T, std::exception_ptr>, "work gives a value, or nothing");
 
  public:
-  explicit Outcome(std::exception_ptr error) noexcept : error_(std::move(error)) {}
-  explicit Outcome(T value) : value_(std::move(value)) {}
+  explicit Outcome(std::exception_ptr error) noexcept : held_(std::move(error)) {}
+  explicit Outcome(T value) : held_(std::move(value)) {}
 
-  explicit operator bool() const noexcept { return !error_; }
+  explicit operator bool() const noexcept { return std::holds_alternative<T>(held_); }
   /// The result, or throws what the work threw.
   [[nodiscard]] T& get() & {
-    if (error_) std::rethrow_exception(error_);
-    return *value_;
+    check();
+    return std::get<T>(held_);
   }
   [[nodiscard]] T get() && {
-    if (error_) std::rethrow_exception(error_);
-    return *std::move(value_);
+    check();
+    return std::get<T>(std::move(held_));
   }
   /// What the work threw; null if it did not.
-  [[nodiscard]] const std::exception_ptr& exception() const noexcept { return error_; }
+  [[nodiscard]] std::exception_ptr exception() const noexcept {
+    const auto* error = std::get_if<std::exception_ptr>(&held_);
+    return error ? *error : nullptr;
+  }
 
  private:
-  std::exception_ptr error_;
-  std::optional<T> value_;
+  void check() const {
+    if (const auto* error = std::get_if<std::exception_ptr>(&held_)) std::rethrow_exception(*error);
+  }
+  std::variant<std::exception_ptr, T> held_;
 };
 
 template <>
@@ -52,7 +58,7 @@ class [[nodiscard]] Outcome<void> {
   void get() const {
     if (error_) std::rethrow_exception(error_);
   }
-  [[nodiscard]] const std::exception_ptr& exception() const noexcept { return error_; }
+  [[nodiscard]] std::exception_ptr exception() const noexcept { return error_; }
 
  private:
   std::exception_ptr error_;

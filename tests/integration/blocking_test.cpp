@@ -311,10 +311,10 @@ TEST_P(Blocking, AForkedChildDoesNotAskTheParentsWorkToStop) {
   std::optional<Context> context(std::in_place, GetParam().make());
   std::promise<void> begun;
   std::promise<void> asked;
-  auto [ours, theirs] = connected_pair(Kind::unix_pair);
+  const std::pair<Fd, Fd> line = connected_pair(Kind::unix_pair);
   context->run_blocking(
       [&](const std::stop_token& token) {
-        const std::stop_callback tell(token, [&, fd = ours.get()] {
+        const std::stop_callback tell(token, [&, fd = line.first.get()] {
           EXPECT_EQ(::write(fd, "x", 1), 1);
           asked.set_value();
         });
@@ -328,9 +328,9 @@ TEST_P(Blocking, AForkedChildDoesNotAskTheParentsWorkToStop) {
     context->after_fork(GetParam().make());
     context.reset();
   }));
-  EXPECT_FALSE(readable(theirs.get()));
+  EXPECT_FALSE(readable(line.second.get()));
   context.reset();
-  EXPECT_TRUE(readable(theirs.get()));
+  EXPECT_TRUE(readable(line.second.get()));
 }
 
 TEST_P(Blocking, AForkedChildMayCancelWhatWasItsParents) {
@@ -380,25 +380,30 @@ TEST_P(Blocking, LookUpsLeaveThreadsForTheRest) {
 
 // What a task owns may use the context when it is dropped with it.
 TEST_P(Blocking, WhatIsDroppedWithTheContextMayCallIt) {
-  struct Caller {
-    Context* context;
-    int* calls;
+  class Caller {
+   public:
+    Caller(Context& context, int& calls) : context_(context), calls_(calls) {}
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
     ~Caller() {
-      if (!context) return;
-      context->set_keepalive(true);
-      context->post([] {});
-      context->run_blocking([] {}, [](Outcome<void>) {});
-      ++*calls;
+      context_.set_keepalive(true);
+      context_.post([] {});
+      context_.run_blocking([] {}, [](Outcome<void>) {});
+      ++calls_;
     }
+
+   private:
+    Context& context_;
+    int& calls_;
   };
   int calls = 0;
   {
     Context context(GetParam().make());
     std::promise<void> worked;
-    context.post([held = std::make_unique<Caller>(&context, &calls)] {});
+    context.post([held = std::make_unique<Caller>(context, calls)] {});
     context.run_blocking([&] { worked.set_value(); },
-                         [held = std::make_unique<Caller>(&context, &calls)](Outcome<void>) {});
-    context.remote().post([held = std::make_unique<Caller>(&context, &calls)] {});
+                         [held = std::make_unique<Caller>(context, calls)](Outcome<void>) {});
+    context.remote().post([held = std::make_unique<Caller>(context, calls)] {});
     worked.get_future().wait();
   }
   EXPECT_EQ(calls, 3);
