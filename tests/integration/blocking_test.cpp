@@ -15,6 +15,13 @@
 
 #include "drive.hpp"
 
+#ifdef __SANITIZE_THREAD__
+// A forked child starts threads of its own, which ThreadSanitizer refuses unless it is told.
+extern "C" const char* __tsan_default_options() {  // NOLINT: its name
+  return "die_after_fork=0";
+}
+#endif
+
 namespace onloop::test {
 namespace {
 

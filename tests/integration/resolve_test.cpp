@@ -17,18 +17,19 @@ ONLOOP_ON_ALL_LOOPS(Names);
 constexpr const char* kNobody = "no-such-host..invalid";
 constexpr const char* kNobodysDoor = "no-such-host..invalid:80";
 
+// Somebody has it on every machine, one without /etc/hosts included: inet_aton(3) reads it.
+constexpr const char* kLoopback = "0x7f000001";
+
 TEST_P(Names, AreLookedUp) {
   Context context(GetParam().make());
   std::vector<Address> found;
-  resolve(context, "localhost", 80, [&](Outcome<std::vector<Address>> addresses) {
+  resolve(context, kLoopback, 80, [&](Outcome<std::vector<Address>> addresses) {
     found = addresses.get();
     context.stop();
   });
   context.run();
-  ASSERT_FALSE(found.empty());
-  for (const Address& each : found) {
-    EXPECT_TRUE(each.to_string() == "127.0.0.1:80" || each.to_string() == "[::1]:80") << each.to_string();
-  }
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found.front().to_string(), "127.0.0.1:80");
 }
 
 TEST_P(Names, ThatNobodyHasSaySo) {
@@ -44,12 +45,10 @@ TEST_P(Names, ThatNobodyHasSaySo) {
 }
 
 TEST_P(Names, CanBeConnectedTo) {
-  const std::string name = "LOCALHOST";  // onloop does not know it by itself, unlike `localhost`, but /etc/hosts does
-  const std::string ip = resolve_blocking(name, 0).front().to_string();
-  RawListener listener(ip);
+  RawListener listener("127.0.0.1:0");
   Context context(GetParam().make());
   Recorder recorder;
-  Connection& connection = context.connect(name + ':' + std::to_string(listener.address.port()), recorder);
+  Connection& connection = context.connect(kLoopback + (':' + std::to_string(listener.address.port())), recorder);
   EXPECT_EQ(connection.write("early"), Flow::go);  // as to any address
   EXPECT_EQ(recorder.calls, 0);
   EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
