@@ -54,9 +54,8 @@ void Net::remove(Stream& stream) noexcept {
 }
 
 void Net::post_drain_tasks(const Stream& stream) {
-  const auto [first, last] = drain_tasks_.equal_range(&stream);
-  for (auto each = first; each != last; ++each) runtime_.post(std::move(each->second));
-  drain_tasks_.erase(first, last);
+  // One by one: a context that ends takes no task, and what one owns that is dropped may remove others.
+  while (auto node = drain_tasks_.extract(&stream)) runtime_.post(std::move(node.mapped()));
 }
 
 void Net::keep_reserve() noexcept {

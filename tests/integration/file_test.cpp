@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <vector>
 
 #include "drive.hpp"
 
@@ -276,6 +277,24 @@ TEST_P(Drained, ItsTaskMayOwnTheProtocol) {
       turns(*context);
     }
   }
+}
+
+// Dropping the first drops the next, and so on, while the context's table is at it.
+TEST_P(Drained, ATaskThatOwnsTheProtocolOfTheNextIsDroppedWithTheContext) {
+  std::optional<Context> context(std::in_place, GetParam().make());
+  std::vector<Line> lines;
+  std::shared_ptr<Quiet> next;
+  for (int i = 0; i < 5; ++i) {
+    auto quiet = std::make_shared<Quiet>();
+    lines.push_back(join(*context, *quiet, {.high_water = 1'000, .low_water = 100, .max_queued = kBig}));
+    Connection& connection = lines.back().connection;
+    EXPECT_TRUE(run_until(*context, [&] { return connection.fd() >= 0; }));
+    connection.write(pattern(kBig));
+    connection.when_drained([held = std::move(next)] {});
+    next = std::move(quiet);
+  }
+  context->post([held = std::move(next)] {});
+  context.reset();
 }
 
 TEST_P(Sending, NothingIsToldWhenTheContextGoes) {
