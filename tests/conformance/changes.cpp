@@ -1,6 +1,7 @@
 #include <fcntl.h>
 
 #include <array>
+#include <cstdint>
 #include <vector>
 
 #include "conformance/fixtures.hpp"

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "conformance/counted_loop.hpp"
 #include "conformance/fixtures.hpp"

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 

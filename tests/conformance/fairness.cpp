@@ -1,6 +1,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <cstdint>
 #include <stdexcept>
 #include <thread>
 

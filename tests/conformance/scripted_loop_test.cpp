@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 
+#include <cstdint>
 #include <thread>
 
 #include "conformance/fixtures.hpp"

@@ -1,5 +1,7 @@
 // The one deadline of the ops. RawGuest fails the test itself when on_deadline comes early or is not wanted.
 
+#include <cstdint>
+
 #include "conformance/fixtures.hpp"
 
 namespace onloop::conformance {

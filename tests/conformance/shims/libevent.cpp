@@ -9,6 +9,7 @@
 #include <onloop/libevent.hpp>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <list>
 #include <memory>
