@@ -9,6 +9,7 @@
 #include <span>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <typeinfo>
 #include <utility>
 
@@ -108,7 +109,12 @@ class Connection {
   /// connection where that is severed without one.
   template <class S, class... A>
   S& emplace_state(A&&... arguments) {
-    auto state = std::make_unique<S>(std::forward<A>(arguments)...);
+    std::unique_ptr<S> state;
+    if constexpr (std::is_constructible_v<S, A...>) {
+      state = std::make_unique<S>(std::forward<A>(arguments)...);
+    } else {  // an aggregate: not every compiler initialises one by parentheses
+      state.reset(new S{std::forward<A>(arguments)...});
+    }
     set_state(state.get(), kStateType<S>);
     return *state.release();
   }

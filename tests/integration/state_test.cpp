@@ -34,6 +34,21 @@ TEST_P(State, IsMadeInPlaceAndFoundByItsType) {
   EXPECT_EQ(made.number, 7);
 }
 
+struct Session {
+  std::string name;
+  int requests = 0;
+};
+
+TEST_P(State, MayBeAnAggregate) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  EXPECT_EQ(line.connection.emplace_state<Session>("guest", 3).requests, 3);
+  EXPECT_EQ(line.connection.state<Session>().name, "guest");
+  EXPECT_EQ(line.connection.emplace_state<Session>("another").requests, 0);
+  EXPECT_EQ(line.connection.emplace_state<Session>().name, "");
+}
+
 TEST_P(State, OfAnotherTypeOrNoneIsABadCast) {
   Recorder recorder;
   Context context{GetParam().make()};
