@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <limits>
 #include <optional>
 #include <string_view>
 
@@ -32,9 +33,18 @@ std::string_view variable(const char* name) {
   return value ? value : "";
 }
 
-/// How many descriptors were passed, to whatever process LISTEN_PID names.
-long passed() {
-  return to_number(variable("LISTEN_FDS")).value_or(0);
+/// How many descriptors were passed, to whatever process LISTEN_PID names; 0 if LISTEN_FDS is not set. A value that
+/// sd_listen_fds(3) refuses is refused here, too: EINVAL.
+int passed(const std::string& what) {
+  const std::string_view text = variable("LISTEN_FDS");
+  if (text.empty()) return 0;
+  constexpr long kMost = std::numeric_limits<int>::max() - kFirst;
+  const std::optional<long> number = to_number(text);
+  if (!number || *number <= 0 || *number > kMost) {
+    throw_error(EINVAL, what + ": LISTEN_FDS is \"" + std::string(text) + "\", which is not a number from 1 to " +
+                            std::to_string(kMost));
+  }
+  return static_cast<int>(*number);
 }
 bool for_us() {
   return to_number(variable("LISTEN_PID")) == getpid();
@@ -48,14 +58,16 @@ void check(int fd, const std::string& what) {
 }
 
 std::vector<int> named(std::string_view wanted, const std::string& what) {
-  if (passed() <= 0) throw_error(ENOENT, what + ": LISTEN_FDS is not set, so no sockets were passed to this process");
+  const int count = passed(what);
+  if (count == 0) throw_error(ENOENT, what + ": LISTEN_FDS is not set, so no sockets were passed to this process");
   if (!for_us()) throw_error(EPERM, what + ": LISTEN_PID names another process");
   std::vector<int> found;
   std::string_view names = variable("LISTEN_FDNAMES");
-  for (int i = 0; i < passed(); ++i) {
+  for (int i = 0; i < count; ++i) {
     const std::size_t colon = names.find(':');
     if (names.substr(0, colon) == wanted) found.push_back(kFirst + i);
-    names = colon == std::string_view::npos ? std::string_view{} : names.substr(colon + 1);
+    if (colon == std::string_view::npos) break;  // LISTEN_FDS may say more than there are names
+    names.remove_prefix(colon + 1);
   }
   if (found.empty()) throw_error(ENOENT, what + ": LISTEN_FDNAMES has no such name");
   return found;
@@ -67,7 +79,7 @@ std::vector<int> inherited_sockets(const std::string& name) {
   const std::string what = "listen on fd:" + name;
   const std::optional<long> number = to_number(name);
   if (number && (*number < 0 || *number > 1'000'000'000)) throw_error(EBADF, what);
-  if (number && *number >= kFirst && *number < kFirst + passed() && !for_us()) {
+  if (number && *number >= kFirst && *number - kFirst < passed(what) && !for_us()) {
     throw_error(EPERM, what + ": LISTEN_PID names another process");
   }
   std::vector<int> found = number ? std::vector<int>{static_cast<int>(*number)} : named(name, what);

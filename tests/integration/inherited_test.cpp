@@ -112,6 +112,27 @@ TEST_P(Inherited, ANameThatNoSocketBearsIsRefusedInWords) {
   }));
 }
 
+// sd_listen_fds(3) refuses them, too. The last is a number that it takes, and that would take long to count to.
+TEST_P(Inherited, ANumberOfSocketsThatIsOutOfRangeIsRefusedAtOnce) {
+  const RawListener raw("127.0.0.1:0");
+  EXPECT_TRUE(in_child([&] {
+    Echo echo;
+    Context context{GetParam().make()};
+    hand_over({&raw}, "admin", ::getpid());
+    for (const char* number :
+         {"2147483648", "2147483645", "9223372036854775807", "99999999999999999999", "-1", "0", "1x", " 1"}) {
+      ::setenv("LISTEN_FDS", number, 1);
+      for (const char* address : {"fd:web", "fd:admin", "fd:3"}) {
+        const Thrown thrown = listen_fails(context, echo, address);
+        EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << number << ' ' << address << ' ' << thrown.words;
+        EXPECT_NE(thrown.words.find("LISTEN_FDS"), std::string::npos) << thrown.words;
+      }
+    }
+    ::setenv("LISTEN_FDS", "2147483644", 1);
+    EXPECT_TRUE(is(listen_fails(context, echo, "fd:web").code, std::errc::no_such_file_or_directory));
+  }));
+}
+
 TEST_P(Inherited, ADescriptorThatIsNotOpenIsRefusedInWords) {
   Echo echo;
   Context context{GetParam().make()};
