@@ -72,7 +72,12 @@ TEST(Address, RefusesInWords) {
   EXPECT_THAT(refusal("unix:@"), HasSubstr("must follow unix:"));
   EXPECT_THAT(refusal("unix:" + std::string(108, 'x')), HasSubstr("at most 107"));
   EXPECT_THAT(refusal("unix:@" + std::string(108, 'x')), HasSubstr("at most 107"));
-  EXPECT_THAT(refusal(std::string_view("unix:/a\0b", 9)), HasSubstr("address \"unix:/a"));  // what() ends there
+  for (const std::string_view text : {std::string_view("unix:/a\0b", 9), std::string_view("127.0.0.1\0evil:80", 17),
+                                      std::string_view("[::1\0evil]:80", 13), std::string_view("localhost\0:80", 13),
+                                      std::string_view("127.0.0.1:80\0", 13), std::string_view("fd:3\0", 5)}) {
+    EXPECT_THAT(refusal(text), HasSubstr("only an abstract name can hold a zero byte"));
+    EXPECT_THAT(refusal(text), HasSubstr("\\0"));
+  }
   EXPECT_THAT(refusal("fd:"), HasSubstr("must follow fd:"));
 }
 
