@@ -24,6 +24,28 @@ bool is(const std::string& name, const char* other) noexcept {
   return strcasecmp(name.c_str(), other) == 0;
 }
 
+/// A "host" with an optional port, as in RFC 9110, 7.2. It may be empty.
+bool is_host(std::string_view text) noexcept {
+  constexpr std::string_view kDigits = "0123456789";
+  constexpr std::string_view kNameCharacters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=";
+  std::string_view port;
+  if (text.starts_with('[')) {
+    const std::size_t close = text.find(']');
+    if (close == std::string_view::npos || close < 3) return false;
+    if (text.substr(1, close - 1).find_first_not_of("0123456789abcdefABCDEF:.") != std::string_view::npos) return false;
+    port = text.substr(close + 1);
+    text = {};
+  } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos) {
+    port = text.substr(colon);
+    text = text.substr(0, colon);
+  }
+  if (!port.empty() && (port.front() != ':' || port.find_first_not_of(kDigits, 1) != std::string_view::npos)) {
+    return false;
+  }
+  return text.find_first_not_of(kNameCharacters) == std::string_view::npos;
+}
+
 Method method_of(const llhttp_t& parser) noexcept {
   switch (parser.method) {
     case HTTP_GET:
@@ -45,7 +67,8 @@ void RequestParser::start() noexcept {
   llhttp_init(&parser_, HTTP_REQUEST, &callbacks());
   parser_.data = this;
   state_ = State::idle;
-  header_bytes_ = body_bytes_ = hosts_ = 0;
+  headers_complete_ = framing_is_faulty_ = false;
+  all_bytes_ = header_bytes_ = body_bytes_ = hosts_ = 0;
 }
 
 // Captureless lambdas are what a table of C functions takes.
@@ -65,15 +88,12 @@ const llhttp_settings_t& RequestParser::callbacks() noexcept {
       RequestParser& self = of(parser);
       return self.append(self.value_, bytes, count, 431);
     };
-    settings.on_header_value_complete = [](llhttp_t* parser) {
-      of(parser).header_ended();
-      return 0;
-    };
+    settings.on_header_value_complete = [](llhttp_t* parser) { return of(parser).header_ended(); };
     settings.on_headers_complete = [](llhttp_t* parser) { return of(parser).headers_ended(); };
     settings.on_body = [](llhttp_t* parser, const char*, std::size_t count) { return of(parser).body_came(count); };
     settings.on_message_complete = [](llhttp_t* parser) -> int {
       of(parser).state_ = State::complete;
-      of(parser).request_.keep_alive = llhttp_should_keep_alive(parser) != 0;
+      of(parser).request_.keep_alive = llhttp_should_keep_alive(parser) != 0 && !of(parser).framing_is_faulty_;
       return HPE_PAUSED;  // one request at a time
     };
     return settings;
@@ -85,13 +105,26 @@ std::size_t RequestParser::feed(std::string_view bytes) {
   if (bytes.empty()) return 0;
   state_ = State::partial;
   const llhttp_errno_t result = llhttp_execute(&parser_, bytes.data(), bytes.size());
-  if (result == HPE_OK) return bytes.size();
+  if (result == HPE_OK) {
+    all_bytes_ += bytes.size();
+    if (has_too_many_other_bytes()) {
+      refuse(headers_complete_ ? 413 : 431);
+      state_ = State::refused;
+      request_.keep_alive = false;
+    }
+    return bytes.size();
+  }
   if (state_ != State::complete) {
     if (refusal_ == 0) refusal_ = 400;
     state_ = State::refused;
     request_.keep_alive = false;
   }
   return static_cast<std::size_t>(llhttp_get_error_pos(&parser_) - bytes.data());
+}
+
+/// llhttp tells of no extension of a chunk and of no blank line before a request, and either may go on without end.
+bool RequestParser::has_too_many_other_bytes() const noexcept {
+  return all_bytes_ - body_bytes_ > kMostOtherBytes;
 }
 
 bool RequestParser::take_continue() noexcept {
@@ -116,11 +149,14 @@ int RequestParser::append(std::string& text, const char* bytes, std::size_t coun
   return 0;
 }
 
-void RequestParser::header_ended() {
+int RequestParser::header_ended() {
   header_bytes_ += 4;  // ": ", CR, LF
   value_.erase(value_.find_last_not_of(" \t") + 1);
   const bool trailing = (parser_.flags & F_TRAILING) != 0;  // behind a body, where these have no meaning
-  if (!trailing && is(field_, "host")) ++hosts_;
+  if (!trailing && is(field_, "host")) {
+    ++hosts_;
+    if (!is_host(value_)) return refuse(400);  // RFC 9112, 3.2
+  }
   for (const auto& [name, member] : kWanted) {
     if (trailing || !is(field_, name)) continue;
     std::string& value = request_.*member;
@@ -129,15 +165,19 @@ void RequestParser::header_ended() {
   }
   field_.clear();
   value_.clear();
+  return 0;
 }
 
 /// What is wrong with the headers is told before a body is read. Here llhttp takes any error for one of its own.
 int RequestParser::headers_ended() {
+  headers_complete_ = true;
   request_.method = method_of(parser_);
   request_.http_1_0 = parser_.http_major == 1 && parser_.http_minor == 0;
   if (parser_.http_major != 1) return refuse(505);
   if (hosts_ > 1 || (hosts_ == 0 && !request_.http_1_0)) return refuse(400);
   const bool chunked = (parser_.flags & F_CHUNKED) != 0;
+  // RFC 9112, 6.1: HTTP/1.0 has no Transfer-Encoding, so whoever forwarded this may see another end than we do.
+  framing_is_faulty_ = request_.http_1_0 && (parser_.flags & F_TRANSFER_ENCODING) != 0;
   if (!chunked && parser_.content_length > kMostBodyBytes) return refuse(413);
   if (request_.expect.empty() || request_.http_1_0) return 0;
   if (!is(request_.expect, "100-continue")) return refuse(417);

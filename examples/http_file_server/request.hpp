@@ -31,6 +31,9 @@ class RequestParser {
  public:
   static constexpr std::size_t kMostHeaderBytes = 8 * 1024;  // request line included; beyond: 414 or 431
   static constexpr std::size_t kMostBodyBytes = 64 * 1024;   // beyond: 413
+  /// All bytes of a request that belong to no body: the headers and the white space around them, the sizes and the
+  /// extensions of chunks, trailers. Beyond: 431 before the end of the headers, else 413.
+  static constexpr std::size_t kMostOtherBytes = kMostHeaderBytes + kMostBodyBytes;
 
   /// idle: no byte of the next request has come. refused: its end can't be told, so the connection has no further one.
   enum class State : std::uint8_t { idle, partial, complete, refused };
@@ -56,7 +59,8 @@ class RequestParser {
   void start() noexcept;
   int refuse(int status) noexcept;
   int append(std::string& text, const char* bytes, std::size_t count, int too_many);
-  void header_ended();
+  int header_ended();
+  [[nodiscard]] bool has_too_many_other_bytes() const noexcept;
   int headers_ended();
   int body_came(std::size_t count) noexcept;
 
@@ -64,6 +68,9 @@ class RequestParser {
   State state_ = State::idle;
   int refusal_ = 0;
   bool awaits_continue_ = false;
+  bool headers_complete_ = false;
+  bool framing_is_faulty_ = false;  // the request is answered, but where the next one begins is not certain
+  std::size_t all_bytes_ = 0;
   std::size_t header_bytes_ = 0;
   std::size_t body_bytes_ = 0;
   std::size_t hosts_ = 0;

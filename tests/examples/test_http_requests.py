@@ -8,6 +8,7 @@ from http_case import Client, HttpTest
 from server import wait_until
 
 HEADER_LIMIT = 8 * 1024
+OTHER_LIMIT = 72 * 1024  # RequestParser::kMostOtherBytes
 BODY_LIMIT = 64 * 1024
 
 
@@ -130,6 +131,33 @@ class HttpRequests(HttpTest):
         self.refused(start + "X: " + "y" * HEADER_LIMIT + "\r\n\r\n", 431)
         self.refused("GET /" + "x" * HEADER_LIMIT + " HTTP/1.1\r\nHost: test\r\n\r\n", 414)
         self.assertEqual(self.client.ask("/page.html", "X: " + "y" * (HEADER_LIMIT - 1000)).status, 200)
+
+    def test_bytes_that_belong_to_no_body_are_counted(self):
+        """Nothing but a time-out would end them otherwise, and somebody sends them as fast as can be."""
+        start = "GET /page.html HTTP/1.1\r\nHost: test\r\n"
+        chunked = start + "Transfer-Encoding: chunked\r\n\r\n"
+        self.refused(chunked + "1;" + "x" * OTHER_LIMIT, 413)
+        self.refused(chunked + "1;x=y\r\nz\r\n" * (OTHER_LIMIT // 8 + 1), 413)
+        self.refused("\r\n" * (OTHER_LIMIT // 2 + 1), 431)
+        self.refused(start + "X:" + " " * OTHER_LIMIT, 431)
+        self.client.send(chunked + "1;x=y\r\nz\r\n" * 1000 + "0\r\n\r\n")
+        self.assertEqual(self.client.reply().body, b"0123456789")
+
+    def test_host_is_a_host(self):
+        for host in ("a b", "a/b", "a@b", "a:b", "a:1:2", "[::1", "[]", "[::1]x", "::1", "a\tb", "[::g]", "a\"b", "ä"):
+            self.refused(f"GET /page.html HTTP/1.1\r\nHost: {host}\r\n\r\n", 400)
+            self.refused(f"GET /page.html HTTP/1.0\r\nHost: {host}\r\n\r\n", 400)
+        for host in ("a", "a.example:80", "a:", "127.0.0.1:8080", "[::1]", "[::1]:8080", "", "%41-._~!$&'()*+,;="):
+            self.client.send(f"GET /page.html HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            self.assertEqual(self.client.reply().status, 200, host)
+
+    def test_transfer_encoding_in_http_1_0_ends_the_connection(self):
+        with Client(self.running.port) as client:
+            client.send("GET /page.html HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        "0\r\n\r\nGET /page.html HTTP/1.0\r\n\r\n")
+            reply = client.reply()
+            self.assertEqual((reply.body, reply.headers["connection"]), (b"0123456789", "close"))
+            self.assertTrue(client.at_end())
 
     def test_what_is_no_request_is_refused(self):
         for text in ("\0\0\0\0", "hello\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\nHost: a\r\n\r\n",
