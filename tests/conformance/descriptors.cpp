@@ -70,8 +70,17 @@ Pair tcp_pair() {
   const sockaddr_in address = bind_loopback(listener);
   check(::listen(listener.get(), 1), "listen");
   Descriptor near = tcp_client(ntohs(address.sin_port));
-  Descriptor far{check(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC), "accept4")};
-  return {std::move(near), std::move(far)};
+  sockaddr_in wanted{};
+  socklen_t size = sizeof wanted;
+  check(::getsockname(near.get(), reinterpret_cast<sockaddr*>(&wanted), &size), "getsockname");
+  // Another process may mean somebody else who had this port before.
+  for (;;) {
+    sockaddr_in from{};
+    size = sizeof from;
+    Descriptor far{check(
+        ::accept4(listener.get(), reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC), "accept4")};
+    if (from.sin_port == wanted.sin_port) return {std::move(near), std::move(far)};
+  }
 }
 
 Descriptor tcp_client(std::uint16_t port) {

@@ -57,8 +57,9 @@ TEST_P(Connect, ToAUnixPathOpensAndExchangesBytes) {
 
 TEST_P(Connect, RefusedIsOnCloseWithoutOnOpen) {
   Recorder client;
+  const RefusedPort refused;
   Context context{GetParam().make()};
-  context.connect(refused_address().to_string(), client);
+  context.connect(refused.address.to_string(), client);
   EXPECT_EQ(client.calls, 0) << "never inside connect()";
   ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
   turns(context);
@@ -131,8 +132,9 @@ TEST_P(Connect, LocalhostReachesAServerOnEitherFamily) {
 
 TEST_P(Connect, LocalhostRefusedOnBothFamiliesFailsOnce) {
   Recorder client;
+  const RefusedPort refused;
   Context context{GetParam().make()};
-  context.connect("localhost:" + std::to_string(refused_address().port()), client);
+  context.connect("localhost:" + std::to_string(refused.address.port()), client);
   ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
   turns(context);
   expect_failed(client, std::errc::connection_refused);

@@ -217,7 +217,8 @@ TEST_P(Coroutines, WhatTheOutermostThrowsLeavesRun) {
 
 TEST_P(Coroutines, AConnectThatFailsThrows) {
   Context context(GetParam().make());
-  const std::string address = refused_address().to_string();
+  const RefusedPort refused;
+  const std::string address = refused.address.to_string();
   Thrown thrown;
   Thrown malformed;
   co::spawn(context, [&]() -> co::Task<> {

@@ -69,7 +69,8 @@ TEST_P(NodeErrors, DestroyedWithBytesQueuedThePeerGetsAReset) {
 TEST_P(NodeErrors, AConnectThatFailsIsAnErrorAndThenClose) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Socket client = net::connect(context, refused_address().to_string(), notes("connect"));
+  const RefusedPort refused;
+  const net::Socket client = net::connect(context, refused.address.to_string(), notes("connect"));
   client.on_error([&](std::error_code error) {
     EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
     notes("error")();
@@ -91,7 +92,8 @@ TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
     words = std::string(what) + ": " + error.message();
   };
   Context context{GetParam().make(), options};
-  const Address address = refused_address();
+  const RefusedPort refused;
+  const Address& address = refused.address;
   net::connect(context, address.port());
   run_to_the_end(context);
   EXPECT_EQ(words, "connect to " + address.to_string() + ": Connection refused");

@@ -85,9 +85,9 @@ TEST_P(NodeTrouble, AnIntervalThatThrowsGoesOn) {
 TEST_P(NodeTrouble, ACloseListenerThatThrowsTakesNoOtherSocketsWithIt) {
   Context context{GetParam().make()};
   Notes notes;
-  const Address nobody = refused_address();
-  const net::Socket first = net::connect(context, nobody.port());
-  const net::Socket second = net::connect(context, nobody.port());
+  const RefusedPort nobody;
+  const net::Socket first = net::connect(context, nobody.address.port());
+  const net::Socket second = net::connect(context, nobody.address.port());
   const auto owned = flag();
   first.on_close([owned, first] { fail_loudly(); });
   second.on_close(notes("close"));
@@ -175,7 +175,7 @@ TEST_P(NodeTrouble, WithTheContextEverythingPendingIsDroppedAndHandlesAreInert) 
 
 TEST_P(NodeTrouble, WhatIsDroppedMayCallTheLayerAsItGoes) {
   struct Last {
-    explicit Last(Context& to) : context(&to), socket(net::connect(to, refused_address().port())) {
+    explicit Last(Context& to) : context(&to), socket(net::connect(to, RefusedPort{}.address.port())) {
       socket.on_close([] { FAIL(); });
     }
     Last(Last&& other) noexcept : context(std::exchange(other.context, nullptr)), socket(other.socket) {}
@@ -199,7 +199,7 @@ TEST_P(NodeTrouble, WhatIsDroppedMayCallTheLayerAsItGoes) {
   net::set_immediate(context, [last = Last(context)] { FAIL(); });
   net::next_tick(context, [last = Last(context)] { FAIL(); });
   net::queue_microtask(context, [last = Last(context)] { FAIL(); });
-  const net::Socket socket = net::connect(context, refused_address().port());
+  const net::Socket socket = net::connect(context, RefusedPort{}.address.port());
   socket.on_close([socket, last = std::make_shared<Last>(context)] { FAIL(); });
 }
 
@@ -358,7 +358,7 @@ TEST_P(NodeTrouble, AMoveInEachPhaseLosesNothing) {
   net::set_immediate(context, moving("immediate"));
   net::set_immediate(context, moving("immediate"));
   for (int i = 0; i < 2; ++i) {
-    const net::Socket socket = net::connect(context, refused_address().port());
+    const net::Socket socket = net::connect(context, RefusedPort{}.address.port());
     socket.on_close(moving("close"));
     socket.destroy();
   }

@@ -180,14 +180,29 @@ std::pair<Fd, Fd> connected_pair(Kind kind) {
   Fd client = stream_socket(listener.address);
   Sockaddr target = sockaddr_of(listener.address);
   if (::connect(client.get(), target.get(), target.size) != 0) fail("connect");
-  Fd server(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  if (server.get() < 0) fail("accept");
-  return {std::move(client), std::move(server)};
+  // Another process may mean somebody else who had this port before.
+  for (;;) {
+    sockaddr_in from{};
+    socklen_t size = sizeof from;
+    Fd server(::accept4(listener.socket.get(), reinterpret_cast<sockaddr*>(&from), &size, SOCK_CLOEXEC));
+    if (server.get() < 0) fail("accept");
+    if (ntohs(from.sin_port) == port_of(client.get())) return {std::move(client), std::move(server)};
+  }
 }
 
-Address refused_address() {
-  const RawListener listener("127.0.0.1:0");
-  return listener.address;
+RefusedPort::RefusedPort() {
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    address = Address::parse("127.0.0.1:0");
+    ipv4 = stream_socket(address);
+    Sockaddr one = sockaddr_of(address);
+    if (::bind(ipv4.get(), one.get(), one.size) != 0) fail("bind");
+    address = Address::from_ip(address.family(), address.ip(), port_of(ipv4.get()));
+    const Address other = Address::parse("[::1]:" + std::to_string(address.port()));
+    ipv6 = stream_socket(other);
+    Sockaddr two = sockaddr_of(other);
+    if (::bind(ipv6.get(), two.get(), two.size) == 0) return;
+  }
+  fail("bind one port of both loopback addresses");
 }
 
 std::string pattern(std::size_t size) {

@@ -81,8 +81,13 @@ enum class Kind { tcp, unix_pair };
 /// Two connected stream sockets, both blocking.
 std::pair<Fd, Fd> connected_pair(Kind kind);
 
-/// An address of 127.0.0.1 on which nobody listens.
-Address refused_address();
+/// A port of both loopback addresses on which nobody listens. It is bound as long as this lives: a port that is only
+/// known to be free may be another process's a moment later, or the client's own.
+struct RefusedPort {
+  RefusedPort();
+  Address address;  ///< on 127.0.0.1
+  Fd ipv4, ipv6;
+};
 
 /// `size` bytes of a pattern in which a lost, doubled or moved byte shows.
 std::string pattern(std::size_t size);

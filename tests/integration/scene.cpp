@@ -110,7 +110,7 @@ void Scene::provoke(Callback callback, std::function<void()> action) {
       break;
     case Callback::connect_failed:
       actor->when_close = [this](Connection&, std::error_code) { strike(); };
-      context->connect(refused_address().to_string(), *actor);
+      context->connect(refused_.address.to_string(), *actor);
       break;
     case Callback::timer:
       timer_ = context->timer(0ns, [this] { strike(); });

@@ -71,6 +71,7 @@ class Scene {
 
   FullListener unreachable_;
   RawListener reachable_{"127.0.0.1:0"};
+  RefusedPort refused_;
   Fd watched_, prod_;
   Watch watch_;
   Timer timer_;
