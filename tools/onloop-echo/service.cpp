@@ -80,6 +80,9 @@ void Service::announce() {
       const std::string text = address.to_string();
       lines += "listening on " + text + " (" + std::string{loop().name()} + ")\n";
       if (reachable_from_outside(address)) log_.event("other machines may be able to reach " + text);
+      if (address.family() == onloop::Address::Family::unix_abstract) {
+        log_.event("every user of this machine may connect to " + text + ": an abstract name has no permissions");
+      }
     }
   }
   tools::print_out(lines);
