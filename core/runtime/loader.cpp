@@ -2,7 +2,7 @@
 //
 // A shim's table is looked for among the program's own symbols first. Else libonloop-NAME.so is loaded from where
 // onloop is installed, and from nowhere else: not from the current directory, nor by a search path, nor a file that
-// others can change. It is never unloaded, since a host may still call back into it (uv_close does).
+// others can change (trusted_file.hpp). It is never unloaded, since a host may still call back into it (uv_close does).
 
 #include <dlfcn.h>
 #include <link.h>
@@ -13,16 +13,20 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "core/runtime/error.hpp"
 #include "core/runtime/host.hpp"
+#include "core/runtime/trusted_file.hpp"
 
 namespace onloop {
 namespace {
 
 namespace fs = std::filesystem;
 using detail::throw_error;
+using detail::TrustedFile;
 
 struct Known {
   const char* name;
@@ -70,17 +74,6 @@ fs::path file_for(std::string_view name) {
   return directories.front() / file;
 }
 
-/// Whether nobody but this user and root can put another file in its place.
-bool trusted(const fs::path& file) {
-  for (const fs::path& each : {file.parent_path(), fs::weakly_canonical(file)}) {
-    struct stat status {};
-    if (stat(each.c_str(), &status) < 0) return false;
-    if (status.st_uid != 0 && status.st_uid != geteuid()) return false;
-    if (status.st_mode & S_IWOTH) return false;
-  }
-  return true;
-}
-
 std::string symbol_for(std::string_view name) {
   std::string symbol = "onloop_shim_" + std::string(name);
   std::replace(symbol.begin(), symbol.end(), '-', '_');
@@ -91,15 +84,43 @@ const onloop_ops* linked(std::string_view name) {
   return static_cast<const onloop_ops*>(dlsym(RTLD_DEFAULT, symbol_for(name).c_str()));
 }
 
+struct Library {
+  dev_t device;
+  ino_t inode;
+  void* handle;
+};
+
+/// Loads the file that was checked: by its descriptor, and not by its path again. Once for each file.
+void* load(const TrustedFile& file, const std::string& what) {
+  static std::mutex mutex;
+  static auto& loaded = *new std::vector<Library>;  // the libraries stay, too
+  const std::lock_guard lock(mutex);
+  for (const Library& each : loaded) {
+    if (each.device == file.device && each.inode == file.inode) return each.handle;
+  }
+  // dlopen takes two libraries of one name for the same. The number of the descriptor comes again, the number of the
+  // slashes does not.
+  std::string name = "/proc/self/fd" + std::string(loaded.size() + 1, '/') + std::to_string(file.fd.get());
+  struct stat seen {};
+  const bool same = stat(name.c_str(), &seen) == 0 && seen.st_dev == file.device && seen.st_ino == file.inode;
+  if (!same) name = file.path;  // no /proc: the path, which nobody else could have changed since
+  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!library) {
+    std::string reason = dlerror();
+    if (reason.starts_with(name)) reason.replace(0, name.size(), file.path);
+    throw_error(ENOEXEC, what + ": " + reason);
+  }
+  loaded.push_back({file.device, file.inode, library});
+  return library;
+}
+
 /// Throws where it can't be used.
 const onloop_ops& load(std::string_view name, const fs::path& file) {
   const std::string what = "load the loop \"" + std::string(name) + "\" from " + file.string();
   if (std::error_code error; !fs::exists(file, error)) {
     throw_error(ENOENT, what + ", which is not there: install the component \"" + std::string(name) + "\" of onloop");
   }
-  if (!trusted(file)) throw_error(EPERM, what + ": other users could change it");
-  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (!library) throw_error(ENOEXEC, what + ": " + dlerror());
+  void* library = load(detail::open_trusted(file, what), what);
   const std::string symbol = symbol_for(name);
   const auto* ops = static_cast<const onloop_ops*>(dlsym(library, symbol.c_str()));
   if (!ops) throw_error(EPROTO, what + ": it is no shim for onloop: it has no symbol " + symbol);
