@@ -100,7 +100,7 @@ struct Library {
 /// Loads the file that was checked: by its descriptor, and not by its path again. Once for each file.
 void* load(const TrustedFile& file, const std::string& what) {
   static std::mutex mutex;
-  static auto& loaded = *new std::vector<Library>;  // the libraries stay, too
+  static std::vector<Library> loaded;
   const std::lock_guard lock(mutex);
   for (const Library& each : loaded) {
     if (each.device == file.device && each.inode == file.inode) return each.handle;
