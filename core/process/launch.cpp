@@ -3,20 +3,22 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 #include <vector>
 
+#include "core/process/fork_exec.hpp"
 #include "core/runtime/error.hpp"
 
 namespace onloop::detail {
 namespace {
 
-constexpr int kFirstOther = STDERR_FILENO + 1;
 constexpr std::array<const char*, Launch::kStreams> kNames{"standard input", "standard output", "standard error"};
 
 class Actions {
@@ -65,11 +67,6 @@ bool has_zero(const std::string& text) noexcept {
   return text.find('\0') != std::string::npos;
 }
 
-/// A number at which the child's own standard streams do not overwrite it; empty with errno set if there is none.
-UniqueFd moved_up(UniqueFd fd) noexcept {
-  return !fd || fd.get() >= kFirstOther ? std::move(fd) : UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kFirstOther));
-}
-
 }  // namespace
 
 Launch::Launch(const SpawnOptions& options) : options_(options) {
@@ -77,20 +74,30 @@ Launch::Launch(const SpawnOptions& options) : options_(options) {
     throw_error(EINVAL, "spawn a child: the first of the arguments must name a program");
   }
   what_ = "spawn " + options.arguments.front();
-  for (const std::string& argument : options.arguments) {
+  check_strings();
+  check_identity();
+  open_directory();
+  open_descriptors();
+}
+
+void Launch::check_strings() const {
+  for (const std::string& argument : options_.arguments) {
     if (has_zero(argument)) throw_error(EINVAL, "spawn a child: an argument has a zero byte in it");
   }
-  if (options.environment) {
-    for (const std::string& entry : *options.environment) {
-      if (has_zero(entry)) throw_error(EINVAL, what_ + ": an environment entry has a zero byte in it");
-      if (entry.find('=') == std::string::npos) {
-        throw_error(EINVAL, what_ + ": the environment entry \"" + entry + "\" is no NAME=value");
-      }
+  if (options_.argv0 && has_zero(*options_.argv0)) throw_error(EINVAL, what_ + ": argv0 has a zero byte in it");
+  if (!options_.environment) return;
+  for (const std::string& entry : *options_.environment) {
+    if (has_zero(entry)) throw_error(EINVAL, what_ + ": an environment entry has a zero byte in it");
+    if (entry.find('=') == std::string::npos) {
+      throw_error(EINVAL, what_ + ": the environment entry \"" + entry + "\" is no NAME=value");
     }
   }
-  open_directory();
-  const std::array<const Stdio*, kStreams> streams{&options.in, &options.out, &options.err};
-  for (std::size_t i = 0; i < kStreams; ++i) streams_[i] = open_stream(*streams[i], i);
+}
+
+/// To the kernel -1 means to leave it as it is: a child that keeps the parent's rights by mistake.
+void Launch::check_identity() const {
+  if (options_.uid == static_cast<uid_t>(-1)) throw_error(EINVAL, what_ + ": -1 is no user");
+  if (options_.gid == static_cast<gid_t>(-1)) throw_error(EINVAL, what_ + ": -1 is no group");
 }
 
 /// Beforehand, since posix_spawn does not tell a missing directory from a missing program.
@@ -103,6 +110,38 @@ void Launch::open_directory() {
   if (!directory_ || faccessat(directory_.get(), ".", X_OK, AT_EACCESS) < 0) throw_error(errno, what);
 }
 
+void Launch::open_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) throw_error(errno, what_);
+  std::vector<PassedDescriptor> passed = options_.descriptors;
+  std::sort(passed.begin(), passed.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+  for (const PassedDescriptor& each : passed) {
+    const std::string what = what_ + ": descriptor " + std::to_string(each.fd) + " as the child's number " +
+                             std::to_string(each.number) + ": ";
+    if (each.number < static_cast<int>(kStreams)) throw_error(EINVAL, what + "it must be 3 or higher");
+    if (each.number < first_free_) throw_error(EINVAL, what + "the number is given twice");
+    if (static_cast<rlim_t>(each.number) + 1 >= limit.rlim_cur) {
+      throw_error(EINVAL, what + "it is too high for the limit of " + std::to_string(limit.rlim_cur));
+    }
+    first_free_ = each.number + 1;
+  }
+  const std::array<const Stdio*, kStreams> streams{&options_.in, &options_.out, &options_.err};
+  for (std::size_t i = 0; i < kStreams; ++i) given_.push_back({open_stream(*streams[i], i), static_cast<int>(i)});
+  for (const PassedDescriptor& each : passed) {
+    given_.push_back({UniqueFd(fcntl(each.fd, F_DUPFD_CLOEXEC, first_free_)), each.number});
+    if (!given_.back().fd) {
+      const int error = errno;
+      throw_error(error, what_ + ": descriptor " + std::to_string(each.fd) + " as the child's number " +
+                             std::to_string(each.number));
+    }
+  }
+}
+
+/// To a number at which the child's own descriptors do not overwrite it; empty with errno set if there is none.
+UniqueFd Launch::moved_up(UniqueFd fd) const noexcept {
+  return !fd || fd.get() >= first_free_ ? std::move(fd) : UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, first_free_));
+}
+
 UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
   const std::string what = what_ + ": " + kNames[number];
   switch (stdio.kind_) {
@@ -111,7 +150,7 @@ UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
     case Stdio::Kind::null:
       return null();
     case Stdio::Kind::descriptor: {
-      UniqueFd copy(fcntl(stdio.fd_, F_DUPFD_CLOEXEC, kFirstOther));
+      UniqueFd copy(fcntl(stdio.fd_, F_DUPFD_CLOEXEC, first_free_));
       if (!copy) throw_error(errno, what + " from descriptor " + std::to_string(stdio.fd_));
       return copy;
     }
@@ -130,7 +169,7 @@ UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
 UniqueFd Launch::inherited(int number) const {
   const int flags = fcntl(number, F_GETFD);
   if (flags < 0 || (flags & FD_CLOEXEC)) return null();
-  UniqueFd copy(fcntl(number, F_DUPFD_CLOEXEC, kFirstOther));
+  UniqueFd copy(fcntl(number, F_DUPFD_CLOEXEC, first_free_));
   if (!copy) throw_error(errno, what_);
   return copy;
 }
@@ -142,25 +181,58 @@ UniqueFd Launch::null() const {
 }
 
 pid_t Launch::start() {
+  std::vector<char*> arguments = pointers(options_.arguments);
+  if (options_.argv0) arguments.front() = const_cast<char*>(options_.argv0->c_str());
+  std::vector<char*> own;
+  if (options_.environment) own = pointers(*options_.environment);
+  char* const* const environment = options_.environment ? own.data() : environ;
+  const bool as_another = options_.uid || options_.gid || options_.groups;
+  const pid_t pid = as_another ? fork_and_exec(arguments.data(), environment) : spawn(arguments.data(), environment);
+  given_.clear();
+  directory_.reset();
+  return pid;
+}
+
+pid_t Launch::spawn(char* const* arguments, char* const* environment) const {
   const auto add = [this](int error) {
     if (error != 0) throw_error(error, what_);
   };
   Actions actions;
   if (directory_) add(posix_spawn_file_actions_addfchdir_np(actions.get(), directory_.get()));
-  for (std::size_t i = 0; i < kStreams; ++i) {
-    add(posix_spawn_file_actions_adddup2(actions.get(), streams_[i].get(), static_cast<int>(i)));
+  for (const Given& each : given_) {
+    add(posix_spawn_file_actions_adddup2(actions.get(), each.fd.get(), each.number));
   }
-  add(posix_spawn_file_actions_addclosefrom_np(actions.get(), kFirstOther));  // also those without FD_CLOEXEC
+  // Also those without FD_CLOEXEC.
+  int next = 0;
+  for (const Given& each : given_) {
+    for (; next < each.number; ++next) add(posix_spawn_file_actions_addclose(actions.get(), next));
+    ++next;
+  }
+  add(posix_spawn_file_actions_addclosefrom_np(actions.get(), first_free_));
   const Attributes attributes(options_.new_session);
-  const std::vector<char*> arguments = pointers(options_.arguments);
-  std::vector<char*> environment;
-  if (options_.environment) environment = pointers(*options_.environment);
   pid_t pid = 0;
-  add(posix_spawnp(&pid, arguments.front(), actions.get(), attributes.get(), arguments.data(),
-                   options_.environment ? environment.data() : environ));
-  for (UniqueFd& stream : streams_) stream.reset();
-  directory_.reset();
+  add(posix_spawnp(&pid, options_.arguments.front().c_str(), actions.get(), attributes.get(), arguments, environment));
   return pid;
+}
+
+pid_t Launch::fork_and_exec(char* const* arguments, char* const* environment) const {
+  static const std::vector<gid_t> none;
+  const std::vector<gid_t>* groups = options_.groups ? &*options_.groups : &none;
+  // Who may not change the groups may keep them, if that is all: nothing is gained by them.
+  const bool same = (!options_.uid || *options_.uid == geteuid()) && (!options_.gid || *options_.gid == getegid());
+  if (!options_.groups && same && geteuid() != 0) groups = nullptr;
+  ForkExec plan{.program = options_.arguments.front(),
+                .arguments = arguments,
+                .environment = environment,
+                .directory = directory_.get(),
+                .new_session = options_.new_session,
+                .copies = {},
+                .first_free = first_free_,
+                .uid = options_.uid,
+                .gid = options_.gid,
+                .groups = groups};
+  for (const Given& each : given_) plan.copies.emplace_back(each.fd.get(), each.number);
+  return plan.start(what_);
 }
 
 }  // namespace onloop::detail

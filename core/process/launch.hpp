@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "core/runtime/unique_fd.hpp"
 
@@ -33,7 +34,13 @@ class Launch {
   [[nodiscard]] pid_t start();
 
  private:
+  void check_strings() const;
+  void check_identity() const;
   void open_directory();
+  void open_descriptors();
+  [[nodiscard]] UniqueFd moved_up(UniqueFd fd) const noexcept;
+  [[nodiscard]] pid_t spawn(char* const* arguments, char* const* environment) const;
+  [[nodiscard]] pid_t fork_and_exec(char* const* arguments, char* const* environment) const;
   [[nodiscard]] UniqueFd open_stream(const Stdio& stdio, std::size_t number);
   [[nodiscard]] UniqueFd inherited(int number) const;
   [[nodiscard]] UniqueFd null() const;
@@ -41,7 +48,14 @@ class Launch {
   const SpawnOptions& options_;
   std::string what_;
   UniqueFd directory_;
-  std::array<UniqueFd, kStreams> streams_;  // each above those that it is going to replace
+  /// One that the child gets, under a number where nothing that the child gets overwrites it.
+  struct Given {
+    UniqueFd fd;
+    int number;
+  };
+
+  int first_free_ = static_cast<int>(kStreams);  // above all numbers that the child gets
+  std::vector<Given> given_;                     // in the order of their numbers
   std::array<End, kStreams> ends_;
 };
 

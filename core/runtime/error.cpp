@@ -15,7 +15,17 @@ void throw_error(int error, const std::string& what) {
 }
 
 void log_line(const std::string& text) noexcept try {
-  const std::string line = "onloop: " + text + "\n";
+  std::string line = "onloop: ";
+  for (const char character : text) {
+    const auto code = static_cast<unsigned char>(character);
+    if (code < 0x20 || code == 0x7f) {  // the text may name a peer, which must not write to the terminal
+      constexpr char kDigits[] = "0123456789abcdef";
+      line.append({'\\', 'x', kDigits[code >> 4], kDigits[code & 0xf]});
+    } else {
+      line += character;
+    }
+  }
+  line += '\n';
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 } catch (const std::bad_alloc&) {
   // There is nobody left to tell.

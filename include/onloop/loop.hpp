@@ -6,6 +6,13 @@
 #include <string_view>
 #include <vector>
 
+// Where this header lies: a static library can't know the prefix that it was installed to, but who includes its header
+// does. The CMake package sets it, too, since __FILE__ may be mapped (ccache, -fmacro-prefix-map). Null in a build
+// tree.
+#ifndef ONLOOP_LOOP_HEADER
+#define ONLOOP_LOOP_HEADER __FILE__
+#endif
+
 namespace onloop {
 
 /// How a context is hosted on a loop.
@@ -72,14 +79,19 @@ struct LoopInfo {
 };
 
 /// The native loops; onloop's own shims, linked, installed or neither; and further shims, libonloop-NAME.so, in the
-/// directory that onloop is installed to. Loads what is installed, to see whether it can be used.
-[[nodiscard]] std::vector<LoopInfo> available_loops();
+/// directory that onloop is installed to. Loads what is installed, to see whether it can be used; but nothing that
+/// others can change.
+///
+/// @param header Leave it out: where this header lies, which tells a program with a static onloop the installation.
+[[nodiscard]] std::vector<LoopInfo> available_loops(const char* header = ONLOOP_LOOP_HEADER);
 
 /// The loop of that name, owned; under aggregate hosting if it is not a native one. Its shim is the one that is linked
 /// to the program (in the program itself: exported, by -rdynamic); else it is loaded from the directory that onloop is
 /// installed to, and never unloaded. A name has lower-case letters, digits and dashes. Throws std::system_error that
-/// says which names there are (EINVAL), or which file can't be used and why (ENOENT; EPERM: others can change it;
-/// ENOEXEC, EPROTO: it is no shim, or of another version).
-[[nodiscard]] Loop loop_by_name(std::string_view name);
+/// says which names there are (EINVAL), or which file can't be used and why (ENOENT; EPERM: others can change it, or
+/// a directory or link on its path; ENOEXEC, EPROTO: it is no shim, or of another version).
+///
+/// @param header Leave it out, as above.
+[[nodiscard]] Loop loop_by_name(std::string_view name, const char* header = ONLOOP_LOOP_HEADER);
 
 }  // namespace onloop

@@ -49,8 +49,14 @@ class Stdio {
   Limits limits_;
 };
 
-/// What Context::spawn starts. The child has no other descriptors of the parent's than its three standard streams,
-/// no signal blocked and each at its default.
+/// A descriptor that a child gets beside its standard streams.
+struct PassedDescriptor {
+  int fd = -1;      ///< the parent's, whatever its flags; it stays the caller's
+  int number = -1;  ///< what it is in the child: 3 or higher
+};
+
+/// What Context::spawn starts. The child has no other descriptors of the parent's than its three standard streams and
+/// `descriptors`, no signal blocked and each at its default.
 struct SpawnOptions {
   /// The first is the program: looked up in the parent's PATH if it has no slash; a relative path is relative to
   /// `directory`.
@@ -64,6 +70,17 @@ struct SpawnOptions {
   Stdio err = Stdio::inherit();
   /// A session and a process group of its own: signals of the parent's terminal do not reach it.
   bool new_session = false;
+  /// Further descriptors. Each number may be given once. Numbers of the parent's do not matter: they may be swapped.
+  std::vector<PassedDescriptor> descriptors = {};
+  /// What the program is told as argv[0], instead of the first of `arguments`.
+  std::optional<std::string> argv0 = std::nullopt;
+  /// The user and the group that the child runs as: real, effective and saved. One that is not given stays as it is, so
+  /// a change of the user alone keeps the parent's group. The directory is entered before, with the parent's rights;
+  /// the program is looked up and executed with the child's. The child is made by fork, which copies the page tables.
+  std::optional<uid_t> uid = std::nullopt;
+  std::optional<gid_t> gid = std::nullopt;
+  /// Its supplementary groups. Not given: none if `uid` or `gid` is given, else the parent's.
+  std::optional<std::vector<gid_t>> groups = std::nullopt;
 };
 
 /// How a child has ended. As it is made: nobody knows.

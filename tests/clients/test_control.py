@@ -443,6 +443,73 @@ class Ctl(ControlTest):
                     out, err = process.communicate(timeout=DEADLINE)
                 self.assert_fails(subprocess.CompletedProcess([], process.returncode, out, err), 1, told)
 
+    def ask_a_server_that(self, behaves, user=None):
+        """What ctl does with a server that listens as `user` and then behaves so with the connection."""
+        os.chmod(self.directory, 0o777)
+        with socket.socket(socket.AF_UNIX) as listener:
+            if user is not None:
+                os.seteuid(user)
+            try:
+                listener.bind(self.path)
+                listener.listen()
+            finally:
+                if user is not None:
+                    os.seteuid(0)
+            listener.settimeout(DEADLINE)
+            with subprocess.Popen([ECHO, "ctl", self.path, "stats"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True) as process:
+                client, _ = listener.accept()
+                client.settimeout(DEADLINE)
+                with client:
+                    behaves(client)
+                    out, err = process.communicate(timeout=DEADLINE)
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+    @unittest.skipIf(os.getuid() != 0, "only root can become another user")
+    def test_a_server_of_another_user_is_told_nothing(self):
+        heard = []
+        result = self.ask_a_server_that(lambda client: heard.append(client.recv(100)), user=NOBODY)
+        self.assert_fails(result, 1, self.path, f"user {NOBODY}", "nothing was sent")
+        self.assertEqual(heard, [b""])
+
+    def test_an_answer_does_nothing_to_the_terminal(self):
+        hostile = b"\x1b]0;title\x07\x9b2J\xc2\x9b2J\r\x7f \xc3\xa9 \xe2\x82\xac \xed\xa0\x80 \xc0\x9b \xc3"
+        shown = r"\x1b]0;title\x07\x9b2J\xc2\x9b2J\x0d\x7f é € \xed\xa0\x80 \xc0\x9b \xc3"
+        result = self.ask_a_server_that(lambda client: client.sendall(b"ok " + hostile + b"\n"))
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, shown + "\n", ""))
+        for begin in (b"error ", b""):
+            os.unlink(self.path)
+            result = self.ask_a_server_that(lambda client: client.sendall(begin + hostile + b"\n"))
+            self.assert_fails(result, 1, shown)
+
+    def test_what_follows_the_answer_is_not_waited_for(self):
+        result = self.ask_a_server_that(lambda client: client.sendall(b"ok this\nand that"))
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "this\n", ""))
+
+    def test_a_server_that_floods(self):
+        sent = []
+
+        def flood(client):
+            try:
+                while True:
+                    sent.append(client.send(b"x" * 65536))
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+
+        self.assert_fails(self.ask_a_server_that(flood), 1, self.path, "more than 1 MiB")
+        self.assertLess(sum(sent), 4 << 20)
+
+    def test_a_server_that_is_silent_or_dribbles(self):
+        def dribble(client):
+            try:
+                while True:
+                    client.sendall(b"x")
+                    time.sleep(0.1)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+
+        self.assert_fails(self.ask_a_server_that(dribble), 1, self.path, "no answer within 10 seconds")
+
 
 if __name__ == "__main__":
     unittest.main()

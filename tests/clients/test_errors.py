@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import re
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import unittest
@@ -127,6 +129,96 @@ class Errors(ClientTest):
                 const onloop_ops onloop_shim_odd = {ONLOOP_OPS_VERSION, 16, "odd"};""")
             self.assert_fails(run("--loop", "odd", program=program), 2, f"{directory}/lib/libonloop-odd.so",
                               "too short")
+
+    def trap(self):
+        """An installation whose one shim says so when its code runs, and the file that it says it by."""
+        root = pathlib.Path(os.path.realpath(self.enterContext(tempfile.TemporaryDirectory())))
+        mark = root / "code-has-run"
+        program = self.install(root, f"""
+            #include <fcntl.h>
+            #include <onloop/loop_ops.h>
+            __attribute__((constructor)) static void run(void) {{ open("{mark}", O_CREAT | O_WRONLY, 0600); }}
+            const onloop_ops onloop_shim_odd = {{7u << 16, sizeof(onloop_ops), "odd"}};""")
+        return root, mark, program
+
+    def assert_refused(self, mark, program, *words):
+        """Neither loaded nor run, by its name or in a list; the line says which component is refused and why."""
+        self.assert_fails(run("--loop", "odd", program=program), 2, *words)
+        listed = run("--list-loops", program=program)
+        self.assertEqual((listed.returncode, listed.stderr), (0, ""))
+        line, = re.findall(r"(?m)^odd +(not available: .*)$", listed.stdout)
+        for word in words:
+            self.assertIn(word, line)
+        self.assertFalse(mark.exists(), "code of a refused shim has run")
+
+    def test_a_shim_that_is_trusted_runs(self):
+        """What the tests below rest on; through symbolic links, too."""
+        root, mark, program = self.trap()
+        (root / "lib").rename(root / "real")
+        (root / "lib").symlink_to("bin/../real")
+        (root / "real/libonloop-odd.so").rename(root / "real/libonloop-odd.so.0")
+        (root / "real/libonloop-odd.so").symlink_to(root / "real/libonloop-odd.so.0")
+        self.assert_fails(run("--loop", "odd", program=program), 2, f"{root}/lib/libonloop-odd.so", "version 7")
+        self.assertTrue(mark.exists())
+
+    def test_a_shim_that_a_group_or_all_can_write_to(self):
+        root, mark, program = self.trap()
+        for component in ("lib/libonloop-odd.so", "lib", "."):
+            path = root / component
+            mode = stat.S_IMODE(path.stat().st_mode)
+            for bit, who in ((stat.S_IWGRP, "by group"), (stat.S_IWOTH, "by everybody")):
+                with self.subTest(component=component, who=who):
+                    path.chmod(mode | bit)
+                    self.assert_refused(mark, program, f"{path} is writable {who}")
+            path.chmod(mode)
+
+    def test_a_shim_in_a_shared_directory(self):
+        """As /tmp is: further up it is accepted, since what is below belongs to nobody else."""
+        root, mark, program = self.trap()
+        (root / "lib").chmod(0o1777)
+        self.assert_refused(mark, program, f"{root}/lib is writable by everybody")
+        (root / "lib").chmod(0o755)
+        root.chmod(0o1777)
+        self.assert_fails(run("--loop", "odd", program=program), 2, "version 7")
+
+    def test_a_shim_behind_a_link_to_where_others_can_write(self):
+        root, mark, program = self.trap()
+        shim = root / "lib/libonloop-odd.so"
+        for step in (root / "open", root / "open/deeper"):
+            step.mkdir()
+        shim.rename(root / "open/deeper/file")
+        shim.symlink_to("../open/deeper/file")
+        (root / "open").chmod(0o777)
+        self.assert_refused(mark, program, f"{root}/open is writable by everybody")
+        # A link to a link: the second one is where others can write.
+        (root / "open/deeper/file").rename(root / "lib/file")
+        (root / "open/deeper/file").symlink_to(root / "lib/file")
+        self.assert_refused(mark, program, f"{root}/open is writable by everybody")
+
+    def test_a_shim_that_is_no_regular_file(self):
+        root, mark, program = self.trap()
+        shim = root / "lib/libonloop-odd.so"
+        shim.unlink()
+        os.mkfifo(shim)
+        self.assert_refused(mark, program, f"{shim} is no regular file")
+        shim.unlink()
+        shim.mkdir()
+        self.assert_refused(mark, program, f"{shim} is no regular file")
+
+    @unittest.skipUnless(os.getuid() == 0, "only root can give files away")
+    def test_a_shim_of_somebody_else(self):
+        root, mark, program = self.trap()
+        for component in ("lib/libonloop-odd.so", "lib", "."):
+            with self.subTest(component=component):
+                path = root / component
+                os.chown(path, NOBODY, NOBODY)
+                self.assert_refused(mark, program, f"{path} belongs to user")
+                os.chown(path, 0, 0)
+        with self.subTest(component="a link"):
+            (root / "lib/libonloop-odd.so").rename(root / "lib/file")
+            (root / "lib/libonloop-odd.so").symlink_to("file")
+            os.chown(root / "lib/libonloop-odd.so", NOBODY, NOBODY, follow_symlinks=False)
+            self.assert_refused(mark, program, f"{root}/lib/libonloop-odd.so belongs to user")
 
     def test_unknown_and_malformed_options(self):
         for arguments in (["--no-such-option"], ["extra"], ["--listen"], ["--quiet", "--verbose"],

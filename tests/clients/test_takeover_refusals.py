@@ -162,7 +162,7 @@ class BadServers(TakeoverTest):
             "more data": ("more data of a connection than it said", hello,
                           (head_and(CONNECTION, wire.connection(queued=2)), connected), (head_and(DATA, b"xyz"), [])),
             "given up": ("gave up: no mood", hello, (head_and(GIVE_UP, b"no mood"), [])),
-            "given up in several lines": ("gave up: a?b", hello, (head_and(GIVE_UP, b"a\nb"), [])),
+            "given up in several lines": ("gave up: a\\x0ab", hello, (head_and(GIVE_UP, b"a\nb"), [])),
             "all but the end": ("has gone, or refused", hello, listener, connection),
         }
         for name, (words, *pieces) in cases.items():
@@ -243,7 +243,7 @@ class BadSuccessors(TakeoverTest):
         with Successor(self.control) as successor:
             successor.take_all()
             successor.send(head_and(GIVE_UP, b"changed\nmy mind"))
-            self.assert_goes_on("the other process gave up: changed?my mind")
+            self.assert_goes_on("the other process gave up: changed\\x0amy mind")
 
     def test_one_that_goes_with_its_first_word(self):
         with socket.socket(socket.AF_UNIX) as link:

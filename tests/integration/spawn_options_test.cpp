@@ -1,6 +1,7 @@
 // What a child process is started with, and what keeps it from being started.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -75,6 +76,169 @@ TEST_P(SpawnOptionsOf, NoOtherDescriptorReachesTheChild) {
   EXPECT_EQ(output_of(context, std::move(options)), "0\n1\n2\n");
 }
 
+/// Gives the options the ids that this process has: started as another user would be, and anybody may.
+SpawnOptions as_oneself(SpawnOptions options) {
+  options.uid = ::geteuid();
+  options.gid = ::getegid();
+  return options;
+}
+
+/// A pipe's end to write to, and what comes out of the other.
+struct Pipe {
+  Pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) throw std::runtime_error("pipe2");
+    reading = Fd(ends[0]);
+    writing = Fd(ends[1]);
+  }
+  /// All that was written, once every writer has gone.
+  std::string text() {
+    writing = Fd();
+    std::string text;
+    std::array<char, 256> buffer{};
+    for (ssize_t size; (size = ::read(reading.get(), buffer.data(), buffer.size())) > 0;) {
+      text.append(buffer.data(), static_cast<std::size_t>(size));
+    }
+    return text;
+  }
+  Fd reading, writing;
+};
+
+// Under numbers that are far apart; what lies between them in the parent does not come along.
+TEST_P(SpawnOptionsOf, FurtherDescriptorsAreGivenUnderTheirNumbers) {
+  Context context{GetParam().make()};
+  for (const bool forked : {false, true}) {
+    Pipe one, two;
+    std::vector<Fd> open;
+    for (const int at_least : {3, 6, 20, 90}) open.emplace_back(::fcntl(one.reading.get(), F_DUPFD, at_least));
+    SpawnOptions options = shell("echo one >&5; echo two >/proc/self/fd/77; ls /proc/$$/fd; true");
+    options.descriptors = {{two.writing.get(), 77}, {one.writing.get(), 5}, {one.writing.get(), 7}};
+    if (forked) options = as_oneself(std::move(options));
+    EXPECT_EQ(output_of(context, std::move(options)), "0\n1\n2\n5\n7\n77\n");
+    EXPECT_EQ(one.text(), "one\n");
+    EXPECT_EQ(two.text(), "two\n");
+  }
+}
+
+// Each has the number of another one in the parent, standard streams included.
+TEST_P(SpawnOptionsOf, FurtherDescriptorsMayBeSwapped) {
+  Context context{GetParam().make()};
+  for (const bool forked : {false, true}) {
+    Pipe one, two, three;
+    const int first = one.writing.get(), second = two.writing.get(), third = three.writing.get();
+    const std::string to = "/proc/self/fd/";
+    SpawnOptions options =
+        shell("echo one >" + to + std::to_string(second) + "; echo two >" + to + std::to_string(third) +
+              "; echo three >" + to + std::to_string(first) + "; echo error >&2");
+    options.descriptors = {{first, second}, {second, third}, {third, first}};
+    options.err = Stdio::descriptor(second);
+    if (forked) options = as_oneself(std::move(options));
+    EXPECT_EQ(output_of(context, std::move(options)), "");
+    EXPECT_EQ(one.text(), "one\n");
+    EXPECT_EQ(two.text(), "two\nerror\n");
+    EXPECT_EQ(three.text(), "three\n");
+  }
+}
+
+TEST_P(SpawnOptionsOf, TheProgramIsToldAnotherNameOfItself) {
+  Context context{GetParam().make()};
+  for (const bool forked : {false, true}) {
+    SpawnOptions options = program({"sh", "-c", "echo \"$0\""});
+    options.argv0 = "-another name";
+    if (forked) options = as_oneself(std::move(options));
+    EXPECT_EQ(output_of(context, options), "-another name\n");
+    options.argv0 = "";
+    EXPECT_EQ(output_of(context, std::move(options)), "\n");
+  }
+}
+
+std::string status_lines(const std::string& status, const std::vector<std::string>& names) {
+  std::string found;
+  std::istringstream lines(status);
+  for (std::string line; std::getline(lines, line);) {
+    for (const std::string& name : names) {
+      if (line.starts_with(name + ":")) found += line + "\n";
+    }
+  }
+  return found;
+}
+
+TEST_P(SpawnOptionsOf, AnotherUserAndGroup) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  Context context{GetParam().make()};
+  const auto ids = [&](std::optional<uid_t> uid, std::optional<gid_t> gid, std::optional<std::vector<gid_t>> groups) {
+    SpawnOptions options = program({"cat", "/proc/self/status"});
+    options.uid = uid;
+    options.gid = gid;
+    options.groups = std::move(groups);
+    std::string text = status_lines(output_of(context, std::move(options)), {"Uid", "Gid", "Groups", "CapEff"});
+    while (text.find(" \n") != text.npos) text.erase(text.find(" \n"), 1);
+    return text;
+  };
+  const std::string no_rights = "CapEff:\t0000000000000000\n";
+  EXPECT_EQ(ids(1234, 2345, {}), "Uid:\t1234\t1234\t1234\t1234\nGid:\t2345\t2345\t2345\t2345\nGroups:\t\n" + no_rights);
+  EXPECT_EQ(ids(1234, 2345, {{7, 9}}),
+            "Uid:\t1234\t1234\t1234\t1234\nGid:\t2345\t2345\t2345\t2345\nGroups:\t7 9\n" + no_rights);
+  const std::string group = ids({}, 2345, {});
+  EXPECT_EQ(group.find("Uid:\t0\t0\t0\t0\nGid:\t2345\t2345\t2345\t2345\nGroups:\t\n"), 0u) << group;
+}
+
+// As in a server with worker threads: those are not the child's, and keep what they are.
+TEST_P(SpawnOptionsOf, AnotherUserIsTheChildsAlone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  Context context{GetParam().make()};
+  bool done = false;
+  const Job job = context.run_blocking([] { return 1; }, [&](const auto&) { done = true; });
+  ASSERT_TRUE(run_until(context, [&] { return done; }));
+  SpawnOptions options = program({"id", "-u"});
+  options.uid = options.gid = 1234;
+  EXPECT_EQ(output_of(context, std::move(options)), "1234\n");
+  EXPECT_EQ(::getuid(), 0u);
+  EXPECT_EQ(::getgid(), 0u);
+}
+
+// Of the directory the parent's rights decide, of the program the child's.
+TEST_P(SpawnOptionsOf, WhatKeepsAnotherUserFromStartingIsSaidAndLeavesNothing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  const TemporaryDirectory directory;
+  ASSERT_EQ(::symlink("/bin/true", directory.file("program").c_str()), 0);
+  ASSERT_EQ(::chmod(directory.path().c_str(), 0700), 0);
+  Ending ending;
+  Context context{GetParam().make()};
+  const auto refused = [&](SpawnOptions options) {
+    Thrown thrown = thrown_by([&] { return context.spawn(std::move(options), ending.note()); });
+    EXPECT_FALSE(has_children());
+    return thrown;
+  };
+  SpawnOptions options = program({directory.file("program")});
+  options.uid = options.gid = 1234;
+  EXPECT_EQ(refused(options).words, "spawn " + directory.file("program") + ": Permission denied");
+  options.arguments = {"/no/such/program"};
+  EXPECT_EQ(refused(options).words, "spawn /no/such/program: No such file or directory");
+  options.arguments = {"true"};
+  options.groups = std::vector<gid_t>(70000, 5);
+  EXPECT_EQ(refused(options).words, "spawn true: set the supplementary groups: Invalid argument");
+  options.groups.reset();
+  options.uid = static_cast<uid_t>(-1);
+  EXPECT_EQ(refused(options).words, "spawn true: -1 is no user: Invalid argument");
+  turns(context);
+  EXPECT_EQ(ending.calls, 0);
+}
+
+// Without the right to become it.
+TEST_P(SpawnOptionsOf, AnotherUserNeedsTheRight) {
+  EXPECT_TRUE(in_child([] {
+    if (::geteuid() == 0 && (::setgid(1234) < 0 || ::setuid(1234) < 0)) throw std::runtime_error("setuid");
+    Context context{GetParam().make()};
+    EXPECT_EQ(output_of(context, as_oneself(shell("echo me"))), "me\n");
+    SpawnOptions options = program({"true"});
+    options.uid = 4321;
+    const Thrown thrown = thrown_by([&] { return context.spawn(std::move(options), {}); });
+    if (!is(thrown.code, std::errc::operation_not_permitted)) throw std::runtime_error(thrown.words);
+    if (has_children()) throw std::runtime_error("a child is left");
+  }));
+}
+
 TEST_P(SpawnOptionsOf, SignalsAreAtTheirDefaultsAndNoneIsBlocked) {
   struct sigaction before {};
   struct sigaction ignored {};
@@ -82,24 +246,22 @@ TEST_P(SpawnOptionsOf, SignalsAreAtTheirDefaultsAndNoneIsBlocked) {
   sigset_t blocked, mask;
   sigemptyset(&blocked);
   for (const int number : {SIGUSR1, SIGTERM, SIGRTMAX}) sigaddset(&blocked, number);
-  std::string status;
-  {
-    Context context{GetParam().make()};
-    const Signal watched = context.on_signal(SIGUSR2, [] { FAIL(); });
-    ASSERT_EQ(::sigaction(SIGHUP, &ignored, &before), 0);
-    ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &blocked, &mask), 0);
-    status = output_of(context, program({"cat", "/proc/self/status"}));
-    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-    ::sigaction(SIGHUP, &before, nullptr);
+  for (const bool forked : {false, true}) {
+    std::string status;
+    {
+      Context context{GetParam().make()};
+      const Signal watched = context.on_signal(SIGUSR2, [] { FAIL(); });
+      ASSERT_EQ(::sigaction(SIGHUP, &ignored, &before), 0);
+      ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &blocked, &mask), 0);
+      SpawnOptions options = program({"cat", "/proc/self/status"});
+      if (forked) options = as_oneself(std::move(options));
+      status = output_of(context, std::move(options));
+      ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+      ::sigaction(SIGHUP, &before, nullptr);
+    }
+    EXPECT_EQ(status_lines(status, {"SigBlk", "SigIgn", "SigCgt"}),
+              "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n");
   }
-  int seen = 0;
-  std::istringstream lines(status);
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with("SigBlk:") && !line.starts_with("SigIgn:") && !line.starts_with("SigCgt:")) continue;
-    ++seen;
-    EXPECT_EQ(line.substr(line.find('\t') + 1), "0000000000000000") << line;
-  }
-  EXPECT_EQ(seen, 3);
 }
 
 TEST_P(SpawnOptionsOf, ASessionOfItsOwn) {
@@ -199,6 +361,27 @@ TEST_P(SpawnOptionsOf, WhatKeepsItFromStartingIsSaidAndLeavesNothing) {
        [](SpawnOptions& options) { options.out = Stdio::descriptor(9999); }},
       {std::errc::bad_file_descriptor, "standard error from descriptor -1",
        [](SpawnOptions& options) { options.err = Stdio::descriptor(-1); }},
+      {std::errc::bad_file_descriptor, "spawn true: descriptor 9999 as the child's number 5: Bad file descriptor",
+       [](SpawnOptions& options) {
+         options.descriptors = {{9999, 5}};
+       }},
+      {std::errc::bad_file_descriptor, "spawn true: descriptor -1 as the child's number 5: Bad file descriptor",
+       [](SpawnOptions& options) {
+         options.descriptors = {{-1, 5}};
+       }},
+      {std::errc::invalid_argument, "descriptor 0 as the child's number 2: it must be 3 or higher",
+       [](SpawnOptions& options) {
+         options.descriptors = {{0, 2}};
+       }},
+      {std::errc::invalid_argument, "descriptor 1 as the child's number 5: the number is given twice",
+       [](SpawnOptions& options) {
+         options.descriptors = {{1, 5}, {1, 5}};
+       }},
+      {std::errc::invalid_argument, "descriptor 0 as the child's number 2147483647: it is too high for the limit",
+       [](SpawnOptions& options) {
+         options.descriptors = {{0, 2147483647}};
+       }},
+      {std::errc::invalid_argument, "argv0 has a zero byte", [&](SpawnOptions& options) { options.argv0 = zero; }},
       {std::errc::invalid_argument, "spawn true: standard error: the limits must rise",
        [&](SpawnOptions& options) { options.err = Stdio::stream(recorder, disordered); }},
   };

@@ -1,5 +1,6 @@
 #include "common/command.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -15,6 +16,24 @@ std::string without_code(const std::system_error& error) {
   const std::string code = ": " + error.code().message();
   if (text.size() > code.size() && text.ends_with(code)) text.resize(text.size() - code.size());
   return text;
+}
+
+/// How many bytes the printable character at the beginning has; 0: there is none. What is no UTF-8 is not printable,
+/// since a terminal may take each byte for a character: 0x9b begins an escape sequence. Nor is U+0080 to U+009F.
+std::size_t printable(std::string_view text) {
+  const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
+  const std::size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < size) return 0;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  const unsigned second = byte(1);
+  const bool control = first == 0xc2 && second < 0xa0;
+  const bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+  const bool none = (first == 0xed && second > 0x9f) || (first == 0xf4 && second > 0x8f);
+  return control || overlong || none ? 0 : size;
 }
 
 std::string describe_leftover(const std::string& argument) {
@@ -97,10 +116,18 @@ std::string counted(std::uint64_t count, std::string_view noun) {
 }
 
 std::string one_line(std::string_view text) {
-  std::string line{text};
-  for (char& character : line) {
-    const auto code = static_cast<unsigned char>(character);
-    if (code < 0x20 || code == 0x7f) character = '?';
+  std::string line;
+  line.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t size = printable(text);
+    if (size != 0) {
+      line.append(text.substr(0, size));
+    } else {
+      constexpr char kDigits[] = "0123456789abcdef";
+      const auto code = static_cast<unsigned char>(text.front());
+      line.append({'\\', 'x', kDigits[code >> 4], kDigits[code & 0xf]});
+    }
+    text.remove_prefix(std::max<std::size_t>(size, 1));
   }
   return line;
 }

@@ -41,7 +41,7 @@ CLI::Option* add_value(CLI::App& app, const std::string& name, const std::string
 /// "1 connection", "3 connections".
 [[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
 
-/// The text without what would break a line: control characters are replaced.
+/// The text as one line that does nothing to a terminal: control characters, and bytes that are no UTF-8, become \xNN.
 [[nodiscard]] std::string one_line(std::string_view text);
 /// One line, "command: message", on standard error.
 void print_line(std::string_view command, std::string_view message);

@@ -1,7 +1,10 @@
 #include "onloop-echo/ctl.hpp"
 
+#include <sys/socket.h>
+#include <unistd.h>
 #include <onloop/onloop.hpp>
 
+#include <chrono>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -21,6 +24,16 @@ constexpr char kFooter[] =
     "  drain                             stop listening, let connections end, exit\n"
     "  shutdown                          stop now\n"
     "Exit status: 0 done, 1 refused, or nobody listens, 2 wrong command line.";
+
+/// Who listens, if that is neither this user nor root; empty: it is one of them. Whoever can write to the directory
+/// can put a socket of his own there.
+std::string stranger_at(int socket) {
+  ucred server{};
+  socklen_t size = sizeof server;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &server, &size) < 0) return "it is not known who listens there";
+  if (server.uid == geteuid() || server.uid == 0) return {};
+  return "user " + std::to_string(server.uid) + " listens there, who is neither you nor root; nothing was sent";
+}
 
 struct Question {
   std::string path;
@@ -50,6 +63,10 @@ std::optional<Question> read_question(int argc, const char* const* argv) {
   return question;
 }
 
+// Far above any answer, and any time that one takes: whoever has the path must not hold the terminal, nor fill memory.
+constexpr std::size_t kLongestAnswer = std::size_t{1} << 20;
+constexpr std::chrono::seconds kPatience{10};
+
 /// Sends one line and receives one.
 class Exchange final : public onloop::Protocol {
  public:
@@ -57,11 +74,23 @@ class Exchange final : public onloop::Protocol {
 
   [[nodiscard]] const std::string& answer() const noexcept { return answer_; }
   [[nodiscard]] std::error_code error() const noexcept { return error_; }
+  /// What is wrong with the server; empty: nothing.
+  [[nodiscard]] const std::string& refusal() const noexcept { return refusal_; }
 
-  void on_open(onloop::Connection& connection) override { connection.write(line_); }
+  void on_open(onloop::Connection& connection) override {
+    if (std::string stranger = stranger_at(connection.fd()); !stranger.empty()) {
+      refusal_ = std::move(stranger);
+      connection.abort();
+    } else {
+      connection.write(line_);
+    }
+  }
   void on_data(onloop::Connection& connection, std::span<const std::byte> data) override {
-    answer_.append(reinterpret_cast<const char*>(data.data()), data.size());
-    if (answer_.ends_with('\n')) connection.abort();
+    const std::string_view text{reinterpret_cast<const char*>(data.data()), data.size()};
+    const std::size_t end = text.find('\n');
+    answer_.append(text.substr(0, end == text.npos ? end : end + 1));
+    if (answer_.size() > kLongestAnswer) refusal_ = "the answer has more than 1 MiB";
+    if (end != text.npos || !refusal_.empty()) connection.abort();
   }
   void on_close(onloop::Connection&, std::error_code error) override {
     error_ = error;
@@ -72,6 +101,7 @@ class Exchange final : public onloop::Protocol {
   onloop::Context& context_;
   const std::string line_;
   std::string answer_;
+  std::string refusal_;
   std::error_code error_;
 };
 
@@ -80,8 +110,17 @@ std::string ask(const Question& question) {
   const std::string address = control_address(question.path);
   onloop::Context context{onloop::native()};
   Exchange exchange{context, question.command + "\n"};
+  bool late = false;
+  const onloop::Timer timer = context.timer(kPatience, [&] {
+    late = true;
+    context.stop();
+  });
   context.connect(address, exchange);
   context.run();
+  if (!exchange.refusal().empty()) throw std::runtime_error(question.path + ": " + exchange.refusal());
+  if (late) {
+    throw std::runtime_error(question.path + ": no answer within " + tools::seconds_text(kPatience) + " seconds");
+  }
   std::string answer = exchange.answer();
   if (answer.ends_with('\n')) {
     answer.pop_back();
@@ -104,8 +143,11 @@ int run_ctl(int argc, const char* const* argv) {
   constexpr std::string_view kError = "error ";
   const std::string answer = ask(*question);
   if (answer.starts_with(kError)) throw std::runtime_error(answer.substr(kError.size()));
-  if (!answer.starts_with(kOk)) throw std::runtime_error(question->path + ": no answer of an onloop-echo: " + answer);
-  tools::print_out(answer.substr(kOk.size()) + "\n");
+  if (!answer.starts_with(kOk)) {
+    constexpr std::size_t kLongestQuote = 200;
+    throw std::runtime_error(question->path + ": no answer of an onloop-echo: " + answer.substr(0, kLongestQuote));
+  }
+  tools::print_out(tools::one_line(answer.substr(kOk.size())) + "\n");
   return 0;
 }
 

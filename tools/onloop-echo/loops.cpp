@@ -41,7 +41,7 @@ std::string loops_text() {
   for (const onloop::LoopInfo& loop : loops) width = std::max(width, loop.name.size());
   std::string text;
   for (const onloop::LoopInfo& loop : loops) {
-    text += loop.name + std::string(width - loop.name.size() + 2, ' ') + loop.description + "\n";
+    text += loop.name + std::string(width - loop.name.size() + 2, ' ') + tools::one_line(loop.description) + "\n";
   }
   return text;
 }

@@ -77,7 +77,7 @@ void Service::announce() {
   std::string lines;
   for (const onloop::Listener* listener : crew_.first().listeners()) {
     for (const onloop::Address& address : listener->addresses()) {
-      const std::string text = address.to_string();
+      const std::string text = tools::one_line(address.to_string());
       lines += "listening on " + text + " (" + std::string{loop().name()} + ")\n";
       if (reachable_from_outside(address)) log_.event("other machines may be able to reach " + text);
       if (address.family() == onloop::Address::Family::unix_abstract) {

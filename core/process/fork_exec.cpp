@@ -1,0 +1,201 @@
+// Between fork and exec there are system calls only: another thread may have held any lock, that of malloc included.
+//
+// It is a fork and no vfork: a child that shares the parent's memory must not change its user, since who may trace the
+// child could then change the parent. The user is changed by the bare system call, since glibc's function wants to
+// change all the threads that the parent has.
+#include "core/process/fork_exec.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "core/runtime/error.hpp"
+#include "core/runtime/unique_fd.hpp"
+
+namespace onloop::detail {
+namespace {
+
+#ifdef SYS_setresuid32  // where the plain ones have 16 bits
+constexpr long kSetUser = SYS_setresuid32;
+constexpr long kSetGroup = SYS_setresgid32;
+constexpr long kSetGroups = SYS_setgroups32;
+#else
+constexpr long kSetUser = SYS_setresuid;
+constexpr long kSetGroup = SYS_setresgid;
+constexpr long kSetGroups = SYS_setgroups;
+#endif
+
+enum class Step : int { prepare, groups, group, user, program };
+
+/// What the child sends if it can't go on.
+struct Failure {
+  Step step;
+  int error;
+};
+
+const char* words_for(Step step) noexcept {
+  switch (step) {
+    case Step::groups:
+      return ": set the supplementary groups";
+    case Step::group:
+      return ": set the group";
+    case Step::user:
+      return ": set the user";
+    case Step::prepare:
+    case Step::program:
+      break;
+  }
+  return "";
+}
+
+/// Where the program may be.
+std::vector<std::string> places(const std::string& program) {
+  if (program.find('/') != std::string::npos) return {program};
+  const char* variable = std::getenv("PATH");
+  std::string_view path = variable ? variable : "/bin:/usr/bin";
+  std::vector<std::string> places;
+  for (;;) {
+    const std::string_view directory = path.substr(0, path.find(':'));
+    places.push_back(directory.empty() ? program : std::string(directory) + "/" + program);
+    if (directory.size() == path.size()) return places;
+    path.remove_prefix(directory.size() + 1);
+  }
+}
+
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+/// Those of glibc's own included, which it lets nobody name.
+void default_signals() noexcept {
+  constexpr std::size_t kKernelSet = 8;
+  const std::array<unsigned long, 8> action{};  // the kernel's struct sigaction: SIG_DFL, nothing masked
+  for (int number = 1; number < NSIG; ++number) {
+    (void)syscall(SYS_rt_sigaction, number, action.data(), nullptr, kKernelSet);
+  }
+}
+
+class Forked {
+ public:
+  Forked(const ForkExec& plan, const std::vector<std::string>& programs, int report) noexcept
+      : plan_(plan), programs_(programs), report_(report) {}
+
+  [[noreturn]] void run() noexcept {
+    default_signals();
+    if (plan_.new_session && setsid() < 0) fail(Step::prepare);
+    if (plan_.directory >= 0 && fchdir(plan_.directory) < 0) fail(Step::prepare);
+    descriptors();
+    identity();
+    sigset_t none;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, nullptr);
+    program();
+  }
+
+ private:
+  void descriptors() noexcept {
+    for (const auto& [fd, number] : plan_.copies) {
+      if (dup2(fd, number) < 0) fail(Step::prepare);
+    }
+    // The last one, and it closes itself by exec.
+    if (report_ != plan_.first_free) {
+      if (dup3(report_, plan_.first_free, O_CLOEXEC) < 0) fail(Step::prepare);
+      report_ = plan_.first_free;
+    }
+    int next = 0;
+    for (const auto& [fd, number] : plan_.copies) {
+      if (number > next) close_range(static_cast<unsigned>(next), static_cast<unsigned>(number - 1));
+      next = number + 1;
+    }
+    closefrom(plan_.first_free + 1);
+  }
+
+  /// By the system call where there is one (Linux 5.9).
+  static void close_range(unsigned first, unsigned last) noexcept {
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, first, last, 0) == 0) return;
+#endif
+    for (unsigned fd = first; fd <= last; ++fd) ::close(static_cast<int>(fd));
+  }
+
+  void identity() noexcept {
+    if (plan_.groups && syscall(kSetGroups, plan_.groups->size(), plan_.groups->data()) < 0) fail(Step::groups);
+    if (plan_.gid && syscall(kSetGroup, *plan_.gid, *plan_.gid, *plan_.gid) < 0) fail(Step::group);
+    if (plan_.uid && syscall(kSetUser, *plan_.uid, *plan_.uid, *plan_.uid) < 0) fail(Step::user);
+  }
+
+  /// As posix_spawnp looks it up.
+  [[noreturn]] void program() noexcept {
+    bool forbidden = false;
+    for (const std::string& each : programs_) {
+      execve(each.c_str(), plan_.arguments, plan_.environment);
+      if (errno == EACCES) {
+        forbidden = true;
+      } else if (errno != ENOENT && errno != ESTALE && errno != ENOTDIR && errno != ENODEV && errno != ETIMEDOUT) {
+        fail(Step::program);
+      }
+    }
+    if (forbidden) errno = EACCES;
+    fail(Step::program);
+  }
+
+  [[noreturn]] void fail(Step step) const noexcept {
+    const Failure failure{step, errno};
+    while (write(report_, &failure, sizeof failure) < 0 && errno == EINTR) {
+    }
+    _exit(127);
+  }
+
+  const ForkExec& plan_;
+  const std::vector<std::string>& programs_;
+  int report_;
+};
+
+}  // namespace
+
+pid_t ForkExec::start(const std::string& what) const {
+  const std::vector<std::string> programs = places(program);
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) < 0) throw_error(errno, what);
+  const UniqueFd reading(ends[0]);
+  UniqueFd writing(ends[1]);
+  if (writing.get() < first_free) writing.reset(fcntl(writing.get(), F_DUPFD_CLOEXEC, first_free));
+  if (!writing) throw_error(errno, what);
+  pid_t pid = 0;
+  {
+    const SignalsBlocked blocked;  // a handler of the parent's must not run in the child
+    pid = _Fork();                 // without what pthread_atfork has registered: that is for children that stay
+    if (pid == 0) Forked(*this, programs, writing.get()).run();
+    if (pid < 0) throw_error(errno, what);
+  }
+  writing.reset();
+  Failure failure{};
+  ssize_t size = 0;
+  while ((size = read(reading.get(), &failure, sizeof failure)) < 0 && errno == EINTR) {
+  }
+  if (size != static_cast<ssize_t>(sizeof failure)) return pid;
+  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  throw_error(failure.error, what + words_for(failure.step));
+}
+
+}  // namespace onloop::detail

@@ -1,0 +1,15 @@
+// Prints the names of the loops that it is to find, none of which it links.
+#include <onloop/onloop.hpp>
+
+#include <iostream>
+
+int main(int argc, char** argv) try {
+  for (int i = 1; i < argc; ++i) {
+    onloop::Context context{onloop::loop_by_name(argv[i])};
+    std::cout << context.loop().name() << '\n';
+  }
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
+}
