@@ -135,6 +135,7 @@ void Runtime::run() {
   struct Running {
     Runtime& runtime;
     const Frame frame{runtime};
+    TurnBudget* const outer{std::exchange(runtime.budget_, nullptr)};  // of a turn by dispatch()
     explicit Running(Runtime& running) : runtime(running) {
       runtime.bind_thread();
       runtime.running_ = true;
@@ -142,6 +143,7 @@ void Runtime::run() {
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
     ~Running() {
+      runtime.budget_ = outer;
       runtime.running_ = runtime.stop_ = runtime.arms_each_turn_ = false;
       if (runtime.keepalive_ && runtime.alive()) runtime.due_ &= static_cast<std::uint8_t>(~kLeave);
       runtime.release_thread();
