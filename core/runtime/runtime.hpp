@@ -232,6 +232,7 @@ class Runtime {
   void deliver(Source& source, std::uint32_t readiness);
   [[gnu::noinline]] std::uint32_t deliverable(Source& source, std::uint32_t readiness) noexcept;
 
+  [[gnu::noinline]] void announce_rest() noexcept;
   /// Tells the loop the next deadline, if it may have changed.
   int arm() noexcept;
   void arm_or_report() noexcept {
@@ -286,6 +287,7 @@ class Runtime {
   bool running_ = false;
   bool stop_ = false;
   bool keepalive_ = true;
+  bool fd_given_ = false;         // the application may watch our descriptor, edge-triggered too
   bool thread_free_ = false;      // as soon as no frame is left
   bool timers_left_ = false;      // of a turn that has ended in them: due at left_now_, and set before left_mark_
   unsigned first_kind_ = 0;       // of work, in the next turn that has a budget
