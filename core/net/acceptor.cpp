@@ -55,8 +55,9 @@ void ListeningSocket::on_ready(std::uint32_t) {
     Acceptor& acceptor;
     ~Release() { acceptor.release(); }
   } const release_at_end{acceptor_};
-  for (int left = kAcceptsPerTurn; left > 0 && (wanted() & ONLOOP_READ) && !runtime()->turn_is_over(); --left) {
+  for (int left = kAcceptsPerTurn; left > 0 && !runtime()->turn_is_over(); --left) {
     if (!accept_one()) return;
+    if (!(wanted() & ONLOOP_READ) || runtime()->budget_is_spent()) return;  // on_open may have taken long
   }
 }
 

@@ -113,7 +113,7 @@ void Stream::read_on(std::byte* buffer, ssize_t got) {
       return;
     }
     if (got > 0 && static_cast<std::size_t>(got) < size) return;
-    if (left == 0 || !(wanted() & ONLOOP_READ) || runtime()->turn_is_over()) return;
+    if (left == 0 || !(wanted() & ONLOOP_READ) || runtime()->turn_is_over() || runtime()->budget_is_spent()) return;
     got = ::recv(fd(), buffer, size, MSG_DONTWAIT);
     if (got > 0) received(buffer, got);
   }

@@ -138,6 +138,7 @@ void Phases::run_immediates() {
     const std::shared_ptr<ImmediateState> immediate = std::move(immediates_.front());
     immediates_.pop_front();
     if (immediate->active()) collect([&] { call([&] { immediate->run(); }); });
+    if (runtime_.budget_is_spent()) return;
   }
 }
 
@@ -147,6 +148,7 @@ void Phases::run_closings() {
     Task task = std::move(closings_.front());
     closings_.pop_front();
     collect([&] { call(task); });
+    if (runtime_.budget_is_spent()) return;
   }
 }
 

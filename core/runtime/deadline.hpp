@@ -15,6 +15,8 @@ class Deadline final : public Source {
 
   /// Sets it; ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno, and then tries again when next called.
   int set(Host& host, std::uint64_t at) noexcept { return at == set_ ? 0 : change(host, at); }
+  /// It is set to the past, for work that waits for a turn.
+  [[nodiscard]] bool is_at_once() const noexcept { return set_ == 0; }
   /// It has fired, or may have.
   void fired() noexcept;
   /// A timerfd as it is used here. Throws std::system_error.

@@ -24,6 +24,9 @@ class Mailbox {
   /// In a signal handler: it has come.
   void note_signal(int number) noexcept;
 
+  /// Wakes the loop, and tells it nothing.
+  void nudge() noexcept { signal(); }
+
   // ---- the context's thread ----
   [[nodiscard]] int fd() const noexcept { return event_.get(); }
   /// Makes the eventfd unreadable; to be called before the two that follow.

@@ -1,5 +1,7 @@
 #include "core/runtime/runtime.hpp"
 
+#include <poll.h>
+
 #include <string>
 #include <utility>
 
@@ -135,6 +137,7 @@ void Runtime::run() {
   struct Running {
     Runtime& runtime;
     const Frame frame{runtime};
+    TurnBudget* const outer{std::exchange(runtime.budget_, nullptr)};  // of a turn by dispatch()
     explicit Running(Runtime& running) : runtime(running) {
       runtime.bind_thread();
       runtime.running_ = true;
@@ -142,11 +145,13 @@ void Runtime::run() {
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
     ~Running() {
+      runtime.budget_ = outer;
       runtime.running_ = runtime.stop_ = runtime.arms_each_turn_ = false;
       if (runtime.keepalive_ && runtime.alive()) runtime.due_ &= static_cast<std::uint8_t>(~kLeave);
       runtime.release_thread();
       runtime.due_ |= kArm;
       runtime.arm_or_report();  // for an application that goes on with fd() and dispatch()
+      if (runtime.fd_given_) runtime.announce_rest();
     }
   } const running(*this);
 
@@ -202,7 +207,17 @@ int Runtime::fd() {
   arms_each_turn_ = false;
   due_ |= kArm;
   arm_or_report();
+  fd_given_ = true;
   return set;
+}
+
+/// A set that watches our descriptor edge-triggered hears of it only when something in it becomes ready. A dispatch
+/// that leaves something ready, an end of file behind the last bytes or what a callback has not read, therefore writes
+/// to the eventfd. The kernel alone knows what is left, so it is asked.
+void Runtime::announce_rest() noexcept {
+  if (!alive() || !driver_->owned()) return;
+  pollfd set{.fd = driver_->fd(), .events = POLLIN, .revents = 0};
+  if (set.fd >= 0 && ::poll(&set, 1, 0) != 0) mailbox_->nudge();
 }
 
 void Runtime::dispatch() {
@@ -214,6 +229,12 @@ void Runtime::dispatch() {
   bind_thread();
   const Pin pin(*this);
   const Frame frame(*this);
+  struct AtEnd {
+    Runtime& runtime;
+    ~AtEnd() {
+      if (runtime.fd_given_) runtime.announce_rest();
+    }
+  } const at_end{*this};
   one_turn();
   arm_or_report();
 }
@@ -239,6 +260,7 @@ std::error_code Runtime::want(Source& source, std::uint32_t interest) noexcept {
   if (interest == source.set_ || (interest | ONLOOP_READ) == source.set_) return {};
   if (const int error = host_->watch_set(source.watch_, interest); error < 0) return error_of(error);
   source.set_ = static_cast<std::uint8_t>(interest);
+  if (fd_given_ && frames_ == 0) announce_rest();  // what lay there while nobody wanted it is no news to the kernel
   return {};
 }
 

@@ -15,6 +15,7 @@
 #include "core/runtime/source.hpp"
 #include "core/runtime/thread_id.hpp"
 #include "core/runtime/timer_heap.hpp"
+#include "core/runtime/turn_budget.hpp"
 
 namespace onloop::detail {
 
@@ -40,6 +41,10 @@ class Tenant {
 /// when the slot has returned, the batch is served: due timers, sources, deferred work, tasks. So no frame of the loop
 /// is on the stack while user code runs, and the order is the same on every such loop. An up-call from a loop that
 /// somebody else drives is served at once, as a turn of its own. Either may nest, if user code iterates the loop.
+///
+/// Where an application waits for its end, a turn has a budget of time (TurnBudget). When that is spent, the turn ends
+/// after the callback that is running. What is left makes the next turn due at once, and that turn begins with the kind
+/// of work that follows the one in which the last turn ended. So each kind gets its share, and keeps its own order.
 ///
 /// It is counted: one reference is the Context's, the others are frames that are using it while the Context is
 /// destroyed. Then alive() turns false and every frame on the stack winds up.
@@ -79,6 +84,9 @@ class Runtime {
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return last_stall_; }
   /// The context was destroyed in this turn, or has moved to another loop, where the rest of it comes.
   [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || (due_ & kMoved); }
+  /// An application waits for the end of this turn, and has waited long enough: who calls user code in a loop leaves
+  /// the rest for the next turn. To be asked after a piece of work, so that each turn gets on.
+  [[nodiscard]] bool budget_is_spent() noexcept { return budget_ && budget_->look(); }
   /// How many frames of ours are on the stack: one more in each nested iteration of the loop.
   [[nodiscard]] unsigned frames() const noexcept { return frames_; }
 
@@ -213,6 +221,7 @@ class Runtime {
   void serve_within_budget();
   void serve_batch_within_budget();
   void serve_sources();
+  void serve_kind(unsigned kind);
   [[gnu::noinline]] void serve_timers();
   void serve_ready();
   void serve_ready_within_budget();
@@ -223,6 +232,7 @@ class Runtime {
   void deliver(Source& source, std::uint32_t readiness);
   [[gnu::noinline]] std::uint32_t deliverable(Source& source, std::uint32_t readiness) noexcept;
 
+  [[gnu::noinline]] void announce_rest() noexcept;
   /// Tells the loop the next deadline, if it may have changed.
   int arm() noexcept;
   void arm_or_report() noexcept {
@@ -277,8 +287,12 @@ class Runtime {
   bool running_ = false;
   bool stop_ = false;
   bool keepalive_ = true;
-  bool thread_free_ = false;  // as soon as no frame is left
-  bool timers_left_ = false;  // of a turn that a move has ended: due at left_now_, and set before left_mark_
+  bool fd_given_ = false;         // the application may watch our descriptor, edge-triggered too
+  bool thread_free_ = false;      // as soon as no frame is left
+  bool timers_left_ = false;      // of a turn that has ended in them: due at left_now_, and set before left_mark_
+  unsigned first_kind_ = 0;       // of work, in the next turn that has a budget
+  TurnBudget* budget_ = nullptr;  // of the turn that is on the stack; null where nobody waits
+  std::size_t first_signal_ = 0;  // where serve_signals() goes on
   std::uint64_t left_now_ = 0;
   std::uint64_t left_mark_ = 0;
   std::uint64_t cutovers_ = 0;

@@ -1,5 +1,6 @@
 // How a Runtime serves a turn: from the loop's up-calls to user code.
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -11,9 +12,8 @@
 namespace onloop::detail {
 namespace {
 
-/// How long a turn serves sources where an application waits. Half a frame at 60 Hz; a batch of short messages takes a
-/// tenth of it.
-constexpr std::uint64_t kBudget = 8'000'000;
+/// The kinds of work in a turn, in their order.
+enum Kind : unsigned { kDueTimers, kReadySources, kDeferredCalls, kPostedTasks, kKinds };
 
 }  // namespace
 
@@ -200,10 +200,45 @@ void Runtime::serve_within_budget() {
 }
 
 void Runtime::serve_batch_within_budget() {
+  TurnBudget budget;
+  struct Serving {
+    Runtime& runtime;
+    TurnBudget* const outer;  // of the turn in which user code iterates the loop
+    Serving(Runtime& serving, TurnBudget& own) : runtime(serving), outer(std::exchange(serving.budget_, &own)) {}
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+    ~Serving() { runtime.budget_ = outer; }
+  } const serving(*this, budget);
   if (due_ & kMoved) arrived();
-  if (due_ & kTimers) serve_timers();
-  serve_ready_within_budget();
-  if (due_ & (kDeferred | kTasks)) serve_due();
+  // Something was left, so this turn is the one that was due at once, also if a descriptor's up-call came first. A host
+  // under whose priorities the deadline waits would otherwise keep the timers waiting.
+  if (deadline_.is_at_once()) due_ |= kTimers;
+  unsigned kind = std::exchange(first_kind_, unsigned{kDueTimers});
+  for (unsigned left = kKinds; left > 0; --left) {
+    serve_kind(kind);
+    kind = (kind + 1) % kKinds;
+    if (budget.spent()) {
+      first_kind_ = kind;
+      due_ |= kArm;
+      return;
+    }
+  }
+}
+
+inline void Runtime::serve_kind(unsigned kind) {
+  switch (kind) {
+    case kDueTimers:
+      if (due_ & kTimers) serve_timers();
+      break;
+    case kReadySources:
+      serve_ready_within_budget();
+      break;
+    case kDeferredCalls:
+      if (due_ & kDeferred && !turn_is_over()) serve_deferred();
+      break;
+    default:
+      if (due_ & kTasks && !turn_is_over()) serve_tasks();
+  }
 }
 
 /// What an exception leaves behind is served in the next turn.
@@ -217,18 +252,21 @@ void Runtime::serve_due() {
   if (due_ & kTasks && !turn_is_over()) serve_tasks();
 }
 
-/// If a timer moves the context, those that were due with it come in the first turn on the next loop, but none that has
-/// become due since: so however often timers move it, the rest of a turn has its turn.
+/// If the turn ends in them, by a move or with its budget, those that are left come before any that has become due
+/// since, and alone: so however often timers end a turn, the rest of it has its turn.
 void Runtime::serve_timers() {
   due_ &= static_cast<std::uint8_t>(~kTimers);
   const bool rest = std::exchange(timers_left_, false);
   const std::uint64_t now = rest ? left_now_ : now_ns();
   const std::uint64_t mark = rest ? left_mark_ : timers_.mark();  // timers set from here on belong to a later turn
+  if (budget_ && !rest) budget_->begin(now);
   while (!turn_is_over()) {
     TimerNode* timer = timers_.take_due(now, mark);
     if (!timer) return;
     timer->on_due();
+    if (budget_is_spent()) break;
   }
+  if (alive()) due_ |= kTimers;
   timers_left_ = true;
   left_now_ = now;
   left_mark_ = mark;
@@ -245,18 +283,17 @@ inline void Runtime::serve_ready() {
   while (Source* source = ready_head_) serve_next(*source);
 }
 
-/// What is left then stays in the list, and makes the next turn due at once.
+/// What is left then stays in the list, and makes the next turn due at once. Most turns are short, so it looks at the
+/// clock after the first source and then after every few.
 void Runtime::serve_ready_within_budget() {
-  constexpr unsigned kEach = 4;  // looks at the clock after so many, since most turns are shorter
-  std::uint64_t end = 0;
-  for (unsigned served = 1; Source* source = ready_head_; ++served) {
+  constexpr unsigned kEach = 4;
+  if (ready_head_ && ready_head_->next_ready_) budget_->begin();
+  for (unsigned served = 0; Source* source = ready_head_; ++served) {
     serve_next(*source);
-    if (served % kEach != 0) continue;
-    const std::uint64_t now = now_ns();
-    if (end == 0) end = now + kBudget;
-    if (now >= end) break;
+    if (!ready_head_) return;
+    if (served % kEach == 0 && budget_->look()) break;
   }
-  if (ready_head_) due_ |= kArm;
+  due_ |= kArm;
 }
 
 inline void Runtime::deliver(Source& source, std::uint32_t readiness) {
@@ -310,13 +347,16 @@ void Runtime::serve_deferred() {
       source.postponed_ |= Source::kDeferred;
       continue;
     }
-    const Source::Busy busy(source);
-    try {
-      source.on_deferred();
-    } catch (...) {
-      blame(source);
-      throw;
+    {
+      const Source::Busy busy(source);
+      try {
+        source.on_deferred();
+      } catch (...) {
+        blame(source);
+        throw;
+      }
     }
+    if (budget_is_spent()) break;
   }
 }
 
@@ -335,10 +375,12 @@ void Runtime::serve_tasks() {
     Task task = std::move(tasks_.front());
     tasks_.pop_front();
     task();
+    if (budget_is_spent()) break;
   }
 }
 
-/// In the order in which they were set. What a callback leaves by an exception, or by a move, is due in the next turn.
+/// In the order in which they were set. When a turn ends in them, the next one goes on where it was. What a callback
+/// leaves by an exception, or by a move, is due in the next turn.
 void Runtime::serve_signals() {
   struct Serving {
     Runtime& runtime;
@@ -347,16 +389,21 @@ void Runtime::serve_signals() {
     Serving& operator=(const Serving&) = delete;
     ~Serving() {
       if (--runtime.serving_signals_ == 0) std::erase(runtime.signals_, nullptr);
+      runtime.signals_due_ = std::any_of(runtime.signals_.begin(), runtime.signals_.end(),
+                                         [](const SignalEntry* entry) { return entry && entry->due; });
     }
   } const serving{*this};
-  for (std::size_t i = 0; i < signals_.size(); ++i) {
+  std::size_t i = std::exchange(first_signal_, 0);
+  for (std::size_t left = signals_.size(); left > 0 && !signals_.empty() && !turn_is_over(); --left, ++i) {
+    if (i >= signals_.size()) i = 0;
     SignalEntry* entry = signals_[i];
     if (!entry || !entry->due) continue;
-    if (turn_is_over()) return;
     entry->due = false;
     entry->call();
+    if (!budget_is_spent()) continue;
+    first_signal_ = i + 1;
+    return;
   }
-  signals_due_ = false;
 }
 
 void Runtime::blame(Source& source) noexcept {

@@ -49,6 +49,8 @@ namespace {
 
 using namespace libevent_base;
 
+constexpr std::uint64_t kRest = 1'000'000;  // ns: how long a rest lasts if the application is busy
+
 struct LibeventLoop;
 
 /// A watch, or the deadline. Its event lies behind it: the size of one is known to libevent alone.
@@ -96,6 +98,7 @@ struct LibeventLoop {
   Item* current = nullptr;  // the watch whose callback this is, until it is removed
   Streak streak = {};
   bool resting = false;
+  std::uint64_t rest_ends = 0;
   std::vector<Item*> at_rest = {};
 
   LibeventLoop(const onloop_guest& up, Owned<event_base> made, event_base* foreign)
@@ -223,7 +226,8 @@ void end_rest(LibeventLoop& loop, bool queued_too) {
 }
 
 void begin_rest(LibeventLoop& loop) {
-  const timeval moment{.tv_sec = 0, .tv_usec = 1000};
+  loop.rest_ends = now_ns() + kRest;
+  const timeval moment{.tv_sec = 0, .tv_usec = kRest / 1000};
   loop.resting = event_add(loop.waking.get(), &moment) == 0;
 }
 
@@ -247,7 +251,12 @@ bool rests(LibeventLoop& loop, Item& item) try {
 
 void on_rested(evutil_socket_t, short, void* context) {
   auto& loop = *static_cast<LibeventLoop*>(context);
-  if (!loop.forgotten) end_rest(loop, true);
+  if (loop.forgotten) return;
+  if (const std::uint64_t now = now_ns(); now < loop.rest_ends) {  // by the base's clock, which stood still
+    const timeval left{.tv_sec = 0, .tv_usec = static_cast<suseconds_t>((loop.rest_ends - now) / 1000)};
+    if (event_add(loop.waking.get(), &left) == 0) return;
+  }
+  end_rest(loop, true);
 }
 
 // ---- callbacks of libevent's ----

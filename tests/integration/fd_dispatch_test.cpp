@@ -3,7 +3,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "drive.hpp"
 
@@ -258,6 +260,141 @@ TEST_F(FdDispatch, TheContextMayBeDestroyedInsideDispatch) {
   });
   context->dispatch();
   EXPECT_EQ(ran, 1);
+}
+
+// The same where the descriptor lies in an edge-triggered set, as with mio, tokio and Asio: the application dispatches
+// once for each event, and must not be left without a further one.
+class EdgeTriggered : public LoopTest {
+ protected:
+  void TearDown() override {
+    outer_ = Fd();
+    LoopTest::TearDown();
+  }
+  [[nodiscard]] ::testing::AssertionResult edges_until(Context& context, const std::function<bool()>& done) {
+    if (outer_.get() < 0) {
+      outer_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+      epoll_event event{};
+      event.events = EPOLLIN | EPOLLET;
+      if (::epoll_ctl(outer_.get(), EPOLL_CTL_ADD, context.fd(), &event) < 0) return ::testing::AssertionFailure();
+    }
+    while (!done()) {
+      epoll_event event{};
+      if (::epoll_wait(outer_.get(), &event, 1, 5'000) != 1) return ::testing::AssertionFailure() << "no edge came";
+      context.dispatch();
+    }
+    return ::testing::AssertionSuccess();
+  }
+
+ private:
+  Fd outer_;
+};
+ONLOOP_ON_LOOPS(EdgeTriggered, loops_with_fd());
+
+TEST_P(EdgeTriggered, MoreThanOneDispatchReadsComesToItsEnd) {
+  Recorder recorder;
+  ContextOptions options;
+  options.read_buffer = 256;
+  Context context{GetParam().make(), options};
+  Line line = join(context, recorder);
+  ASSERT_TRUE(edges_until(context, [&] { return recorder.opens == 1; }));
+  const std::string all = pattern(64 * 1024);
+  line.peer.send(all);
+  EXPECT_TRUE(edges_until(context, [&] { return recorder.received.size() == all.size(); }));
+}
+
+TEST_P(EdgeTriggered, AnEndBehindTheLastBytesIsSeen) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  ASSERT_TRUE(edges_until(context, [&] { return recorder.opens == 1; }));
+  line.peer.send("the last");
+  line.peer.reset();
+  EXPECT_TRUE(edges_until(context, [&] { return recorder.closes == 1; }));
+}
+
+TEST_P(EdgeTriggered, TwoMegabytesAreEchoed) {
+  Echo echo;
+  Recorder client;
+  Context context{GetParam().make()};
+  const std::string all = pattern(2'000'000);
+  client.when_open = [&](Connection& connection) { connection.write(all); };
+  context.connect(context.listen("127.0.0.1:0", echo).address().to_string(), client);
+  EXPECT_TRUE(edges_until(context, [&] { return client.received.size() == all.size(); }));
+}
+
+TEST_P(EdgeTriggered, ManyReadyConnectionsAreAllServed) {
+  constexpr int kCount = 300;
+  Recorder recorder;
+  Context context{GetParam().make()};
+  std::vector<Line> lines;
+  for (int i = 0; i < kCount; ++i) lines.push_back(join(context, recorder));
+  ASSERT_TRUE(edges_until(context, [&] { return recorder.opens == kCount; }));
+  for (Line& line : lines) line.peer.send("x");
+  EXPECT_TRUE(edges_until(context, [&] { return recorder.received.size() == kCount; }));
+}
+
+TEST_P(EdgeTriggered, AWatchThatReadsAByteAtATimeGetsThemAll) {
+  Context context{GetParam().make()};
+  auto [near, far] = connected_pair(Kind::unix_pair);
+  int bytes = 0;
+  const Watch watch = context.watch(near.get(), Interest::read, [&, fd = near.get()](Interest) {
+    char byte = 0;
+    if (::read(fd, &byte, 1) == 1) ++bytes;
+  });
+  ASSERT_EQ(::write(far.get(), "0123456789", 10), 10);
+  EXPECT_TRUE(edges_until(context, [&] { return bytes == 10; }));
+}
+
+TEST_P(EdgeTriggered, TasksThatPostAndSlowTasksAllRun) {
+  Context context{GetParam().make()};
+  int ran = 0;
+  std::function<void()> again = [&] {
+    const auto end = Clock::now() + 3ms;
+    while (Clock::now() < end) {
+    }
+    if (++ran < 20) context.post([&] { again(); });
+  };
+  for (int i = 0; i < 6; ++i) context.post([&] { again(); });
+  EXPECT_TRUE(edges_until(context, [&] { return ran >= 20; }));
+}
+
+TEST_P(EdgeTriggered, TimersComeOneAfterAnother) {
+  Context context{GetParam().make()};
+  int fired = 0;
+  const Timer often = context.every(1ms, [&] { ++fired; });
+  const Timer once = context.timer(0ns, [&] { ++fired; });
+  EXPECT_TRUE(edges_until(context, [&] { return fired >= 20; }));
+}
+
+TEST_P(EdgeTriggered, WhatCameWhileReadingWasPausedIsReadAfterResuming) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  ASSERT_TRUE(edges_until(context, [&] { return recorder.opens == 1; }));
+  line.connection.pause_reading();
+  line.peer.send("waiting");
+  bool looked = false;
+  for (int i = 0; i < 3; ++i) {
+    looked = false;
+    context.post([&] { looked = true; });
+    ASSERT_TRUE(edges_until(context, [&] { return looked; }));
+  }
+  line.connection.resume_reading();
+  EXPECT_TRUE(edges_until(context, [&] { return recorder.received == "waiting"; }));
+  const Timer pause = context.timer(0ns, [&] { line.connection.pause_reading(); });
+  const Timer resume = context.timer(1ms, [&] { line.connection.resume_reading(); });
+  line.peer.send(", more");
+  EXPECT_TRUE(edges_until(context, [&] { return recorder.received == "waiting, more"; }));
+}
+
+TEST_P(EdgeTriggered, AnExceptionOutOfDispatchLeavesTheRestAnnounced) {
+  Context context{GetParam().make()};
+  int ran = 0;
+  context.post([] { throw std::runtime_error("thrown on purpose"); });
+  for (int i = 0; i < 3; ++i) context.post([&] { ++ran; });
+  const auto done = [&] { return ran == 3; };
+  EXPECT_THROW(static_cast<void>(edges_until(context, done)), std::runtime_error);
+  EXPECT_TRUE(edges_until(context, done));
 }
 
 // dispatch() on the loops that have no descriptor does what is due just so.
