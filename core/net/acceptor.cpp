@@ -21,8 +21,14 @@ namespace onloop::detail {
 namespace {
 
 constexpr int kAcceptsPerTurn = 64;
+constexpr unsigned kFailuresInARow = 64;            // of clients that are gone already; then accepting rests
 constexpr std::uint64_t kRetryAfter = 100'000'000;  // ns, when accepting fails for want of resources
 constexpr int kPortAttempts = 32;                   // for one port that is free on both loopback addresses
+
+struct ScopedRelease {
+  Acceptor& acceptor;
+  ~ScopedRelease() { acceptor.release(); }
+};
 
 }  // namespace
 
@@ -51,20 +57,26 @@ void ListeningSocket::sever() noexcept {
 
 void ListeningSocket::on_ready(std::uint32_t) {
   acceptor_.hold();
-  struct Release {
-    Acceptor& acceptor;
-    ~Release() { acceptor.release(); }
-  } const release_at_end{acceptor_};
+  const ScopedRelease release_at_end{acceptor_};
   for (int left = kAcceptsPerTurn; left > 0 && !runtime()->turn_is_over(); --left) {
-    if (!accept_one()) return;
+    if (!accept_one(Opening::now)) return;
     if (!(wanted() & ONLOOP_READ) || runtime()->budget_is_spent()) return;  // on_open may have taken long
   }
 }
 
-bool ListeningSocket::accept_one() {
+/// At most so many as the kernel lets wait, since further ones may come meanwhile.
+void ListeningSocket::accept_waiting() {
+  const Source::Busy busy(*this);  // on_accept may close the listener
+  for (int left = acceptor_.backlog(); left >= 0 && fd() >= 0; --left) {
+    if (!accept_one(Opening::later)) return;
+  }
+}
+
+bool ListeningSocket::accept_one(Opening opening) {
   SocketAddress peer;
   UniqueFd client(accept4(fd(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!client) return accept_failed(errno);
+  failures_ = 0;
   if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) {
     ++net_.statistics.turned_away;
     return true;
@@ -73,7 +85,11 @@ bool ListeningSocket::accept_one() {
   ++net_.statistics.accepted;
   auto* stream = new Stream(net_, *acceptor_.protocol(), acceptor_.limits(), &acceptor_);
   try {
-    stream->accepted(client.get());
+    if (opening == Opening::later) {
+      stream->adopted(client.get(), "watch an accepted connection");
+    } else {
+      stream->accepted(client.get());
+    }
   } catch (const std::exception& error) {
     const auto* reason = dynamic_cast<const std::system_error*>(&error);
     stream->sever();
@@ -81,6 +97,7 @@ bool ListeningSocket::accept_one() {
     return true;
   }
   client.release();
+  if (opening == Opening::later) return true;
   const Source::Busy busy(*stream);
   try {
     stream->opened();
@@ -102,16 +119,27 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       if (!(wanted() & ONLOOP_READ)) return false;  // on_error has paused or closed us, or destroyed the context
       if (net_.turn_away(fd())) return true;
       break;
-    case ENOMEM:
-    case ENOBUFS:
-    case EINVAL:  // somebody has shut down the listening socket
-    case EBADF:
-    case ENOTSOCK:
+    case EINTR:
+    case ECONNABORTED:
+    // On Linux, errors that are pending on the new connection (accept(2)): that client is gone, others wait. on_ready()
+    // tries so many times in a turn only.
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ECONNRESET:
+    case ETIMEDOUT:
+      if (++failures_ < kFailuresInARow) return true;
+      [[fallthrough]];
+    default:
+      // Out of memory, a listening socket that somebody has shut down, a security module that says no, or what nobody
+      // foresaw: trying again at once would go on for ever.
+      failures_ = 0;
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string());
       break;
-    default:
-      // ECONNABORTED and, on Linux, an error that is pending on the new connection: that client is gone, others wait.
-      return true;
   }
   if (!(wanted() & ONLOOP_READ)) return false;
   (void)runtime()->want(*this, ONLOOP_NONE);
@@ -227,6 +255,12 @@ void Acceptor::set_paused(bool paused) {
     if (const std::error_code error = socket->set_paused(paused)) failed = error;
   }
   if (failed) throw std::system_error(failed, "listen on " + address().to_string());
+}
+
+void Acceptor::accept_waiting() {
+  hold();
+  const ScopedRelease release_at_end{*this};
+  for (std::size_t i = 0; i < sockets_.size() && !severed_; ++i) sockets_[i]->accept_waiting();
 }
 
 void Acceptor::sever_sockets() noexcept {

@@ -28,17 +28,21 @@ class ListeningSocket final : public Source, public TimerNode {
   /// Tries to accept again after a while.
   void retry_later() noexcept;
   void sever() noexcept override;
+  /// Accepts who waits in the backlog; their on_open comes in a later turn.
+  void accept_waiting();
 
  private:
+  enum class Opening : bool { now, later };
   ~ListeningSocket() override = default;
   void on_ready(std::uint32_t readiness) override;
   void on_due() override;
   /// False: there is nobody to accept, or nothing to accept with.
-  bool accept_one();
+  bool accept_one(Opening opening);
   bool accept_failed(int error) noexcept;
 
   Net& net_;
   Acceptor& acceptor_;
+  unsigned failures_ = 0;  // in a row
 };
 
 /// The Listener: one address, one or several listening sockets. Counted: by its Net, its connections, and the frame
@@ -70,6 +74,9 @@ class Acceptor final : public Listener, public Client {
   [[nodiscard]] const std::shared_ptr<const Limits>& limits() const noexcept { return limits_; }
   [[nodiscard]] Net& net() noexcept { return net_; }
   [[nodiscard]] bool severed() const noexcept { return severed_; }
+  [[nodiscard]] int backlog() const noexcept { return options_.backlog; }
+  /// Before it is severed for good: clients whose connection is complete have not been refused, so they are served.
+  void accept_waiting();
 
   void connection_came() noexcept {
     ++connections_;

@@ -73,7 +73,7 @@ void Connection::abort(std::error_code error) {
 }
 
 Address Connection::peer() const {
-  return detail::peer_address(fd());
+  return stream_of(*this).peer();
 }
 Address Connection::local() const {
   return detail::local_address(fd());

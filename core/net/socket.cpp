@@ -84,7 +84,12 @@ Address local_address(int fd) {
 
 Address peer_address(int fd) {
   SocketAddress address;
-  return fd >= 0 && getpeername(fd, address.data(), &address.length) == 0 ? address.to_address() : Address{};
+  if (fd < 0) return {};
+  if (getpeername(fd, address.data(), &address.length) == 0) return address.to_address();
+  // After a reset getpeername refuses, and SO_PEERNAME still knows it.
+  address.length = sizeof address.storage;
+  const int error = getsockopt(fd, SOL_SOCKET, SO_PEERNAME, address.data(), &address.length);
+  return error == 0 ? address.to_address() : Address{};
 }
 
 void set_option(int fd, int level, int option, int value) noexcept {

@@ -1,5 +1,7 @@
 #include "core/net/stream.hpp"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -128,6 +130,10 @@ void Stream::received(std::byte* buffer, ssize_t got) {
 
 /// The peer's end (0), an error, or nothing to read.
 void Stream::read_stopped(int error) {
+  if (write_failed_) {
+    shut(error_);
+    return;
+  }
   if (error != 0) {
     if (!would_block(error)) shut(error_of(error));
     return;
@@ -157,7 +163,12 @@ void Stream::on_deferred() {
     opened();
     return;
   }
-  if (phase_ == Phase::open && !frozen_ && std::exchange(drain_due_, false)) protocol()->on_drain(*this);
+  if (phase_ != Phase::open || frozen_ || !std::exchange(drain_due_, false)) return;
+  if (queued() > limits_->low_water) {
+    waiting_ = true;  // a callback has written again meanwhile: on_drain comes when that is gone, too
+  } else {
+    protocol()->on_drain(*this);
+  }
 }
 
 // ---- closing ----
@@ -219,6 +230,7 @@ void Stream::shut(std::error_code error) noexcept {
   if (queue_) reset_socket();  // bytes are lost: the peer must not take that for an orderly end
   if (copied_ && fd() >= 0) ::shutdown(fd(), SHUT_RDWR);  // closing ends nothing while another process has a copy
   stop_clock();
+  remember_peer();
   release_socket();
   queue_.reset();
   plain_ = false;
@@ -261,7 +273,11 @@ void Stream::destroy_state() noexcept {
 void Stream::pause(bool paused) {
   if (paused_ == paused) return;
   paused_ = paused;
-  apply();
+  if (write_failed_ && paused) {  // nothing else is left to do
+    shut(error_);
+  } else {
+    apply();
+  }
 }
 
 void Stream::note_plain() noexcept {
@@ -305,9 +321,21 @@ void* Stream::get_state(const std::type_info& type) {
 
 // ---- the clock: connecting, idle, linger ----
 
+namespace {
+
+/// Bytes that were sent and that the peer has not taken; see tcp(7) and unix(7), SIOCOUTQ.
+std::uint64_t in_kernel_queue(int fd) noexcept {
+  int count = 0;
+  return fd >= 0 && ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<std::uint64_t>(count) : 0;
+}
+
+}  // namespace
+
 void Stream::start_clock(std::uint64_t limit_ns) {
   if (!extra_) extra_ = std::make_unique<Extra>(*this);
   plain_ = false;
+  extra_->handed = in_kernel_queue(fd());
+  extra_->taken = 0;
   extra_->last_activity = now_ns();
   runtime()->schedule(*extra_, extra_->last_activity + limit_ns);
 }
@@ -349,12 +377,41 @@ std::uint64_t Stream::clock_limit() const noexcept {
   return phase_ == Phase::connecting ? 0 : extra_->idle_ns;
 }
 
+/// Whether the peer has taken bytes since the clock last looked. A kernel with a large buffer becomes writable only now
+/// and then while a slow client reads steadily.
+bool Stream::peer_took_bytes() noexcept {
+  const std::uint64_t left = in_kernel_queue(fd());
+  const std::uint64_t taken = extra_->handed > left ? extra_->handed - left : 0;
+  return taken > std::exchange(extra_->taken, std::max(taken, extra_->taken));
+}
+
+void Stream::remember_peer() noexcept try {
+  if (fd() < 0 || phase_ == Phase::connecting) return;
+  Address peer = peer_address(fd());
+  if (peer.family() == Address::Family::none) return;
+  extra_ = std::make_unique<Extra>(*this);
+  extra_->peer = std::move(peer);
+} catch (const std::exception&) {
+  // Then on_close does not know it.
+}
+
+Address Stream::peer() const {
+  return fd() < 0 && extra_ ? extra_->peer : peer_address(fd());
+}
+
 /// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.
 void Stream::on_due() {
   const std::uint64_t limit = clock_limit();
   const std::uint64_t end = extra_->last_activity + limit;
   if (limit > 0 && end > now_ns()) {
     runtime()->schedule(*extra_, end);
+  } else if (write_failed_) {
+    shut(error_);
+  } else if (limit > 0 && peer_took_bytes()) {
+    note_time();
+    runtime()->schedule(*extra_, extra_->last_activity + limit);
+  } else if (phase_ == Phase::connecting && !extra_->candidates.empty()) {
+    try_next(ETIMEDOUT);
   } else {
     shut(phase_ == Phase::closing && fin_sent_ ? std::error_code{} : error_of(ETIMEDOUT));
   }

@@ -53,13 +53,15 @@ class Stream final : public Connection, public Source, public Client {
   void set_state(void* state, const StateType& type) noexcept;
   [[nodiscard]] void* get_state(const std::type_info& type);
   [[nodiscard]] bool over() const noexcept { return phase_ == Phase::over; }
+  /// Also while on_close runs, when the descriptor is closed already.
+  [[nodiscard]] Address peer() const;
 
   void sever() noexcept override;
 
   // ---- to another process: stream_takeover.cpp ----
   /// Open or closing, and no callback of it is on the stack.
   [[nodiscard]] bool can_freeze() const noexcept {
-    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen_ && !busy();
+    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen_ && !write_failed_ && !busy();
   }
   [[nodiscard]] bool frozen() const noexcept { return frozen_ && phase_ < Phase::closed; }
   /// Is not served any more, until thaw().
@@ -96,7 +98,12 @@ class Stream final : public Connection, public Source, public Client {
     std::uint64_t idle_ns = 0;
     std::uint64_t last_activity = 0;
     std::uint64_t frozen_at = 0;
+    std::uint64_t handed = 0;       // bytes in the kernel's queue when the clock began, and those sent since
+    std::uint64_t taken = 0;        // of them, those that the peer had taken when the clock last looked
+    std::uint64_t connect_end = 0;  // when the time-out of the whole attempt to connect is over; 0: never
+    unsigned self_connects = 0;
     std::vector<Address> candidates;  // the next to try is the last
+    Address peer;                     // of a connection that is closed, for on_close
     Job lookup;                       // for them
   };
 
@@ -123,6 +130,16 @@ class Stream final : public Connection, public Source, public Client {
     if (extra_) note_time();
   }
   [[gnu::noinline]] void note_time() noexcept;
+  void note_sent(std::size_t count) noexcept {
+    if (!extra_ || count == 0) return;  // nothing sent is no progress
+    note_time();
+    extra_->handed += count;
+  }
+  [[nodiscard]] bool peer_took_bytes() noexcept;
+  void remember_peer() noexcept;
+  void fail_writing(std::error_code error) noexcept;
+  std::span<const std::byte> send_beside_cork(std::span<const std::byte> data) noexcept;
+  void limit_attempt();
 
   void start_connecting(std::chrono::nanoseconds timeout);
   void resolved(Outcome<std::vector<Address>>& found);
@@ -168,9 +185,10 @@ class Stream final : public Connection, public Source, public Client {
   bool read_ended_ = false;   // the peer's FIN was read
   bool write_ended_ = false;  // ours comes after the queue
   bool fin_sent_ = false;
-  bool frozen_ = false;   // on its way to another process, or from one
-  bool refused_ = false;  // a write, meanwhile: on_drain is owed at the end
-  bool copied_ = false;   // another process may have its descriptor, too
+  bool frozen_ = false;        // on its way to another process, or from one
+  bool refused_ = false;       // a write, meanwhile: on_drain is owed at the end
+  bool copied_ = false;        // another process may have its descriptor, too
+  bool write_failed_ = false;  // with error_: what the peer had sent before is read, then it closes
   Wish wish_ = Wish::none;
 };
 

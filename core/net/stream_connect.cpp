@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <onloop/resolve.hpp>
 
@@ -21,7 +22,9 @@ void Stream::start_connecting(std::chrono::nanoseconds timeout) {
   phase_ = Phase::connecting;
   extra_ = std::make_unique<Extra>(*this);
   extra_->idle_ns = positive(limits_->idle_timeout);
-  if (timeout.count() > 0) start_clock(positive(timeout));
+  if (timeout.count() <= 0) return;
+  start_clock(positive(timeout));
+  extra_->connect_end = extra_->last_activity + positive(timeout);
 }
 
 void Stream::connecting(const std::vector<Address>& candidates, std::chrono::nanoseconds timeout,
@@ -77,11 +80,46 @@ int Stream::try_next(int error) noexcept {
     } catch (const std::bad_alloc&) {
       error = ENOMEM;
     }
-    if (error == 0) return 0;
+    if (error == 0) {
+      limit_attempt();
+      return 0;
+    }
   }
   shut(error_of(error));
   return error;
 }
+
+/// An address that does not answer leaves the others their share of the time.
+void Stream::limit_attempt() {
+  constexpr std::uint64_t kAttempt = 10'000'000'000;  // ns, where nothing bounds the whole
+  const std::uint64_t left = extra_->candidates.size();
+  const std::uint64_t now = now_ns();
+  const std::uint64_t end = extra_->connect_end;
+  if (left > 0) {
+    runtime()->schedule(*extra_, end == 0 ? now + kAttempt : now + (end > now ? (end - now) / (left + 1) : 0));
+  } else if (end != 0) {
+    runtime()->schedule(*extra_, end);
+  } else {
+    runtime()->cancel(*extra_);
+  }
+}
+
+namespace {
+
+/// Linux connects a socket to itself if the port that it is to reach is the one that the kernel gave it.
+bool connected_to_itself(int fd, const SocketAddress& peer) {
+  if (peer.storage.ss_family == AF_UNIX) return false;
+  SocketAddress own;
+  return getsockname(fd, own.data(), &own.length) == 0 && own.to_address() == peer.to_address();
+}
+
+/// Hung up: a socket that is on its way is writable without, and one that has not begun can't be here.
+bool hung_up(int fd) noexcept {
+  pollfd state{.fd = fd, .events = 0, .revents = 0};
+  return ::poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+}  // namespace
 
 void Stream::finish_connect() {
   if (const int error = get_option(fd(), SOL_SOCKET, SO_ERROR); error != 0) {
@@ -89,7 +127,17 @@ void Stream::finish_connect() {
     return;
   }
   SocketAddress peer;
-  if (getpeername(fd(), peer.data(), &peer.length) < 0) return;  // a spurious call: not connected yet
+  if (getpeername(fd(), peer.data(), &peer.length) < 0) {
+    // Either a spurious call, or it has failed and somebody else has read the error.
+    if (hung_up(fd())) try_next(ECONNABORTED);
+    return;
+  }
+  if (connected_to_itself(fd(), peer)) {  // nobody listens there
+    constexpr unsigned kMostOften = 3;
+    if (++extra_->self_connects <= kMostOften) extra_->candidates.push_back(peer.to_address());
+    try_next(ECONNREFUSED);
+    return;
+  }
   const std::uint64_t idle_ns = extra_->idle_ns;
   stop_clock();
   phase_ = Phase::open;

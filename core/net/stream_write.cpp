@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
@@ -28,12 +29,12 @@ Flow Stream::send_later(std::span<const std::byte> data) {
 
 Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
   if (sent < 0 && !would_block(errno) && errno != EINTR) {
-    shut(error_of(errno));
+    fail_writing(error_of(errno));
     return Flow::closed;
   }
   const std::size_t taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
   net_.statistics.bytes_sent += taken;
-  note_activity();
+  note_sent(taken);
   try {
     return queue(data.subspan(taken));
   } catch (const std::bad_alloc&) {  // some of it is sent: nothing but an end is true now
@@ -42,17 +43,53 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
   }
 }
 
+/// What exceeds the limit is never copied. A cork holds back what could have been sent, so it is lifted for that.
 Flow Stream::queue(std::span<const std::byte> data) {
+  if (data.size() > limits_->max_queued - std::min(queued(), limits_->max_queued)) {
+    if (corks_ && phase_ == Phase::open) data = send_beside_cork(data);
+    if (phase_ < Phase::closing && queued() + data.size() > limits_->max_queued) reset(error_of(ENOBUFS));
+    if (phase_ >= Phase::closing || write_failed_) return Flow::closed;
+  }
   if (!data.empty()) {
     if (!queue_) queue_ = std::make_unique<WriteQueue>();
     queue_->append(data);
   }
   if (corks_ && queued() >= limits_->high_water && phase_ != Phase::connecting) flush();
-  if (queued() > limits_->max_queued) reset(error_of(ENOBUFS));
-  if (phase_ >= Phase::closing) return Flow::closed;
+  if (phase_ >= Phase::closing || write_failed_) return Flow::closed;
   if (queued() > limits_->high_water) full_ = waiting_ = true;
   apply();
   return waiting_ ? Flow::wait : Flow::go;
+}
+
+/// Sends what is queued and then of `data` what the kernel takes. Returns the rest.
+std::span<const std::byte> Stream::send_beside_cork(std::span<const std::byte> data) noexcept {
+  flush();
+  if (queue_ || phase_ != Phase::open || write_failed_) return data;
+  const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0 && !would_block(errno) && errno != EINTR) fail_writing(error_of(errno));
+  if (sent <= 0) return data;
+  net_.statistics.bytes_sent += static_cast<std::size_t>(sent);
+  note_sent(static_cast<std::size_t>(sent));
+  return data.subspan(static_cast<std::size_t>(sent));
+}
+
+/// The peer takes no more. What it had sent before, perhaps the reason, is still read and delivered, then the
+/// connection closes with the error of the write. That has to happen within the linger time.
+void Stream::fail_writing(std::error_code error) noexcept {
+  const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
+  if (!gone || phase_ != Phase::open || paused_ || read_ended_ || limits_->linger.count() <= 0) return shut(error);
+  try {
+    start_clock(positive(limits_->linger));
+  } catch (const std::exception&) {
+    return shut(error);
+  }
+  extra_->idle_ns = positive(limits_->linger);
+  write_failed_ = write_ended_ = true;
+  waiting_ = drain_due_ = full_ = false;
+  error_ = error;
+  queue_.reset();
+  net_.drained(*this);
+  apply();
 }
 
 void Stream::flush() noexcept {
@@ -65,11 +102,11 @@ void Stream::flush() noexcept {
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && would_block(errno)) break;
     if (sent < 0) {
-      shut(error_of(errno));
+      fail_writing(error_of(errno));
       return;
     }
     net_.statistics.bytes_sent += static_cast<std::size_t>(sent);
-    note_activity();
+    note_sent(static_cast<std::size_t>(sent));
     queue_->consume(static_cast<std::size_t>(sent));
     if (queue_->empty()) queue_.reset();
   }

@@ -17,9 +17,13 @@ struct Limits {
   std::size_t low_water = 16 * 1024;
   /// Queued bytes beyond which the connection is aborted with ENOBUFS.
   std::size_t max_queued = std::size_t{64} * 1024 * 1024;
-  /// Above high_water, stop reading from this peer until low_water, so that what it makes us send stays bounded.
-  bool pause_reading_when_full = true;
-  /// Closes with ETIMEDOUT after so long without a byte either way, reading paused or not. Zero: never.
+  /// Above high_water, stop reading from this peer until low_water, so that what it makes us send stays bounded. Leave
+  /// it off where both sides may write much at once: if each stops reading until the other has read, both wait for
+  /// ever. A protocol that answers what it reads pauses by itself, as Echo does: pause_reading() after Flow::wait, and
+  /// resume_reading() in on_drain.
+  bool pause_reading_when_full = false;
+  /// Closes with ETIMEDOUT after so long without progress, reading paused or not. Progress is a byte that was read, or
+  /// one that the peer has taken (SIOCOUTQ). Zero: never.
   std::chrono::nanoseconds idle_timeout{0};
   /// close(): how long without progress a flush may take (then ETIMEDOUT), and how long afterwards the peer's end is
   /// waited for. Zero: abort at once instead of waiting.

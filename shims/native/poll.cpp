@@ -123,7 +123,11 @@ int wait(PollLoop& loop, std::int64_t max_wait_ns) {
   for (;;) {
     const int count = ppoll(loop.set.data(), loop.set.size(), limit.remaining(), nullptr);
     if (count >= 0) return count;
-    if (errno != EINTR) return -errno;
+    if (errno == ENOMEM || errno == EAGAIN) {
+      rest();
+    } else if (errno != EINTR) {
+      return -errno;
+    }
   }
 }
 

@@ -48,6 +48,7 @@ class Addresses(ClientTest):
         name = f"onloop-test-{os.getpid()}"
         with EchoServer(listen=[f"unix:@{name}"]) as server, connect_unix("\0" + name) as client:
             self.assertEqual(server.addresses, [f"unix:@{name}"])
+            self.assertIn(f"every user of this machine may connect to unix:@{name}", server.stderr())
             echoes(client, b"hello")
 
     def test_localhost_is_both_families(self):

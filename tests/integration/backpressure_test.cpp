@@ -83,6 +83,70 @@ TEST_P(Backpressure, ResumingByTheApplicationDoesNotReadAboveTheMark) {
   EXPECT_TRUE(run_until(context, [&] { return peer.read(), recorder.received == "request"; }));
 }
 
+// Writes until Flow::wait, goes on in on_drain, and reads whatever comes.
+class Streaming : public Recorder {
+ public:
+  explicit Streaming(std::size_t total) : left(total) {
+    when_open = [this](Connection& connection) { write(connection); };
+    when_drain = [this](Connection& connection) { write(connection); };
+    when_data = [this](Connection&, std::string_view data) { got += data.size(); };
+  }
+  void write(Connection& connection) {
+    static const std::string piece(100'000, 'x');
+    while (left > 0) {
+      const std::size_t count = std::min(left, piece.size());
+      left -= count;
+      if (connection.write(std::string_view(piece).substr(0, count)) != Flow::go) return;
+    }
+  }
+  std::size_t left;
+  std::size_t got = 0;
+};
+
+// If each stopped reading above its high-water mark, both would wait for the other for ever.
+TEST_P(Backpressure, TwoPeersThatBothWriteMuchGoOn) {
+  constexpr std::size_t kTotal = 20'000'000;
+  Streaming one(kTotal);
+  Streaming other(kTotal);
+  Context context{GetParam().make()};
+  const Listener& listener = context.listen("127.0.0.1:0", one);
+  context.connect(listener.address().to_string(), other);
+  EXPECT_TRUE(run_until(context, [&] { return one.got == kTotal && other.got == kTotal; }))
+      << one.got << ' ' << other.got;
+}
+
+TEST_P(Backpressure, AClientThatObeysItsFlowAndAnEchoGoOn) {
+  constexpr std::size_t kTotal = 20'000'000;
+  Streaming client(kTotal);
+  Echo echo;
+  Context context{GetParam().make()};
+  const Listener& listener = context.listen("127.0.0.1:0", echo);
+  context.connect(listener.address().to_string(), client);
+  EXPECT_TRUE(run_until(context, [&] { return client.got == kTotal; })) << client.got;
+}
+
+// Another callback of the same turn may fill the queue again.
+TEST_P(Backpressure, OnDrainComesOnlyAtOrBelowTheLowWaterMark) {
+  Recorder recorder;
+  std::size_t most_at_drain = 0;
+  recorder.when_drain = [&](Connection& connection) {
+    most_at_drain = std::max(most_at_drain, connection.queued_bytes());
+  };
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, small_marks(false), Kind::unix_pair);
+  turns(context);
+  recorder.when_data = [&](Connection& connection, std::string_view) { fill(connection); };
+  fill(line.connection);
+  for (int i = 0; i < 20; ++i) {
+    line.peer.read();
+    line.peer.send("more");
+    turns(context);
+  }
+  ASSERT_TRUE(run_until(context, [&] { return line.peer.read(), line.connection.queued_bytes() == 0; }));
+  ASSERT_TRUE(run_until(context, [&] { return recorder.drains > 0; }));
+  EXPECT_LE(most_at_drain, 2'000u);
+}
+
 // Echo, and the most that was ever queued for a client.
 class MeasuredEcho : public Echo {
  public:

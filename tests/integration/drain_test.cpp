@@ -29,6 +29,49 @@ TEST_P(Drain, IsDoneWhenTheLastConnectionIsOver) {
   EXPECT_EQ(closes_at_done, 2);
 }
 
+// Their connection is complete: closing the listener would reset them.
+TEST_P(Drain, ServesThoseThatWaitToBeAccepted) {
+  Recorder recorder;
+  recorder.when_data = [](Connection& connection, std::string_view data) {
+    connection.write(data);
+    connection.close();
+  };
+  Context context{GetParam().make()};
+  const Address address = context.listen("127.0.0.1:0", recorder).address();
+  std::vector<Peer> clients;
+  for (int i = 0; i < 100; ++i) clients.push_back(Peer::connect_to(address));
+  for (Peer& client : clients) client.send("hello");
+  bool done = false;
+  context.drain(1h, [&] { done = true; });
+  EXPECT_EQ(recorder.opens, 0) << "never inside drain()";
+  ASSERT_TRUE(run_until(context, [&] {
+    for (Peer& client : clients) {
+      client.read();
+      if (client.over()) client.close();
+    }
+    return done;
+  }));
+  EXPECT_EQ(recorder.opens, 100);
+  for (const Peer& client : clients) EXPECT_EQ(client.received(), "hello");
+}
+
+TEST_P(Drain, ItsOnAcceptMayCloseTheListenerOrDestroyTheContext) {
+  for (const bool destroys : {false, true}) {
+    Recorder recorder;
+    auto context = std::make_unique<Context>(GetParam().make());
+    Listener& listener = context->listen("127.0.0.1:0", recorder);
+    const Peer first = Peer::connect_to(listener.address());
+    const Peer second = Peer::connect_to(listener.address());
+    recorder.when_accept = [&](const Address&) {
+      destroys ? context.reset() : listener.close();
+      return true;
+    };
+    Context& draining = *context;
+    draining.drain(1h);
+    EXPECT_EQ(recorder.opens, 0);
+  }
+}
+
 TEST_P(Drain, AtTheLimitAbortsThoseThatAreLeft) {
   Recorder recorder;
   Context context{GetParam().make()};

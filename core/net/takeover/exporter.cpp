@@ -1,7 +1,10 @@
 #include "core/net/takeover/exporter.hpp"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <string_view>
 
 #include "core/net/acceptor.hpp"
@@ -152,13 +155,17 @@ void Exporter::on_end() {
   throw_error(ECONNRESET, "the other process has gone before it acknowledged");
 }
 
-/// The other process is the owner as soon as it has got this word. If it can't get it, it has given up.
+/// The other process has been the owner since its acknowledgement came, so nothing that fails from here on may undo it.
 void Exporter::hand_over() {
   if (std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); })) {
     throw_error(ECANCELED, "a listener was closed while it was being handed over");
   }
-  channel().put(FrameType::go);
-  if (!channel().send() || !channel().sent()) throw_error(EPROTO, "the other process does not read");
+  try {
+    channel().put(FrameType::go);
+    static_cast<void>(channel().send());
+  } catch (const std::exception&) {
+    // It serves all the same: after its acknowledgement silence means go.
+  }
   TakeoverResult result;
   result.connections = sent_.connections;
   result.listeners = sent_.listeners;
@@ -173,11 +180,37 @@ void Exporter::hand_over() {
   finish(result);
 }
 
+/// Whether the acknowledgement has come, now or before. If not, it can't come any more: once the receiving side is shut
+/// down, the other process gets EPIPE for it, and gives up. So both processes know the same owner.
+bool Exporter::acknowledged() {
+  if (phase_ != Phase::waiting || !channel().sent()) return false;
+  ::shutdown(channel().fd(), SHUT_RD);
+  constexpr int kAttempts = 100;
+  for (int left = kAttempts; left > 0; --left) {
+    try {
+      static_cast<void>(channel().read());
+      break;
+    } catch (const std::system_error& error) {
+      if (!is_passing(error.code())) break;  // what has come before it can still be taken
+      constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 1'000'000};
+      (void)nanosleep(&kMoment, nullptr);
+    }
+  }
+  Channel::Frame frame{};
+  return channel().next(frame) && frame.type == FrameType::acknowledge;
+}
+
+bool Exporter::is_too_late() {
+  const bool severed =
+      std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); });
+  if (severed || !acknowledged()) return false;
+  hand_over();
+  return true;
+}
+
 /// The context goes. If the other side has acknowledged, it is the owner, and serves; else it is told not to.
 void Exporter::on_severed() noexcept try {
-  Channel::Frame frame{};
-  if (phase_ == Phase::waiting && channel().sent() && (static_cast<void>(channel().read()), channel().next(frame)) &&
-      frame.type == FrameType::acknowledge) {
+  if (acknowledged()) {
     channel().put(FrameType::go);
     for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
   } else {

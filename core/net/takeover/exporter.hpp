@@ -19,6 +19,9 @@ class Exporter final : public Takeover {
   void on_writable() override;
   void on_frame(const Channel::Frame& frame) override;
   void on_end() override;
+  bool on_read_error(std::error_code error) override { return is_passing(error); }
+  bool is_too_late() override;
+  bool acknowledged();
   void undo() noexcept override;
   void on_severed() noexcept override;
   void release() noexcept override;

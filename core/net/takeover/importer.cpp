@@ -124,6 +124,13 @@ void Importer::on_end() {
   serve();
 }
 
+bool Importer::on_read_error(std::error_code error) {
+  if (is_passing(error)) return true;
+  if (!acknowledged_) return false;
+  serve();
+  return true;
+}
+
 void Importer::serve() {
   TakeoverResult result;
   for (Stream* stream : streams_) {

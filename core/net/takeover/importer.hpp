@@ -16,6 +16,7 @@ class Importer final : public Takeover {
  private:
   void on_frame(const Channel::Frame& frame) override;
   void on_end() override;
+  bool on_read_error(std::error_code error) override;
   void undo() noexcept override;
   void release() noexcept override;
 

@@ -121,7 +121,13 @@ void Takeover::on_ready(Interest ready) {
       on_writable();
       return;
     }
-    const bool more = channel_->read();
+    bool more = false;
+    try {
+      more = channel_->read();
+    } catch (const std::system_error& error) {
+      if (!on_read_error(error.code())) throw;
+      return;
+    }
     Channel::Frame frame{};
     while (!over_ && channel_->next(frame)) {
       if (frame.type == FrameType::give_up) {
@@ -135,7 +141,7 @@ void Takeover::on_ready(Interest ready) {
 }
 
 void Takeover::fail(std::error_code error, const std::string& reason) {
-  if (over_) return;
+  if (over_ || is_too_late()) return;
   try {                       // what was sent before may be half a frame; then its end tells as much
     channel_->drop_queued();  // no word that is not true any more, no descriptor that is closed
     channel_->put(FrameType::give_up,

@@ -39,6 +39,10 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   virtual void on_frame(const Channel::Frame& frame) = 0;
   virtual void on_end() = 0;  // of what the other side has to say
   virtual void on_writable() {}
+  /// Receiving failed. True: that is dealt with, and it goes on, or is over.
+  virtual bool on_read_error(std::error_code) { return false; }
+  /// Asked before it fails. True: the other side is the owner already, so it has ended as done.
+  virtual bool is_too_late() { return false; }
   /// It has failed: what was begun is taken back.
   virtual void undo() noexcept = 0;
   /// The context goes: what the other side has to know of it.
@@ -59,6 +63,12 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   void finish(const TakeoverResult& result);
   /// Runs a step from a callback of the loop.
   void step(const std::function<void()>& body);
+
+  /// The kernel has nothing to receive with for a moment; what has come stays there, and is announced again.
+  [[nodiscard]] static bool is_passing(std::error_code error) noexcept {
+    return error == std::errc::not_enough_memory || error == std::errc::no_buffer_space ||
+           error == std::errc::interrupted || error == std::errc::resource_unavailable_try_again;
+  }
 
   Net& net_;
 
