@@ -13,12 +13,17 @@ namespace onloop {
 bool Remote::post(Task task) const {
   return mailbox_->post(std::move(task));
 }
+bool Remote::alive() const noexcept {
+  return !mailbox_->closed();
+}
 void Remote::wake() const noexcept {
   mailbox_->wake();
 }
 
 namespace detail {
 namespace {
+
+constexpr int kTries = 8;
 
 UniqueFd make_event() {
   UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -28,52 +33,87 @@ UniqueFd make_event() {
 
 }  // namespace
 
-Mailbox::Mailbox() : event_(make_event()), process_(getpid()) {}
+Mailbox::Mailbox(std::size_t most_posted) : event_(make_event()), process_(getpid()), most_posted_(most_posted) {}
 
 Mailbox::~Mailbox() {
   close();
 }
 
 bool Mailbox::post(Task task) {
-  if (!task) return head_.load(std::memory_order_acquire) != closed();
-  auto* letter = new Letter{std::move(task), nullptr};
+  if (!task) return !closed();
+  auto letter = std::make_unique<Letter>(std::move(task));
+  if (most_posted_ == 0) return send(std::move(letter));
+  if (posted_.fetch_add(1, std::memory_order_relaxed) < most_posted_) {
+    letter->counted_ = true;
+    if (send(std::move(letter))) return true;
+  }
+  done_with_one();
+  return false;
+}
+
+bool Mailbox::send(std::unique_ptr<Letter> sent) noexcept {
+  Letter* letter = sent.release();
   Letter* head = head_.load(std::memory_order_relaxed);
   do {
-    if (head == closed()) {
+    if (head == closed_mark()) {
       delete letter;
       return false;
     }
-    letter->next = head;
+    letter->next_ = head;
   } while (!head_.compare_exchange_weak(head, letter, std::memory_order_release, std::memory_order_relaxed));
-  if (!head) signal();  // else whoever put the first one there has signalled, or is about to
+  // Whoever put the first one there has signalled, or is about to, unless that failed.
+  if (!head || is_unsignalled()) signal();
   return true;
 }
 
+/// Behind what has come meanwhile, by which the list is kept newest first.
+void Mailbox::give_back(Letter* ordered) noexcept {
+  Letter* list = in_order(ordered);
+  for (Letter* none = nullptr;; none = nullptr) {
+    if (Letter* newer = head_.exchange(nullptr, std::memory_order_acquire)) {
+      Letter* oldest = newer;
+      while (oldest->next_) oldest = oldest->next_;
+      oldest->next_ = list;
+      list = newer;
+    }
+    if (head_.compare_exchange_strong(none, list, std::memory_order_release, std::memory_order_relaxed)) break;
+  }
+  signal();
+}
+
 void Mailbox::wake() noexcept {
-  if (!woken_.exchange(true, std::memory_order_release)) signal();
+  if (!woken_.exchange(true, std::memory_order_release) || is_unsignalled()) signal();
 }
 
 void Mailbox::note_signal(int number) noexcept {
-  if (signals_.fetch_or(std::uint64_t{1} << (number - 1), std::memory_order_release) == 0) signal();
+  const std::uint64_t before = signals_.fetch_or(std::uint64_t{1} << (number - 1), std::memory_order_release);
+  if (before == 0 || is_unsignalled()) signal();
 }
 
+/// The kernel documents no error of this write but EAGAIN, and then the loop is woken already. After any other it is
+/// tried again at once, a few times, and again at the next post, wake or signal.
 void Mailbox::signal() noexcept {
   const int saved = errno;  // for signal handlers
   if (getpid() == process_) {
     const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
+    bool written = false;
+    for (int left = kTries; left > 0 && !written; --left) {
+      written = ::write(event_.get(), &one, sizeof one) == sizeof one || errno == EAGAIN;
+    }
+    unsignalled_.store(!written, std::memory_order_relaxed);
   }
   errno = saved;
 }
 
 void Mailbox::clear() noexcept {
   std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t got = ::read(event_.get(), &count, sizeof count);
+  while (::read(event_.get(), &count, sizeof count) < 0 && errno == EINTR) {
+  }  // after another error it stays readable, and the next turn tries again
 }
 
 void Mailbox::close() noexcept {
-  Letter* letters = head_.exchange(closed(), std::memory_order_acq_rel);
-  if (letters != closed()) destroy(letters);
+  Letter* letters = head_.exchange(closed_mark(), std::memory_order_acq_rel);
+  if (letters != closed_mark()) destroy(letters);
 }
 
 void Mailbox::renew() {
@@ -85,8 +125,8 @@ void Mailbox::renew() {
 Mailbox::Letter* Mailbox::in_order(Letter* newest_first) noexcept {
   Letter* ordered = nullptr;
   while (newest_first) {
-    Letter* next = newest_first->next;
-    newest_first->next = ordered;
+    Letter* next = newest_first->next_;
+    newest_first->next_ = ordered;
     ordered = newest_first;
     newest_first = next;
   }
@@ -95,7 +135,7 @@ Mailbox::Letter* Mailbox::in_order(Letter* newest_first) noexcept {
 
 void Mailbox::destroy(Letter* letters) noexcept {
   while (letters) {
-    Letter* next = letters->next;
+    Letter* next = letters->next_;
     delete letters;
     letters = next;
   }

@@ -26,7 +26,7 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
       outer_(make_outer(loop, *host_)),
       driver_(outer_ ? &outer_->host() : host_.get()),
       process_(getpid()),
-      mailbox_(std::make_shared<Mailbox>()),
+      mailbox_(std::make_shared<Mailbox>(options_.max_posted)),
       waker_(*this),
       deadline_(*this) {
   deadline_.queued_ = true;
@@ -75,7 +75,10 @@ void Runtime::shutdown() noexcept {
   // Tasks first, while all is there that their destructors may call. From here on nothing is posted.
   ending_ = true;
   mailbox_->close();
-  { const std::deque<Task> dropped = std::move(tasks_); }
+  while (!tasks_.empty()) {  // one by one: making another deque could fail for want of memory
+    const Task dropped = std::move(tasks_.front().task);
+    tasks_.pop_front();
+  }
   std::size_t tenants = 0;
   do {  // again if one came meanwhile
     tenants = tenants_.size();
@@ -307,7 +310,7 @@ void Runtime::cancel(TimerNode& timer) noexcept {
 
 void Runtime::post(Task task) {
   if (!task || ending_) return;
-  tasks_.push_back(std::move(task));
+  tasks_.push_back({std::move(task), false});
   due_ |= kTasks;
   deadline_changed();
 }
@@ -341,7 +344,13 @@ int Runtime::arm() noexcept {
 }
 
 void Runtime::report_deadline(int error) noexcept {
-  if (error < 0) report(error_of(error), "set the loop's deadline");
+  if (error >= 0) {
+    deadline_failed_ = false;
+    return;
+  }
+  // Nothing else may bring about the turn that tries again. Once only, since it may fail for good.
+  if (!std::exchange(deadline_failed_, true)) mailbox_->nudge();
+  report(error_of(error), "set the loop's deadline");
 }
 
 void Runtime::deadline_changed() noexcept {
@@ -359,8 +368,11 @@ void Runtime::Waker::on_ready(std::uint32_t) {
       if (entry && (came >> (entry->number() - 1) & 1)) entry->due = true;
     }
   }
-  own.mailbox_->take_tasks([&own](Task&& task) { own.tasks_.push_back(std::move(task)); });
-  if (own.wake_due_ || own.signals_due_ || !own.tasks_.empty()) own.due_ |= kTasks;
+  own.due_ |= kTasks;  // also if there is no memory for the rest
+  own.mailbox_->take_tasks([&own](Task&& task, bool counted) {
+    own.tasks_.emplace_back();
+    own.tasks_.back() = {std::move(task), counted};
+  });
 }
 
 void Runtime::Waker::sever() noexcept {

@@ -253,7 +253,11 @@ class Runtime {
   pid_t process_;
   std::vector<Source*> sources_;  // by descriptor
   TimerHeap timers_;
-  std::deque<Task> tasks_;
+  struct Posted {
+    Task task;
+    bool counted;  // by the mailbox
+  };
+  std::deque<Posted> tasks_;
   std::vector<SignalEntry*> signals_;  // null: cancelled while they were being called
   Source* ready_head_ = nullptr;       // a nested turn goes on with it where the outer one is
   Source** ready_end_ = &ready_head_;
@@ -287,6 +291,7 @@ class Runtime {
   bool running_ = false;
   bool stop_ = false;
   bool keepalive_ = true;
+  bool deadline_failed_ = false;
   bool fd_given_ = false;         // the application may watch our descriptor, edge-triggered too
   bool thread_free_ = false;      // as soon as no frame is left
   bool timers_left_ = false;      // of a turn that has ended in them: due at left_now_, and set before left_mark_

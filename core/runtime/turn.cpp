@@ -321,8 +321,14 @@ std::uint32_t Runtime::deliverable(Source& source, std::uint32_t readiness) noex
   }
   const std::uint32_t kept = source.busy_ ? ONLOOP_NONE : source.wanted_;
   if (source.busy_) source.postponed_ |= Source::kInterest;
-  if (source.set_ != kept) host_->watch_set(source.watch_, kept);
-  source.set_ = static_cast<std::uint8_t>(kept);
+  if (source.set_ != kept) {
+    if (const int error = host_->watch_set(source.watch_, kept); error >= 0) {
+      source.set_ = static_cast<std::uint8_t>(kept);
+    } else if (!source.busy_) {  // a busy one is asked about again at its next event
+      source.on_watch_error(error_of(error));
+      if (!source.runtime_ || source.fd_ < 0) return ONLOOP_NONE;
+    }
+  }
   return readiness & kept;
 }
 
@@ -372,7 +378,8 @@ void Runtime::serve_tasks() {
   if (std::exchange(wake_due_, false) && options_.on_wake && alive()) options_.on_wake();
   if (signals_due_ && !turn_is_over()) serve_signals();
   for (; left > 0 && !turn_is_over() && !tasks_.empty(); --left) {
-    Task task = std::move(tasks_.front());
+    if (tasks_.front().counted) mailbox_->done_with_one();
+    Task task = std::move(tasks_.front().task);
     tasks_.pop_front();
     task();
     if (budget_is_spent()) break;

@@ -64,6 +64,7 @@ class WorkerPool::Shared {
     }
     wanted_.notify_all();
     for (std::thread& thread : threads_) thread.join();
+    if (names_.joinable()) names_.join();
   }
 
   void add(const std::shared_ptr<BlockingWork>& work, Bound bound) {
@@ -73,19 +74,24 @@ class WorkerPool::Shared {
       throw_error(EAGAIN, "run blocking work: " + std::to_string(most_waiting_) +
                               " pieces wait for a thread already (ContextOptions::worker_queue)");
     }
-    queue_.push_back(work);
+    const bool for_names = work->is_lookup && !((start || idle_ > queue_.size()) && may_look_up());
+    // Made now: when it is sent there may be no memory.
+    auto letter = std::make_unique<Mailbox::Letter>([pool = &pool_, done = work.get()] { pool->finish(done); });
+    queue_.push_back({work, std::move(letter)});
     if (start) start_thread();
-    wanted_.notify_one();
+    if (for_names && !names_.joinable()) start_names_thread();
+    wanted_.notify_all();  // the one that wakes may be the one for names
   }
 
-  /// False if a thread has taken it.
-  bool remove(const BlockingWork& work) noexcept {
+  /// Unless a thread has taken it, it is refused, and its end is on the way.
+  void remove(BlockingWork& work) noexcept {
     const std::lock_guard lock(mutex_);
     const auto there =
-        std::find_if(queue_.begin(), queue_.end(), [&](const auto& each) { return each.get() == &work; });
-    if (there == queue_.end()) return false;
+        std::find_if(queue_.begin(), queue_.end(), [&](const auto& each) { return each.work.get() == &work; });
+    if (there == queue_.end()) return;
+    work.refuse(canceled());
+    mailbox_->send(std::move(there->letter));
     queue_.erase(there);
-    return true;
   }
 
  private:
@@ -93,7 +99,7 @@ class WorkerPool::Shared {
   void start_thread() try {
     const SignalsBlocked blocked;
     threads_.reserve(threads_.size() + 1);
-    threads_.emplace_back([this] { serve(); });
+    threads_.emplace_back([this] { serve(false); });
   } catch (const std::exception& error) {
     if (!threads_.empty()) return;
     queue_.pop_back();
@@ -101,37 +107,51 @@ class WorkerPool::Shared {
     throw_error(refused ? refused->code().value() : ENOMEM, "start a thread for blocking work");
   }
 
+  /// A name must not wait for work that may block for ever: one thread more, for names alone. Without it they wait.
+  void start_names_thread() noexcept try {
+    const SignalsBlocked blocked;
+    names_ = std::thread([this] { serve(true); });
+  } catch (const std::exception&) {
+  }
+
   /// It is idle before anybody is told, so that who is told finds it so.
-  void serve() {
+  void serve(bool names_only) {
+    const unsigned counts = names_only ? 0 : 1;
     std::unique_lock lock(mutex_);
-    ++idle_;
+    idle_ += counts;
     for (;;) {
       auto next = queue_.end();
-      wanted_.wait(lock, [&] { return ending_ || (next = first_to_do()) != queue_.end(); });
+      wanted_.wait(lock, [&] { return ending_ || (next = first_to_do(names_only)) != queue_.end(); });
       if (ending_) return;
-      std::shared_ptr<BlockingWork> work = std::move(*next);
+      Piece piece = std::move(*next);
       queue_.erase(next);
-      --idle_;
-      const unsigned lookups = work->is_lookup ? 1 : 0;
+      idle_ -= counts;
+      const unsigned lookups = piece.work->is_lookup ? counts : 0;
       lookups_ += lookups;
       lock.unlock();
-      work->run();
+      piece.work->run();
       lock.lock();
-      ++idle_;
+      idle_ += counts;
       lookups_ -= lookups;
       lock.unlock();
-      mailbox_->post([pool = &pool_, work = std::move(work)] { pool->finish(*work); });
+      piece.work.reset();  // the context's thread has it, and destroys it
+      mailbox_->send(std::move(piece.letter));
       lock.lock();
     }
   }
 
-  using Queue = std::deque<std::shared_ptr<BlockingWork>>;
+  struct Piece {
+    std::shared_ptr<BlockingWork> work;
+    std::unique_ptr<Mailbox::Letter> letter;  // says that it is done
+  };
+  using Queue = std::deque<Piece>;
 
   /// Look-ups take at most half of the threads: with a name server that is down, each takes half a minute.
-  [[nodiscard]] Queue::iterator first_to_do() {
-    const bool may_look_up = lookups_ < std::max(1U, most_threads_ / 2);
+  [[nodiscard]] bool may_look_up() const noexcept { return lookups_ < std::max(1U, most_threads_ / 2); }
+  [[nodiscard]] Queue::iterator first_to_do(bool names_only) {
+    const bool names_too = names_only || may_look_up();
     return std::find_if(queue_.begin(), queue_.end(),
-                        [&](const auto& each) { return may_look_up || !each->is_lookup; });
+                        [&](const Piece& each) { return each.work->is_lookup ? names_too : !names_only; });
   }
 
   WorkerPool& pool_;
@@ -141,6 +161,7 @@ class WorkerPool::Shared {
   std::mutex mutex_;
   std::condition_variable wanted_;
   Queue queue_;
+  std::thread names_;
   std::vector<std::thread> threads_;  // the context's thread alone starts and joins them
   std::size_t idle_ = 0;
   unsigned lookups_ = 0;  // under way
@@ -168,18 +189,22 @@ void WorkerPool::cancel(BlockingWork& work) noexcept {
   runtime_.check_thread_or_die();
   if (!shared_ || runtime_.forked()) return;
   work.stop.request_stop();
-  if (shared_->remove(work)) finish_undone(active_.at(&work));
+  shared_->remove(work);
 }
 
-void WorkerPool::finish_undone(std::shared_ptr<BlockingWork> work) {
+void WorkerPool::finish_undone(const std::shared_ptr<BlockingWork>& work) {
   work->refuse(canceled());
-  runtime_.post([this, work = std::move(work)] { finish(*work); });
+  runtime_.post([this, done = work.get()] { finish(done); });
 }
 
-void WorkerPool::finish(BlockingWork& work) {
-  if (active_.erase(&work) == 0) return;  // a forked child has cancelled it
-  work.pool = nullptr;
-  work.finish();
+/// work: is looked for, since a forked child may have cancelled it.
+void WorkerPool::finish(const BlockingWork* work) {
+  const auto there = active_.find(work);
+  if (there == active_.end()) return;
+  const std::shared_ptr<BlockingWork> held = std::move(there->second);
+  active_.erase(there);
+  held->pool = nullptr;
+  held->finish();
 }
 
 void WorkerPool::sever() noexcept {

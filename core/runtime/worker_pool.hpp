@@ -29,8 +29,8 @@ class WorkerPool final : public Tenant {
 
  private:
   class Shared;
-  void finish(BlockingWork& work);
-  void finish_undone(std::shared_ptr<BlockingWork> work);
+  void finish(const BlockingWork* work);
+  void finish_undone(const std::shared_ptr<BlockingWork>& work);
   void abandon() noexcept;
 
   Runtime& runtime_;

@@ -129,8 +129,9 @@ class Context {
   void set_keepalive(bool on);
 
   /// For an application that has a loop but no shim: a descriptor, readable whenever dispatch() has work, deadlines and
-  /// posted tasks included. Watch it for reading; the context owns it. ENOTSUP where the loop has none (native-poll,
-  /// the application's own loops, owned ones of GLib, libevent and libuv), EMFILE and the like if it can have none now.
+  /// posted tasks included. Watch it for reading, level- or edge-triggered: dispatch once for each event. The context
+  /// owns it. ENOTSUP where the loop has none (native-poll, the application's own loops, owned ones of GLib, libevent
+  /// and libuv), EMFILE and the like if it can have none now.
   [[nodiscard]] int fd();
   /// Does what is due now, and does not block. ENOTSUP for a foreign loop.
   void dispatch();

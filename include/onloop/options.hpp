@@ -63,11 +63,15 @@ struct ContextOptions {
   std::function<void(const std::function<void()>& batch)> around{};
   /// Bytes of the read buffer: the most that one on_data gets. A context has one; a nested frame takes another.
   std::size_t read_buffer = 64 * 1024;
-  /// Threads for Context::run_blocking, at most; each is started when it is first needed, with all signals blocked but
-  /// those of its own faults: SIGSEGV and the like.
+  /// Threads for Context::run_blocking, at most; look-ups of names have one more when these are busy; each is started
+  /// when it is first needed, with all signals blocked but those of its own faults: SIGSEGV and the like.
   unsigned worker_threads = 4;
   /// Pieces of work that may wait for one of them.
   std::size_t worker_queue = 1024;
+  /// Tasks of Remote::post that may wait to be run; while so many do, it returns false. Zero, the default, is no limit:
+  /// then a loop that is held up by one of its callbacks takes what memory the posts need. Context::post, results of
+  /// blocking work and Remote::wake are not counted.
+  std::size_t max_posted = 0;
 };
 
 }  // namespace onloop

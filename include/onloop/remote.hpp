@@ -14,9 +14,11 @@ class Mailbox;
 class Remote {
  public:
   /// Any thread. Runs `task` on the context's thread, in a later turn; the tasks of one thread in their order. False:
-  /// the context is gone and the task was destroyed without having run. Tasks that have not run when the context is
-  /// destroyed are destroyed with it.
+  /// the task was destroyed without having run, since the context is gone or ContextOptions::max_posted tasks wait;
+  /// alive() tells which. Tasks that have not run when the context is destroyed are destroyed with it.
   bool post(Task task) const;
+  /// Any thread. False: the context is gone, and no post will succeed again.
+  [[nodiscard]] bool alive() const noexcept;
   /// Any thread, and async-signal-safe: never blocks, allocates nothing, leaves errno alone. Ends in
   /// ContextOptions::on_wake, once for any number of calls before it.
   void wake() const noexcept;

@@ -66,6 +66,24 @@ void expect_refused(const char* name, const std::function<void()>& call) {
   EXPECT_TRUE(is(thrown.code, std::errc::operation_not_permitted)) << name << ": " << thrown.code.message();
 }
 
+TEST_P(Threads, PostsBeyondMaxPostedAreRefusedUntilOneHasRun) {
+  ContextOptions options;
+  options.max_posted = 3;
+  auto context = std::make_unique<Context>(GetParam().make(), options);
+  const Remote remote = context->remote();
+  int ran = 0;
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(remote.post([&] { ++ran; }));
+  EXPECT_FALSE(remote.post([&] { ++ran; }));
+  EXPECT_TRUE(remote.alive()) << "full, not gone";
+  bool finished = false;
+  context->run_blocking([] {}, [&](Outcome<void>) { finished = true; });
+  EXPECT_TRUE(run_until(*context, [&] { return ran == 3 && finished; }));
+  EXPECT_TRUE(remote.post([] {}));
+  context.reset();
+  EXPECT_FALSE(remote.alive());
+  EXPECT_FALSE(remote.post([] {}));
+}
+
 TEST_P(Threads, WhileItRunsAnyOtherThreadIsRefused) {
   Recorder recorder;
   auto [ours, theirs] = connected_pair(Kind::unix_pair);

@@ -1,9 +1,12 @@
 #include "core/runtime/mailbox.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -25,11 +28,66 @@ TEST(Mailbox, SignalsForTheFirstOfManyPosts) {
   EXPECT_FALSE(readable(box.fd())) << "whoever takes the first takes the second as well";
 }
 
+// A write that fails leaves the letter unannounced. The next one must not rely on it.
+TEST(Mailbox, SignalsAgainAfterAWriteThatFailed) {
+  using Send = void (*)(Mailbox&);
+  for (const Send send : {Send([](Mailbox& box) { EXPECT_TRUE(box.post([] {})); }),
+                          Send([](Mailbox& box) { box.wake(); }), Send([](Mailbox& box) { box.note_signal(1); })}) {
+    Mailbox box;
+    const UniqueFd event(dup(box.fd()));
+    const UniqueFd full(open("/dev/full", O_WRONLY | O_CLOEXEC));  // write(2) fails with ENOSPC
+    ASSERT_GE(dup3(full.get(), box.fd(), O_CLOEXEC), 0);
+    send(box);
+    ASSERT_GE(dup3(event.get(), box.fd(), O_CLOEXEC), 0);
+    EXPECT_FALSE(readable(box.fd()));
+    send(box);
+    EXPECT_TRUE(readable(box.fd()));
+  }
+}
+
+TEST(Mailbox, RefusesPostsBeyondItsLimitUntilOneIsRun) {
+  Mailbox box(2);
+  int done = 0;
+  EXPECT_TRUE(box.post([&] { ++done; }));
+  EXPECT_TRUE(box.post([&] { ++done; }));
+  EXPECT_FALSE(box.post([] {}));
+  EXPECT_FALSE(box.closed());
+  EXPECT_TRUE(box.send(std::make_unique<Mailbox::Letter>([&] { ++done; }))) << "completions are never refused";
+  box.take_tasks([&](Task&& task, bool counted) {
+    if (counted) box.done_with_one();
+    task();
+  });
+  EXPECT_EQ(done, 3);
+  EXPECT_TRUE(box.post([] {}));
+  EXPECT_TRUE(box.post([] {}));
+  EXPECT_FALSE(box.post([] {}));
+  box.close();
+  EXPECT_TRUE(box.closed());
+}
+
+TEST(Mailbox, KeepsWhatItsTakerCanNotTake) {
+  Mailbox box;
+  std::vector<int> ran;
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(box.post([&ran, i] { ran.push_back(i); }));
+  int left = 2;
+  EXPECT_THROW(box.take_tasks([&](Task&& task, bool) {
+    if (left-- == 0) {
+      EXPECT_TRUE(box.post([&ran] { ran.push_back(4); }));
+      throw std::bad_alloc();
+    }
+    task();
+  }),
+               std::bad_alloc);
+  EXPECT_TRUE(readable(box.fd()));
+  box.take_tasks([](Task&& task, bool) { task(); });
+  EXPECT_EQ(ran, (std::vector<int>{0, 1, 2, 3, 4}));
+}
+
 TEST(Mailbox, GivesTasksInTheOrderOfPosting) {
   Mailbox box;
   std::vector<int> ran;
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(box.post([&ran, i] { ran.push_back(i); }));
-  box.take_tasks([](Task&& task) { task(); });
+  box.take_tasks([](Task&& task, bool) { task(); });
   EXPECT_EQ(ran, (std::vector<int>{0, 1, 2, 3, 4}));
 }
 
@@ -77,7 +135,7 @@ TEST(Mailbox, KeepsTheOrderOfEachOfManyThreads) {
     pollfd entry{.fd = box.fd(), .events = POLLIN, .revents = 0};
     poll(&entry, 1, -1);
     box.clear();
-    box.take_tasks([&](Task&& task) {
+    box.take_tasks([&](Task&& task, bool) {
       task();
       ++taken;
     });
