@@ -1,5 +1,30 @@
 // After the acknowledgement. The test stands between the two sides and decides what arrives.
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
 #include "takeover_pair.hpp"
+
+namespace {
+
+int send_error = 0;     // what sendmsg fails with
+int receive_error = 0;  // and recvmsg
+
+}  // namespace
+
+/// In place of libc's, for the library that is linked into this program, too.
+extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  if (send_error == 0) return ::syscall(SYS_sendmsg, fd, message, flags);
+  errno = send_error;
+  return -1;
+}
+extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  if (receive_error == 0) return ::syscall(SYS_recvmsg, fd, message, flags);
+  errno = receive_error;
+  return -1;
+}
 
 namespace onloop::test {
 namespace {
@@ -99,6 +124,45 @@ TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
   importing_->send(frame(Frame::go));
   ASSERT_TRUE(importing_ends());
   EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+}
+
+// Neither "go" nor "give up" can be sent. If the exporting side went on then, both would serve.
+TEST_P(TakeoverAcknowledged, SilenceAfterItMeansGo) {
+  exporting_->send(frame(Frame::acknowledge));
+  send_error = ENOBUFS;
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  send_error = 0;
+  EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+  EXPECT_EQ(old_->statistics().connections, 0u);
+  importing_->close();
+  ASSERT_TRUE(importing_ends());
+  EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "over there"));
+}
+
+// The old side has handed over, so nobody would serve if the new one took back what it has.
+TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
+  importing_->send(frame(Frame::go));
+  for (const int error : {ENOMEM, ENOBUFS, EIO}) {
+    receive_error = error;
+    both_turn();
+    EXPECT_TRUE(imported_.empty());
+  }
+  receive_error = 0;
+  ASSERT_TRUE(importing_ends());
+  EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "over there"));
+}
+
+// Its time-out passes while the acknowledgement is in its socket: the other side is the owner.
+TEST_P(TakeoverAcknowledged, AnExportingSideThatFailsLooksForItOnceMore) {
+  exporting_->send(frame(Frame::acknowledge));
+  receive_error = ENOMEM;
+  both_turn();
+  receive_error = 0;
+  old_.reset();  // its context goes in that moment
+  exporting_->read();
+  EXPECT_TRUE(exporting_->has(Frame::go));
 }
 
 TEST_P(TakeoverAcknowledged, AnImportingSideThatHasGoneMeanwhileIsNoOwner) {

@@ -62,7 +62,9 @@ TEST_P(TakeoverState, PausedByTheUserStaysPaused) {
 }
 
 TEST_P(TakeoverState, AboveTheHighWaterMarkNothingIsReadUntilTheReaderHasDrainedIt) {
-  Line line = join_old();
+  Limits pausing;
+  pausing.pause_reading_when_full = true;
+  Line line = join_old(pausing);
   ASSERT_EQ(line.connection.write(pattern(kMuch)), Flow::wait);
   line.peer.send("waits");
   std::size_t queued_at_data = SIZE_MAX;

@@ -155,7 +155,7 @@ void Exporter::on_end() {
   throw_error(ECONNRESET, "the other process has gone before it acknowledged");
 }
 
-/// The other process has been the owner since its acknowledgement came, so nothing that fails from here on may undo it.
+/// The other process has been the owner since its acknowledgement came. Only its own end undoes that.
 void Exporter::hand_over() {
   if (std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); })) {
     throw_error(ECANCELED, "a listener was closed while it was being handed over");
@@ -163,8 +163,10 @@ void Exporter::hand_over() {
   try {
     channel().put(FrameType::go);
     static_cast<void>(channel().send());
-  } catch (const std::exception&) {
-    // It serves all the same: after its acknowledgement silence means go.
+  } catch (const std::system_error& error) {
+    // A process that has closed its end is no owner: it has died, or given up. Any other one serves all the same, since
+    // after its acknowledgement silence means go.
+    if (error.code() == std::errc::broken_pipe || error.code() == std::errc::connection_reset) throw;
   }
   TakeoverResult result;
   result.connections = sent_.connections;
@@ -196,8 +198,12 @@ bool Exporter::acknowledged() {
       (void)nanosleep(&kMoment, nullptr);
     }
   }
-  Channel::Frame frame{};
-  return channel().next(frame) && frame.type == FrameType::acknowledge;
+  try {
+    Channel::Frame frame{};
+    return channel().next(frame) && frame.type == FrameType::acknowledge;
+  } catch (const std::system_error&) {
+    return false;  // no frame at all
+  }
 }
 
 bool Exporter::is_too_late() {

@@ -125,9 +125,9 @@ void Importer::on_end() {
 }
 
 bool Importer::on_read_error(std::error_code error) {
-  if (is_passing(error)) return true;
-  if (!acknowledged_) return false;
-  serve();
+  if (!acknowledged_) return is_passing(error);
+  // The other side has handed over, or will. Only its death is like its word; after any other error the word may come.
+  if (error == std::errc::connection_reset) serve();
   return true;
 }
 
