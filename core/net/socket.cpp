@@ -86,8 +86,10 @@ Address peer_address(int fd) {
   SocketAddress address;
   if (fd < 0) return {};
   if (getpeername(fd, address.data(), &address.length) == 0) return address.to_address();
-  // After a reset getpeername refuses, and SO_PEERNAME still knows it.
-  address.length = sizeof address.storage;
+  // After a reset getpeername refuses, and SO_PEERNAME still knows it. It wants the exact length.
+  const int domain = get_option(fd, SOL_SOCKET, SO_DOMAIN);
+  if (domain != AF_INET && domain != AF_INET6) return {};
+  address.length = domain == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
   const int error = getsockopt(fd, SOL_SOCKET, SO_PEERNAME, address.data(), &address.length);
   return error == 0 ? address.to_address() : Address{};
 }

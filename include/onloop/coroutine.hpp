@@ -103,6 +103,8 @@ class Connection {
 
   /// `co_await connection.write(data)`: sends, and goes on at once, or while more than the high-water mark is queued as
   /// soon as that has drained. False: the connection is over, or end() was called. `data` is used until it is called.
+  /// While one coroutine waits here, another may read(). Where both sides write much before they read, do it so: one
+  /// coroutine that waits for its own write reads nothing, and both sides would wait for each other.
   [[nodiscard]] auto write(std::span<const std::byte> data) {
     return detail::Write{*wire_, waiters_, socket_.write(data)};
   }

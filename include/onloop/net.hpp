@@ -13,9 +13,8 @@
 /// are dropped after 'close', so a listener may own its own socket. A listener may do anything, destroy the context
 /// included.
 ///
-/// Node's event emitters are these calls, and its errors are std::error_code. What else differs: writing above the
-/// high-water mark also stops reading, unless Limits::pause_reading_when_full is false; listen() takes no names (see
-/// Address); a write to a socket that has ended is no error.
+/// Node's event emitters are these calls, and its errors are std::error_code. What else differs: listen() takes no names
+/// (see Address); a write to a socket that has ended is no error.
 #include <onloop/address.hpp>
 #include <onloop/options.hpp>
 #include <onloop/phases.hpp>

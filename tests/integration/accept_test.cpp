@@ -3,12 +3,30 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <vector>
 
 #include "drive.hpp"
+
+namespace {
+
+int accept_error = 0;  // what accept4 fails with
+int accept_calls = 0;
+
+}  // namespace
+
+/// In place of libc's, for the library that is linked into this program, too.
+extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
+  if (accept_error == 0) return static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
+  ++accept_calls;
+  errno = accept_error;
+  return -1;
+}
 
 namespace onloop::test {
 namespace {
@@ -55,6 +73,45 @@ TEST_P(Accept, AnAcceptedConnectionKnowsBothItsEnds) {
   EXPECT_EQ(recorder.last->peer(), local_address(peer));
   EXPECT_EQ(recorder.last->local(), listener.address());
   EXPECT_EQ(&recorder.last->context(), &context);
+}
+
+// getpeername(2) knows nothing of a connection that was reset, and a closed descriptor even less.
+TEST_P(Accept, AClientThatHasResetIsStillKnownByItsAddress) {
+  Recorder recorder;
+  Address at_open;
+  Address at_close;
+  recorder.when_open = [&](Connection& connection) { at_open = connection.peer(); };
+  recorder.when_close = [&](Connection& connection, std::error_code) { at_close = connection.peer(); };
+  Context context{GetParam().make()};
+  const Listener& listener = context.listen("127.0.0.1:0", recorder);
+  Peer peer = Peer::connect_to(listener.address());
+  const Address address = local_address(peer);
+  peer.reset();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_EQ(at_open, address) << at_open.to_string();
+  EXPECT_EQ(at_close, address) << at_close.to_string();
+}
+
+// Whatever accept4 says: it is told once, and accepting rests instead of trying again at once.
+TEST_P(Accept, RestsAfterAnErrorThatNobodyForesaw) {
+  for (const int error : {EACCES, EPERM, ENOSYS, EOPNOTSUPP, ENOMEM, EIO, ECONNABORTED, EHOSTUNREACH}) {
+    int reports = 0;
+    ContextOptions options;
+    options.on_error = [&](std::error_code, std::string_view) { ++reports; };
+    Echo echo;
+    Context context{GetParam().make(), options};
+    const Listener& listener = context.listen("127.0.0.1:0", echo);
+    Peer peer = Peer::connect_to(listener.address());
+    peer.send("hello");
+    accept_calls = 0;
+    accept_error = error;
+    EXPECT_TRUE(run_until(context, [&] { return reports > 0; }));
+    turns(context, 50);
+    EXPECT_LE(accept_calls, 200) << std::strerror(error);
+    accept_error = 0;
+    EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "hello"; })) << std::strerror(error);
+    EXPECT_EQ(reports, 1) << std::strerror(error);
+  }
 }
 
 TEST_P(Accept, AClientOfAUnixSocketHasNoAddress) {

@@ -152,5 +152,17 @@ TEST_P(IdleTimeout, AppliesToAPeerThatDoesNotRead) {
   expect_timed_out(recorder);
 }
 
+TEST_P(IdleTimeout, IsNotPutOffByWritesOfNothing) {
+  Limits limits;
+  limits.idle_timeout = 50ms;
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, limits);
+  const Timer writes = context.every(5ms, [&] {
+    if (recorder.closes == 0) line.connection.write("");
+  });
+  EXPECT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+}
+
 }  // namespace
 }  // namespace onloop::test

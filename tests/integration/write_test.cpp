@@ -2,6 +2,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <optional>
@@ -369,6 +370,41 @@ TEST_P(Write, ToAPeerThatIsGoneRaisesNoSignal) {
   for (int i = 0; i < 3; ++i) connection.write("into the void");
   connection.shutdown_write();
   EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+}
+
+// A server that answers early and does not read on: its answer lies in the socket when the write fails.
+TEST_P(Write, WhatThePeerSentBeforeItResetIsDelivered) {
+  for (const Kind kind : {Kind::tcp, Kind::unix_pair}) {
+    Recorder recorder;
+    Context context{GetParam().make()};
+    Line line = join(context, recorder, {}, kind);
+    turns(context);
+    line.connection.write("a request that is too long");
+    line.peer.send("413");
+    line.peer.close();  // with the request unread: a reset
+    const std::string more(100'000, 'x');
+    for (int i = 0; i < 3; ++i) line.connection.write(more);
+    EXPECT_EQ(recorder.datas, 0) << "never inside write()";
+    ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+    EXPECT_EQ(recorder.received, "413");
+    EXPECT_TRUE(recorder.errors.front());
+  }
+}
+
+TEST_P(Write, MoreThanMayBeQueuedIsNotCopied) {
+  Limits limits;
+  limits.max_queued = 1'000'000;
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, limits, Kind::unix_pair);
+  turns(context);
+  const std::size_t size = std::size_t{1} << 34;  // nobody may look at what the kernel refuses
+  void* const memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) GTEST_SKIP() << "no such large mapping here";
+  EXPECT_EQ(line.connection.write({static_cast<const std::byte*>(memory), size}), Flow::closed);
+  ::munmap(memory, size);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_TRUE(is(recorder.errors.front(), std::errc::no_buffer_space));
 }
 
 }  // namespace
