@@ -1,16 +1,14 @@
 #pragma once
 #include <event2/event.h>
 #include <onloop/loop_ops.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
 
 #include "shims/clock.hpp"
+#include "shims/descriptors.hpp"
 
 /// libevent in the terms of the contract: what needs no guest.
 namespace onloop::libevent_base {
@@ -45,20 +43,10 @@ inline timeval time_until(std::uint64_t at) {
   return {.tv_sec = static_cast<time_t>(wait / 1'000'000u), .tv_usec = static_cast<suseconds_t>(wait % 1'000'000u)};
 }
 
-/// Whether the process can open so many descriptors more.
-inline int try_descriptors(int count) {
-  std::array<int, 4> opened{};
-  int made = 0;
-  while (made < count && (opened.at(static_cast<std::size_t>(made)) = eventfd(0, EFD_CLOEXEC)) >= 0) ++made;
-  const int error = made < count ? -errno : 0;
-  while (made > 0) close(opened.at(static_cast<std::size_t>(--made)));
-  return error;
-}
-
 /// A base for one thread, whatever the environment says, so that it has no changelist.
 inline int new_base(Owned<event_base>& base) {
-  constexpr int kEpollAndTwoForSignals = 3;
-  if (const int error = try_descriptors(kEpollAndTwoForSignals); error < 0) return error;
+  constexpr int kForSignals = 1;
+  if (const int error = try_descriptors(kForSignals, 0); error < 0) return error;
   const Owned<event_config> config{event_config_new()};
   if (!config) return -ENOMEM;
   event_config_set_flag(config.get(), EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);

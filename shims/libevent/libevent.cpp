@@ -349,9 +349,10 @@ void detach(onloop_loop* loop) {
 /// A base is of no use in a child before event_reinit(), and may go through it more than once. Where that would end the
 /// process, all is left as it is, and what is called takes itself out.
 void abandon(onloop_loop* loop) {
-  constexpr int kEpollAndTwoForSignalsAndOneForThreads = 4;
+  constexpr int kForSignals = 1;
+  constexpr int kForThreads = 1;
   LibeventLoop& own = self(loop);
-  own.forgotten = try_descriptors(kEpollAndTwoForSignalsAndOneForThreads) < 0;
+  own.forgotten = try_descriptors(kForSignals, kForThreads) < 0;
   if (!own.forgotten) event_reinit(own.base);
 }
 

@@ -14,6 +14,9 @@
 //   active handle does not even poll. An owned loop has one timer for each wait, which calls uv_stop.
 // - uv_run must not be nested: a turn in a turn is refused. A loop that is freed inside its own callback crashes: the
 //   outermost frame does it.
+// - Where libuv gets no pipe for its signals, or no memory in the kernel for a descriptor, it ends the process: the
+// shim
+//   tries first whether it would. A loop whose making fails leaves its epoll set open.
 // - After fork the epoll set is shared, and each stop or close of a handle takes a descriptor out of it: see Decoy.
 
 #include <fcntl.h>
@@ -24,12 +27,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <memory>
 #include <new>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "shims/clock.hpp"
+#include "shims/descriptors.hpp"
 #include "shims/guest.hpp"
 
 namespace onloop {
@@ -136,6 +142,15 @@ int init_poll(uv_loop_t* loop, uv_poll_t& poll, int fd) {
   return error;
 }
 
+/// Has the kernel know a descriptor before libuv tells it, which aborts if the kernel has no memory for it then. What
+/// is there already it only modifies.
+int reserve(const uv_loop_t* loop, int fd) {
+  epoll_event event{};
+  event.data.fd = fd;
+  const bool known = fd < 0 || epoll_ctl(uv_backend_fd(loop), EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST;
+  return known ? 0 : -errno;
+}
+
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
   Attachment& own = self(loop);
   auto* made = new (std::nothrow) Watch{};
@@ -146,7 +161,9 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   }
   made->context = watch_context;
   made->interest = interest;
-  const int error = interest ? uv_poll_start(&made->poll, static_cast<int>(interest), on_poll) : 0;
+  int error = interest ? uv_poll_start(&made->poll, static_cast<int>(interest), on_poll) : 0;
+  // Under aggregate hosting the first is the only one. Each of many would cost a system call more.
+  if (error == 0 && interest && !own.watches) error = reserve(own.loop, fd);
   if (error < 0) {
     uv_close(handle(made->poll), free_watch);
     return error;
@@ -241,18 +258,31 @@ void on_end_of_wait(uv_timer_t* timer) {
   uv_stop(timer->loop);
 }
 
+/// uv_loop_init, where it can't end the process. Libuv aborts if there is no pipe for its signals, of which the first
+/// loop makes one for the process. 1.44 opens six descriptors, 1.52 eight; the rest is for those to come.
+int init_loop(uv_loop_t* loop) {
+  constexpr int kForProcessAndLoop = 2;
+  constexpr int kForWakingAndRings = 5;
+  if (const int error = try_descriptors(kForProcessAndLoop, kForWakingAndRings); error < 0) return error;
+  const int error = uv_loop_init(loop);
+  // A version that leaves its epoll set open if a later step fails, as 1.44 does, has it here still; one that closes it
+  // says -1. Before libuv comes to its descriptors at all, both fields are 0.
+  const bool has_come_to_descriptors = loop->emfile_fd == -1;
+  if (error < 0 && has_come_to_descriptors && uv_backend_fd(loop) >= 0) close(uv_backend_fd(loop));
+  return error;
+}
+
 int make_loop(Attachment& own) {
-  own.loop = new (std::nothrow) uv_loop_t{};
-  if (!own.loop) return -ENOMEM;
-  if (const int error = uv_loop_init(own.loop); error < 0) {
-    // Up to 1.44 it leaves its epoll set open if it is another descriptor that is not to be had.
-    constexpr unsigned kFirstUnknown = (1u << 16) | (45u << 8);
-    const bool left_open = (error == UV_EMFILE || error == UV_ENFILE) && uv_version() < kFirstUnknown;
-    const int set = left_open ? uv_backend_fd(own.loop) : -1;
-    if (set >= 0) close(set);
-    delete own.loop;
+  std::unique_ptr<uv_loop_t> made(new (std::nothrow) uv_loop_t{});
+  if (!made) return -ENOMEM;
+  if (const int error = init_loop(made.get()); error < 0) return error;
+  int error = reserve(made.get(), made->async_io_watcher.fd);
+  if (error == 0) error = reserve(made.get(), made->signal_io_watcher.fd);
+  if (error < 0) {
+    uv_loop_close(made.get());
     return error;
   }
+  own.loop = made.release();
   own.owned = true;
   uv_timer_init(own.loop, &own.timer);
   return 0;

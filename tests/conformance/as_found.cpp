@@ -160,7 +160,7 @@ TEST_P(OnContext, C82_an_attach_that_fails_for_want_of_descriptors_leaves_nothin
   host_turns();
   bool made = false;
   int failures = 0;
-  for (int free = 0; !made && free < 8; ++free) {
+  for (int free = 0; !made && free < kMostForALoop; ++free) {
     const test::ProcessState before = test::ProcessState::take();
     {
       const DescriptorLimit limit{free};

@@ -219,7 +219,7 @@ TEST_P(OnContext, C92_a_move_without_descriptors_to_be_had_is_refused_or_works) 
     ASSERT_TRUE(serves());
     const test::ProcessState before = test::ProcessState::take();
     bool moved = false;
-    for (int free = 0; !moved && free < 8; ++free) {
+    for (int free = 0; !moved && free < kMostForALoop; ++free) {
       {
         const DescriptorLimit limit{free};
         const std::error_code error = error_of([&] { context.move_to(other); });

@@ -44,6 +44,9 @@ class DescriptorLimit {
   std::vector<Descriptor> taken_;
 };
 
+/// More descriptors than any host takes for a loop. How many it takes is its own affair: libuv 1.44 six, 1.52 eight.
+inline constexpr int kMostForALoop = 64;
+
 /// Two ends of one thing, non-blocking, closed on exec.
 struct Pair {
   Descriptor near;
