@@ -135,6 +135,7 @@ void Runtime::run() {
   refuse_forked();
   if (!driver_->owned()) throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
   if (running_) throw_error(EBUSY, "run a context that is running already");
+  if (!signals_.empty()) SignalSubscription::look_after_all();
 
   const Pin pin(*this);
   struct Running {
@@ -362,6 +363,7 @@ void Runtime::Waker::on_ready(std::uint32_t) {
   Runtime& own = *runtime();
   own.mailbox_->clear();
   if (own.mailbox_->take_wake()) own.wake_due_ = true;
+  if (!own.signals_.empty()) SignalSubscription::look_after_all();
   if (const std::uint64_t came = own.mailbox_->take_signals()) {
     own.signals_due_ = true;
     for (SignalEntry* entry : own.signals_) {

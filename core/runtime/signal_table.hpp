@@ -19,6 +19,10 @@ class SignalSubscription {
   SignalSubscription& operator=(const SignalSubscription&) = delete;
   ~SignalSubscription();
 
+  /// Sets right what others have done to the handlers of all watched signals since: one system call for each, if that
+  /// is nothing. Any thread.
+  static void look_after_all() noexcept;
+
  private:
   friend struct SignalTable;
   const int number_;

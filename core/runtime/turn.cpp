@@ -260,6 +260,7 @@ void Runtime::serve_timers() {
   const std::uint64_t now = rest ? left_now_ : now_ns();
   const std::uint64_t mark = rest ? left_mark_ : timers_.mark();  // timers set from here on belong to a later turn
   if (budget_ && !rest) budget_->begin(now);
+  if (!signals_.empty()) SignalSubscription::look_after_all();
   while (!turn_is_over()) {
     TimerNode* timer = timers_.take_due(now, mark);
     if (!timer) return;

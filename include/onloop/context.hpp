@@ -74,22 +74,19 @@ class Context {
   /// itself). If it throws, the descriptor is still the caller's.
   Connection& adopt(int fd, Protocol& protocol, Limits limits = {});
   /// Calls back when `fd` is ready, one direction a call, read first. The descriptor stays the caller's. Refused:
-  /// regular files and directories (EPERM), a descriptor that this context watches already (EEXIST). A spurious call is
-  /// possible.
+  /// what epoll(7) refuses since it is always ready, as regular files and directories (EPERM), also on loops that do
+  /// without epoll; a descriptor that this context watches already (EEXIST). A spurious call is possible.
   Watch watch(int fd, Interest interest, std::function<void(Interest)> callback);
   /// Runs `task` once, `delay` from now. Zero or less: in a later turn, after I/O was served.
   Timer timer(std::chrono::nanoseconds delay, Task task);
   /// Runs `callback` each `period` (above zero, else EINVAL), without drift; periods that were missed are skipped.
   Timer every(std::chrono::nanoseconds period, std::function<void()> callback);
   /// Calls back in a turn after the signal `number` has come, once for any number of them before it; callbacks of one
-  /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile; a handler
-  /// that was there before is called as before, and is alone again when the last watch of the process ends. It has to
-  /// return: one that leaves by siglongjmp is never called again on that thread. Signal masks are left alone:
-  /// the signal comes if a thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler
-  /// was there before that has not asked for it. A handler that is installed later, by sigaction(2), takes the signal
-  /// unless it calls its predecessor, also from watches that begin after an earlier one has ended beneath it, until it
-  /// puts back what it found. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
-  /// SIGFPE, SIGILL.
+  /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile. Other
+  /// handlers of the signal are called as well; onloop/signal.hpp has the rule. A handler has to return: one that leaves
+  /// by siglongjmp is never called again on that thread. Signal masks are left alone: the signal comes if a thread lets
+  /// it. System calls that it interrupts are restarted (SA_RESTART), unless a handler was there before that has not
+  /// asked for it. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL.
   ///
   /// A forked child has the watches, too: a signal to it does not what it would by default, and is called back after
   /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor
