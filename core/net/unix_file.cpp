@@ -44,14 +44,14 @@ int UnixFile::bind(int socket, const std::string& path, unsigned mode, bool repl
     if (unknown) path_ = path;
     device_ = status.st_dev;
     inode_ = status.st_ino;
-    process_ = getpid();
+    process_ = this_process();
     if ((status.st_mode & 07777) != mode && chmod(path.c_str(), mode) < 0) return errno;  // the umask took bits away
   }
   return 0;
 }
 
 void UnixFile::remove() noexcept {
-  if (path_.empty() || process_ != getpid()) return;
+  if (path_.empty() || process_ != this_process()) return;
   struct stat status {};
   if (lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_) {
     ::unlink(path_.c_str());
@@ -63,7 +63,7 @@ void UnixFile::adopt(Identity file) noexcept {
   path_ = std::move(file.path);
   device_ = file.device;
   inode_ = file.inode;
-  process_ = getpid();
+  process_ = this_process();
 }
 
 }  // namespace onloop::detail

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "core/runtime/process_mark.hpp"
+
 namespace onloop::detail {
 
 /// The file of a listening UNIX socket, unlinked with it: by the process that bound it, and only while the path still
@@ -33,7 +35,7 @@ class UnixFile {
   std::string path_;
   dev_t device_ = 0;
   ino_t inode_ = 0;
-  pid_t process_ = 0;
+  ProcessMark process_ = 0;
 };
 
 }  // namespace onloop::detail

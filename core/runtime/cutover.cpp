@@ -205,7 +205,7 @@ void Runtime::after_fork(const Loop& loop) {
   waker_.wanted_ = ONLOOP_READ;
   waker_.ready_ = 0;
   Cutover(*this, loop, false).commit();
-  process_ = getpid();
+  process_ = this_process();
   moved_at_ = 0;                                                                // no cutover
   for (std::size_t i = 0; i < tenants_.size(); ++i) tenants_[i]->after_fork();  // which may make another
 }

@@ -33,7 +33,7 @@ UniqueFd make_event() {
 
 }  // namespace
 
-Mailbox::Mailbox(std::size_t most_posted) : event_(make_event()), process_(getpid()), most_posted_(most_posted) {}
+Mailbox::Mailbox(std::size_t most_posted) : event_(make_event()), process_(this_process()), most_posted_(most_posted) {}
 
 Mailbox::~Mailbox() {
   close();
@@ -94,7 +94,7 @@ void Mailbox::note_signal(int number) noexcept {
 /// tried again at once, a few times, and again at the next post, wake or signal.
 void Mailbox::signal() noexcept {
   const int saved = errno;  // for signal handlers
-  if (getpid() == process_) {
+  if (this_process() == process_) {
     const std::uint64_t one = 1;
     bool written = false;
     for (int left = kTries; left > 0 && !written; --left) {
@@ -118,7 +118,7 @@ void Mailbox::close() noexcept {
 
 void Mailbox::renew() {
   event_ = make_event();
-  process_ = getpid();
+  process_ = this_process();
   if (woken_.load() || signals_.load() || head_.load()) signal();
 }
 

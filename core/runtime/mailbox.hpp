@@ -1,5 +1,4 @@
 #pragma once
-#include <sys/types.h>
 #include <onloop/task.hpp>
 
 #include <atomic>
@@ -8,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/runtime/process_mark.hpp"
 #include "core/runtime/unique_fd.hpp"
 
 namespace onloop::detail {
@@ -91,7 +91,7 @@ class Mailbox {
   void signal() noexcept;
 
   UniqueFd event_;
-  pid_t process_;  // whose eventfd it is: a forked child must not wake its parent
+  ProcessMark process_;  // whose eventfd it is: a forked child must not wake its parent
   const std::size_t most_posted_;
   std::atomic<std::size_t> posted_{0};    // that wait to be run, if there is a limit
   std::atomic<bool> unsignalled_{false};  // the last write has failed

@@ -25,7 +25,7 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
       host_(make_host(loop)),
       outer_(make_outer(loop, *host_)),
       driver_(outer_ ? &outer_->host() : host_.get()),
-      process_(getpid()),
+      process_(this_process()),
       mailbox_(std::make_shared<Mailbox>(options_.max_posted)),
       waker_(*this),
       deadline_(*this) {
@@ -106,7 +106,7 @@ void Runtime::shutdown() noexcept {
 }
 
 bool Runtime::forked() const noexcept {
-  return getpid() != process_;
+  return this_process() != process_;
 }
 
 void Runtime::abandon() noexcept {

@@ -12,6 +12,7 @@
 #include "core/runtime/host.hpp"
 #include "core/runtime/mailbox.hpp"
 #include "core/runtime/outer.hpp"
+#include "core/runtime/process_mark.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/thread_id.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -250,7 +251,7 @@ class Runtime {
   std::unique_ptr<Host> host_;    // watches the sources: the loop itself, or a native set under aggregate hosting
   std::unique_ptr<Outer> outer_;  // then this is the loop, which watches the set
   Host* driver_;                  // the loop that is run: host_ or outer_'s
-  pid_t process_;
+  ProcessMark process_;
   std::vector<Source*> sources_;  // by descriptor
   TimerHeap timers_;
   struct Posted {

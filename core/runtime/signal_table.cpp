@@ -10,11 +10,13 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 
 #include "core/runtime/error.hpp"
 #include "core/runtime/mailbox.hpp"
+#include "core/runtime/process_mark.hpp"
 
 namespace onloop::detail {
 
@@ -58,6 +60,7 @@ struct SignalTable {
   std::mutex mutex;
   sigset_t mask{};  // of the thread that has locked, before it did
   bool fork_is_foreseen = false;
+  std::atomic<ProcessMark> process{0};      // that has locked last
   std::atomic<unsigned> running{0};         // handlers that are at the subscriptions
   std::atomic<std::uint64_t> rows_used{0};  // of number n, bit n - 1: watched, or with an entry in a chain
   std::array<Row, NSIG> rows;
@@ -208,7 +211,13 @@ void SignalTable::lock() {
   const sigset_t all = all_signals();
   sigset_t before;
   pthread_sigmask(SIG_BLOCK, &all, &before);
+  if (const ProcessMark locked_last = process.load();
+      locked_last != 0 && locked_last != this_process()) {  // forked by clone(2): others may have been at it
+    std::construct_at(&mutex);
+    running.store(0);
+  }
   mutex.lock();
+  process.store(this_process());
   mask = before;
 }
 
@@ -225,6 +234,7 @@ void SignalTable::foresee_forks() {
   const int error = pthread_atfork([] { table.lock(); }, [] { table.unlock(); },
                                    [] {
                                      table.running.store(0);
+                                     table.process.store(this_process());
                                      table.unlock();
                                    });
   if (error != 0) throw_error(error, "watch a signal");

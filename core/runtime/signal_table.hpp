@@ -6,7 +6,7 @@ namespace onloop::detail {
 
 class Mailbox;
 
-/// One watch of a signal in the table of the process: the only global of this library, since the kernel's is one, too.
+/// One watch of a signal in the table of the process: a global of this library, since the kernel's is one, too.
 /// It is empty until the first watch, and the process's handlers are as before after the last.
 ///
 /// While it lives, the signal is noted in a mailbox, and the handler that was there before is called as before; but

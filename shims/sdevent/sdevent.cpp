@@ -18,7 +18,10 @@
 // dispatched, so a turn counts its up-calls.
 #include <onloop/sdevent.hpp>
 
+#include <fcntl.h>
+#include <sys/epoll.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -251,8 +254,25 @@ void detach(onloop_loop* loop) {
   if (own.frames == 0) delete &own;
 }
 
+/// A child with the pid of its parent, in a PID namespace of its own, is none for sd-event, which compares pids: it
+/// would take the sources out of the set that is the parent's, too. An empty set takes the place of that one. In any
+/// other child sd-event refuses to say where it is.
+void hide_set(sd_event* event) {
+  const int place = sd_event_get_fd(event);
+  if (place < 0) return;
+  const int empty = epoll_create1(EPOLL_CLOEXEC);
+  if (empty < 0) {
+    dup3(STDERR_FILENO, place, O_CLOEXEC);  // no set at all
+    return;
+  }
+  dup3(empty, place, O_CLOEXEC);
+  close(empty);
+}
+
 void abandon(onloop_loop* loop) {
-  self(loop).abandoned = true;
+  SdLoop& own = self(loop);
+  if (std::exchange(own.abandoned, true)) return;
+  hide_set(own.event.get());
 }
 
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) try {

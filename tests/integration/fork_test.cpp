@@ -1,5 +1,9 @@
 // fork(): what a child may do with its copy of a context, and that the parent never notices.
+#include <sched.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <memory>
@@ -163,6 +167,59 @@ TEST_P(Forked, ARemoteInTheChildIsDeafUntilAfterFork) {
   turns(*all.context);
   EXPECT_EQ(all.woken, 0) << "the child woke its parent";
   EXPECT_EQ(all.prods, 0);
+  all.expect_to_work();
+}
+
+// As a container's init that starts a helper in a container of its own: both have pid 1. The child took itself for its
+// parent, and silenced it when it destroyed its copy.
+TEST_P(Forked, AChildWithThePidOfItsParentIsAChild) {
+  const auto enter_namespace = [] {
+    if (::unshare(CLONE_NEWPID) != 0) throw std::runtime_error("unshare");
+  };
+  if (!in_child(enter_namespace)) GTEST_SKIP() << "no new PID namespace may be made here";
+  for (const bool goes_on : {false, true}) {
+    EXPECT_TRUE(in_child([&] {
+      enter_namespace();
+      EXPECT_TRUE(in_child([&] {
+        ASSERT_EQ(::getpid(), 1);
+        Everything all(GetParam());
+        const Signal signal = all.context->on_signal(SIGUSR1, [] {});
+        all.context->release_thread();
+        enter_namespace();
+        EXPECT_TRUE(in_child([&] {
+          ASSERT_EQ(::getpid(), 1);
+          all.context->remote().wake();
+          ::raise(SIGUSR1);
+          if (goes_on) {
+            all.context->after_fork(GetParam().make());
+            all.expect_to_work();
+          }
+          all.context.reset();
+          EXPECT_EQ(::access(all.directory.file("socket").c_str(), F_OK), 0) << "the socket's file is the parent's";
+        }));
+        turns(*all.context);
+        EXPECT_EQ(all.woken, 0) << "the child woke its parent";
+        all.expect_to_work();
+      }));
+    }));
+  }
+}
+
+// No handler of pthread_atfork() runs.
+TEST_P(Forked, AChildOfABareCloneIsAChild) {
+  Everything all(GetParam());
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    all.context->remote().wake();
+    all.context.reset();
+    ::_exit(::access(all.directory.file("socket").c_str(), F_OK) == 0 ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  turns(*all.context);
+  EXPECT_EQ(all.woken, 0) << "the child woke its parent";
   all.expect_to_work();
 }
 
