@@ -1,3 +1,4 @@
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <onloop/context.hpp>
 
@@ -11,6 +12,7 @@
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/signal_entry.hpp"
 #include "core/runtime/timer_entry.hpp"
+#include "core/runtime/unique_fd.hpp"
 
 namespace onloop {
 
@@ -19,6 +21,26 @@ using detail::throw_error;
 detail::Runtime& detail::runtime_of(Context& context) noexcept {
   return *context.runtime_;
 }
+
+namespace {
+
+/// Files and devices; most of them can't be waited for, but /proc/self/mounts can, and a terminal.
+bool is_perhaps_always_ready(const struct stat& status) noexcept {
+  return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
+}
+
+/// Only epoll tells what can't be waited for: poll says that it is ready.
+void refuse_if_always_ready(int fd, const std::string& what) {
+  const detail::UniqueFd set(epoll_create1(EPOLL_CLOEXEC));
+  if (!set) throw_error(errno, what);
+  epoll_event none{};
+  if (epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &none) == 0) return;
+  throw_error(errno, errno == EPERM
+                         ? what + ": it is always ready, as regular files and directories, and can't be waited for"
+                         : what);
+}
+
+}  // namespace
 
 Context::Context(Loop loop, ContextOptions options) {
   if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
@@ -36,9 +58,7 @@ Watch Context::watch(int fd, Interest interest, std::function<void(Interest)> ca
   if (!callback) throw_error(EINVAL, what + " without a callback");
   struct stat status {};
   if (fstat(fd, &status) < 0) throw_error(errno, what);
-  if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) {
-    throw_error(EPERM, what + ": regular files and directories are always ready and can't be waited for");
-  }
+  if (is_perhaps_always_ready(status)) refuse_if_always_ready(fd, what);
   struct Unpin {
     void operator()(detail::RawWatch* watch) const { watch->unpin(); }
   };

@@ -14,9 +14,9 @@ class SignalEntry;
 /// libevent do). These rules hold for all who install handlers by sigaction(2):
 ///
 /// - The handler that was there before is called, and is there again when the last watch of the process ends.
-/// - A handler that is installed later takes the signal at first, unless it calls its predecessor. The context notices it
-///   at its next look, and from then on that handler and the watches are both told. A context looks when a watch begins,
-///   when run() begins, when a timer is due, and when it is woken by a Remote, a worker or a signal.
+/// - A handler that is installed later takes the signal at first, unless it calls its predecessor. The context notices
+///   it at its next look, and from then on that handler and the watches are both told. A context looks when a watch
+///   begins, when run() begins, when a timer is due, and when it is woken by a Remote, a worker or a signal.
 /// - A handler that ends by putting the default in place, as GLib's and libuv's, takes the signal from the watches too.
 ///   The context puts its handler back at its next look. To have the default while the context runs, end the watch.
 /// - A handler that was installed above a watch may go on calling its predecessor when that watch has ended. Then

@@ -180,6 +180,24 @@ TEST_P(Watching, FilesAndDirectoriesAreRefused) {
   }
 }
 
+// By its type it is a regular file.
+TEST_P(Watching, AFileThatEpollTakesIsWatched) {
+  const Fd mounts(::open("/proc/self/mounts", O_RDONLY | O_CLOEXEC));
+  ASSERT_GE(mounts.get(), 0);
+  Context context{GetParam().make()};
+  int calls = 0;
+  const Watch watch = context.watch(mounts.get(), Interest::read, [&](Interest) { ++calls; });
+  EXPECT_TRUE(run_until(context, [&] { return calls > 0; })) << "it can be read";
+}
+
+TEST_P(Watching, ADeviceThatEpollRefusesIsRefusedOnEachLoop) {
+  const Fd device(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  ASSERT_GE(device.get(), 0);
+  Context context{GetParam().make()};
+  const Thrown thrown = thrown_by([&] { return context.watch(device.get(), Interest::read, [](Interest) {}); });
+  EXPECT_TRUE(is(thrown.code, std::errc::operation_not_permitted)) << thrown.words;
+}
+
 TEST_P(Watching, ADescriptorThatIsNotOpenIsRefused) {
   Context context{GetParam().make()};
   for (const int fd : {-1, 9999}) {

@@ -1,7 +1,9 @@
 #include "support/scripted_loop.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -118,6 +120,15 @@ void detach(onloop_loop* loop) {
   self.detached = true;  // last: who attaches next on another thread may free it now
 }
 
+/// Most files are always ready, but there are some in /proc that can be waited for.
+bool epoll_takes(int fd) {
+  const int set = ::epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event{};
+  const bool takes = ::epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0;
+  ::close(set);
+  return takes;
+}
+
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* context, onloop_watch** watch) {
   auto& self = Attachment::active(loop);
   struct stat status {};
@@ -126,7 +137,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* context, 
     if (other->fd == fd) broken(self.script, "watches a descriptor twice", fd);
   }
   if (const int error = Attachment::fallible(self.script)) return error;
-  if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return -EPERM;
+  if ((S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) && !epoll_takes(fd)) return -EPERM;
   self.watches.push_back(std::make_unique<ScriptedWatch>(
       ScriptedWatch{fd, interest, context, self.watches.size(), status.st_dev, status.st_ino}));
   ++self.script.live_watches;
