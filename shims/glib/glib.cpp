@@ -32,6 +32,7 @@
 #include "shims/clock.hpp"
 #include "shims/fairness.hpp"
 #include "shims/guest.hpp"
+#include "shims/transient.hpp"
 
 namespace onloop {
 namespace {
@@ -179,12 +180,21 @@ GSourceFuncs source_functions{prepare, check, dispatch, nullptr, nullptr, nullpt
 
 // ---- the slots ----
 
+/// GLib warns of a poll that fails, and asks again at once.
+int poll_or_rest(GPollFD* descriptors, unsigned count, int timeout) {
+  const int ready = g_poll(descriptors, count, timeout);
+  if (ready >= 0 || !is_transient(errno)) return ready;
+  rest_a_moment(timeout == 0 ? 0 : -1);
+  return 0;
+}
+
 /// A main context can be made only where a descriptor can be had: g_main_context_new() ends the process otherwise.
 int new_main_context(GMainContext** main) {
   const int probe = eventfd(0, EFD_CLOEXEC);
   if (probe < 0) return -errno;
   close(probe);
   *main = g_main_context_new();
+  g_main_context_set_poll_func(*main, poll_or_rest);
   return 0;
 }
 

@@ -43,6 +43,7 @@
 #include "shims/fairness.hpp"
 #include "shims/guest.hpp"
 #include "shims/libevent/base.hpp"
+#include "shims/transient.hpp"
 
 namespace onloop {
 namespace {
@@ -453,12 +454,14 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   const int wait = max_wait_ns == 0 ? EVLOOP_NONBLOCK : 0;
   const int error = event_base_loop(own.base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | wait) < 0 ? failure() : 0;
   own.turning = own.fresh = false;
+  const bool transient = error < 0 && is_transient(-error);
+  if (transient) rest_a_moment(max_wait_ns);
   if (max_wait_ns > 0 && !own.detached) {
     own.turn_end = ONLOOP_NO_DEADLINE;
     arm(own);
   }
   leave(own);
-  return error;
+  return transient ? 0 : error;
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "shims/guest.hpp"
 #include "shims/native/native.hpp"
 #include "shims/native/wait.hpp"
+#include "shims/transient.hpp"
 
 namespace onloop::native_loop {
 namespace {
@@ -152,7 +153,9 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
       count = epoll_wait(loop.set, loop.events, kBatch, static_cast<int>(milliseconds));
     }
     if (count >= 0) return count;
-    if (errno != EINTR) return -errno;
+    if (errno == EINTR) continue;
+    if (!is_transient(errno)) return -errno;
+    rest_a_moment(max_wait_ns);
   }
 }
 
@@ -180,7 +183,10 @@ int look(EpollLoop& loop) {
   for (;;) {
     const int count = epoll_wait(loop.set, loop.events, kBatch, 0);
     if (count >= 0) return count;
-    if (errno != EINTR) return -errno;
+    if (errno == EINTR) continue;
+    if (!is_transient(errno)) return -errno;
+    rest_a_moment(0);
+    return 0;  // nothing that is known to be ready
   }
 }
 

@@ -15,6 +15,7 @@
 #include "shims/guest.hpp"
 #include "shims/native/native.hpp"
 #include "shims/native/wait.hpp"
+#include "shims/transient.hpp"
 
 namespace onloop::native_loop {
 namespace {
@@ -81,6 +82,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   auto made = std::make_unique<PollWatch>(PollWatch{own.watches.size(), fd, interest, watch_context});
   own.watches.push_back(made.get());
   try {
+    own.batch.reserve(own.watches.capacity());  // so that no turn allocates
     own.set.push_back(entry_for(*made));
   } catch (...) {
     own.watches.pop_back();
@@ -123,18 +125,16 @@ int wait(PollLoop& loop, std::int64_t max_wait_ns) {
   for (;;) {
     const int count = ppoll(loop.set.data(), loop.set.size(), limit.remaining(), nullptr);
     if (count >= 0) return count;
-    if (errno == ENOMEM || errno == EAGAIN) {
-      rest();
-    } else if (errno != EINTR) {
-      return -errno;
-    }
+    if (errno == EINTR) continue;
+    if (!is_transient(errno)) return -errno;
+    rest_a_moment(max_wait_ns);
+    if (max_wait_ns == 0) return 0;  // nothing that is known to be ready
   }
 }
 
 void fetch(PollLoop& loop, int count) {
   loop.next = 0;
   loop.batch.clear();
-  loop.batch.reserve(static_cast<std::size_t>(count));
   for (std::size_t i = 0; count > 0; ++i) {
     if (loop.set[i].revents == 0) continue;
     --count;
@@ -142,7 +142,7 @@ void fetch(PollLoop& loop, int count) {
   }
 }
 
-int turn(onloop_loop* loop, std::int64_t max_wait_ns) try {
+int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   PollLoop& own = self(loop);
   const int count = wait(own, max_wait_ns);
   if (count < 0) return count;
@@ -159,8 +159,6 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) try {
   }
   if (--own.turns == 0 && own.detached) delete &own;
   return 0;
-} catch (const std::bad_alloc&) {
-  return -ENOMEM;
 }
 
 }  // namespace

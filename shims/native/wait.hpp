@@ -9,12 +9,6 @@
 
 namespace onloop::native_loop {
 
-/// The kernel is short of memory for a moment: that must not end a service, nor may asking again keep it busy.
-inline void rest() noexcept {
-  const timespec moment{.tv_sec = 0, .tv_nsec = 10'000'000};
-  (void)nanosleep(&moment, nullptr);
-}
-
 /// One wait of a turn. It ends at a fixed moment, so that a retry after EINTR waits only for what is left.
 class Wait {
  public:

@@ -34,6 +34,7 @@
 #include "shims/clock.hpp"
 #include "shims/fairness.hpp"
 #include "shims/guest.hpp"
+#include "shims/transient.hpp"
 
 namespace onloop {
 namespace {
@@ -365,6 +366,10 @@ int priority_set(onloop_loop* loop, int priority) {
 int iterate(SdLoop& own, std::uint64_t limit) {
   int result = sd_event_prepare(own.event.get());
   if (result == 0) result = sd_event_wait(own.event.get(), limit);
+  if (result < 0 && is_transient(-result)) {
+    rest_a_moment(limit == 0 ? 0 : -1);
+    result = 0;
+  }
   if (result < 0) return result;
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
     sd_event_source_set_enabled(own.timer.source, SD_EVENT_OFF);
