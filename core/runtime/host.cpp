@@ -1,6 +1,7 @@
 #include "core/runtime/host.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string>
 #include <utility>

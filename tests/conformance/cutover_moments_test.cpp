@@ -2,6 +2,7 @@
 // that it gets, in the callback where that falls or else in the next one. Neither it nor its peers may notice.
 
 #include <algorithm>
+#include <iterator>
 
 #include "conformance/fixtures.hpp"
 #include "conformance/session.hpp"

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "drive.hpp"

@@ -5,6 +5,7 @@
 #include <uv.h>
 #include <onloop/libuv.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
