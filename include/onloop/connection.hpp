@@ -97,7 +97,7 @@ class Connection {
   /// Closes now, discards what is queued, sends a reset. on_close gets `error`.
   void abort(std::error_code error = {});
 
-  /// Asked of the kernel at each call; no address once the descriptor is closed.
+  /// Asked of the kernel at each call. It is known after a reset, too, and while on_close runs.
   [[nodiscard]] Address peer() const;
   [[nodiscard]] Address local() const;
   [[nodiscard]] Context& context() const;
