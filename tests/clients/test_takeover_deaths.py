@@ -11,7 +11,7 @@ import unittest
 
 from server import DEADLINE, LOOP, echoes, ended, read_exactly, wait_until
 from takeover_case import TakeoverTest, is_served
-from takeover_wire import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, head_and
+from takeover_wire import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, end, head_and
 from test_takeover import send_until_stuck
 
 KILLED = -signal.SIGKILL
@@ -72,11 +72,10 @@ class Deaths(TakeoverTest):
         wait_until(lambda: self.old.open_descriptors() == before, "nothing is left of them")
 
     def test_a_successor_that_goes_within_its_acknowledgement(self):
-        whole = head_and(ACKNOWLEDGE, b"")
-        for length in range(1, len(whole)):
+        for length in range(1, len(head_and(ACKNOWLEDGE, end()))):
             with Successor(self.control) as successor:
                 successor.take_all()
-                successor.send(whole[:length])
+                successor.send(successor.acknowledgement()[:length])
             self.old.wait_for_line(NO_TAKEOVER, length)
             self.assert_all_is_served()
         self.assert_the_slow_one_gets_all()

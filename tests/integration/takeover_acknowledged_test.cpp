@@ -128,7 +128,7 @@ TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
 
 // Neither "go" nor "give up" can be sent. If the exporting side went on then, both would serve.
 TEST_P(TakeoverAcknowledged, SilenceAfterItMeansGo) {
-  exporting_->send(frame(Frame::acknowledge));
+  exporting_->send(exporting_->acknowledgement());
   send_error = ENOBUFS;
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   send_error = 0;
@@ -156,7 +156,7 @@ TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
 
 // Its time-out passes while the acknowledgement is in its socket: the other side is the owner.
 TEST_P(TakeoverAcknowledged, AnExportingSideThatFailsLooksForItOnceMore) {
-  exporting_->send(frame(Frame::acknowledge));
+  exporting_->send(exporting_->acknowledgement());
   receive_error = ENOMEM;
   both_turn();
   receive_error = 0;
@@ -166,7 +166,7 @@ TEST_P(TakeoverAcknowledged, AnExportingSideThatFailsLooksForItOnceMore) {
 }
 
 TEST_P(TakeoverAcknowledged, AnImportingSideThatHasGoneMeanwhileIsNoOwner) {
-  exporting_->send(frame(Frame::acknowledge));
+  exporting_->send(exporting_->acknowledgement());
   exporting_->close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(exported_[0].error);
