@@ -79,8 +79,8 @@ void export_context(Context& context, int socket, TakeoverOptions options,
 /// Takes over what the process at the other end of `socket` exports; the same conditions. Each connection comes with
 /// Protocol::on_import() instead of on_open(), before the acknowledgement; what that throws refuses the whole takeover.
 /// A record that is cut short, too long, of another version, or in any way not what it should be is refused likewise.
-/// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement,
-/// they are served here all the same.
+/// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement, or
+/// is silent for ten seconds (or the time-out, if that is longer), they are served here all the same.
 void import_context(Context& context, int socket, TakeoverOptions options,
                     std::function<void(const TakeoverResult&)> done);
 

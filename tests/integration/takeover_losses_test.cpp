@@ -244,6 +244,68 @@ TEST_P(TakeoverLossesForGood, WhatCantBeReadIsToldByItsLength) {
   }
 }
 
+// ---- the exporting side is stopped, or stuck, after the acknowledgement ----
+
+TEST_P(TakeoverLossesForGood, ASilentPredecessorIsNotWaitedForAndHandsOverWhenItGoesOn) {
+  for (const bool is_there : {true, false}) {
+    anew();
+    auto [here, there] = connected_pair(Kind::unix_pair);
+    export_context(*old_, here.release(), old_options_,
+                   [this](const TakeoverResult& result) { exported_.push_back(result); });
+    import_context(*next_, there.release(), next_options_,
+                   [this](const TakeoverResult& result) { imported_.push_back(result); });
+    const int exports = old_protocol_->exports;
+    turns(*old_, 1);
+    ASSERT_EQ(old_protocol_->exports, exports + 1);
+    const auto begin = Clock::now();
+    while (imported_.empty() && Clock::now() - begin < 20s) turns(*next_, 1);
+    ASSERT_FALSE(imported_.empty());
+    EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+    EXPECT_GE(Clock::now() - begin, 10s);
+    line_->peer.send("over there");
+    while (line_->peer.received() != "over there" && Clock::now() - begin < 20s) {
+      turns(*next_, 1);
+      line_->peer.read();
+    }
+    EXPECT_EQ(line_->peer.received(), "over there");
+    // Its time-out has passed, too. It may find that its successor has gone, long after it has served.
+    if (!is_there) next_.reset();
+    ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+    EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+    EXPECT_EQ(old_->statistics().connections, 0u);
+  }
+}
+
+TEST_P(TakeoverLossesForGood, APredecessorThatListensNoMoreIsWaitedFor) {
+  Wire exporting = sent_in_full();
+  Wire importing = acknowledged(exporting);
+  importing.hear_no_more();
+  const auto begin = Clock::now();
+  while (Clock::now() - begin < 11s) turns(*next_, 1);
+  EXPECT_TRUE(imported_.empty());
+  importing.send(frame(Frame::give_up, "not yet"));
+  ASSERT_TRUE(until([&] { return !imported_.empty(); }));
+  EXPECT_NE(imported_[0].reason.find("not yet"), std::string::npos) << imported_[0].reason;
+}
+
+TEST_P(TakeoverLosses, ASuccessorThatHasServedAndGoneWasTheOwner) {
+  Wire wire = sent_in_full();
+  ASSERT_TRUE(wire.send(wire.acknowledgement() + frame(Frame::go)));
+  wire.close();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+  EXPECT_EQ(old_->statistics().connections, 0u);
+}
+
+TEST_P(TakeoverLosses, ASuccessorThatSaysItServesWithoutAnAcknowledgementIsNotBelieved) {
+  Wire wire = sent_in_full();
+  ASSERT_TRUE(wire.send(frame(Frame::go)));
+  wire.close();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
 // ---- errors that stay ----
 
 TEST_P(TakeoverLossesForGood, AnErrorThatStays) {

@@ -114,6 +114,10 @@ void Wire::finish() const {
   ::shutdown(socket_.get(), SHUT_WR);
 }
 
+void Wire::hear_no_more() const {
+  ::shutdown(socket_.get(), SHUT_RD);
+}
+
 void Wire::close() {
   socket_.reset();
   fds_.clear();

@@ -35,8 +35,9 @@ class Wire {
   /// All of it, in pieces that travel with at most 250 descriptors; these stay the caller's. Does not wait: false if
   /// the other side does not read, or has closed.
   bool send(std::string_view bytes, std::vector<int> fds = {}) const;
-  void finish() const;  ///< nothing more is sent; what comes can still be read
-  void close();         ///< like the end of its process: what it has got is closed, too
+  void finish() const;        ///< nothing more is sent; what comes can still be read
+  void hear_no_more() const;  ///< what is sent to it from now on fails
+  void close();               ///< like the end of its process: what it has got is closed, too
 
  private:
   Fd socket_;

@@ -11,7 +11,8 @@
 namespace onloop::detail {
 
 /// What the two sides of a takeover say to each other. Exporting: hello, then listeners and connections, each
-/// connection followed by its data, then end; after acknowledge, go. Either side at any time before that: give_up.
+/// connection followed by its data, then end; after acknowledge, go. The importing side says go itself if the other
+/// one is silent after that. Either side at any time before that: give_up.
 /// docs/takeover.md says what it means if any of them is lost.
 enum class FrameType : std::uint32_t { hello = 1, listener, connection, data, end, acknowledge, go, give_up };
 

@@ -148,7 +148,12 @@ void Exporter::put_data() {
 // ---- who is the owner: docs/takeover.md ----
 
 void Exporter::on_frame(const Channel::Frame& frame) {
-  if (frame.type != FrameType::acknowledge || !end_sent_) {
+  if (frame.type == FrameType::go && acknowledged_) {
+    served_ = true;
+    hand_over();
+    return;
+  }
+  if (frame.type != FrameType::acknowledge || !end_sent_ || acknowledged_) {
     throw_error(EPROTO, "the other process acknowledges what it can't have got yet");
   }
   if (!(end_from(frame.bytes) == sent_)) {
@@ -175,7 +180,6 @@ bool Exporter::lost_a_listener() const noexcept {
 
 /// What the other side has said, if it has said it by now.
 Exporter::Answer Exporter::answer() noexcept {
-  if (acknowledged_) return Answer::acknowledgement;
   bool all_read = true;
   try {
     if (channel().untaken() > 0) static_cast<void>(channel().read());
@@ -184,30 +188,42 @@ Exporter::Answer Exporter::answer() noexcept {
   }
   try {
     Channel::Frame frame{};
-    if (channel().next(frame)) {
-      acknowledged_ = frame.type == FrameType::acknowledge && end_from(frame.bytes) == sent_;
-      return acknowledged_ ? Answer::acknowledgement : Answer::none;
+    while (!served_ && channel().next(frame)) {
+      if (acknowledged_) {
+        if (frame.type != FrameType::go) return Answer::none;  // it has given up
+        served_ = true;
+      } else {
+        if (frame.type != FrameType::acknowledge || !(end_from(frame.bytes) == sent_)) return Answer::none;
+        acknowledged_ = true;
+      }
     }
   } catch (const std::exception&) {
     return Answer::none;  // no frame at all
   }
-  return all_read ? Answer::none : Answer::unknown;
+  if (served_) return Answer::served;
+  if (!all_read) return Answer::unknown;
+  return acknowledged_ ? Answer::acknowledgement : Answer::none;
 }
 
-/// By its length, since it can't be read.
+/// By its length, since it can't be read. "Give up" has a reason.
 Exporter::Answer Exporter::guess() noexcept {
-  return channel().untaken() == Channel::kHead + kEndSize ? Answer::acknowledgement : Answer::none;
+  const std::size_t length = channel().untaken() + (acknowledged_ ? Channel::kHead + kEndSize : 0);
+  if (length == Channel::kHead + kEndSize) return Answer::acknowledgement;
+  return length == 2 * Channel::kHead + kEndSize ? Answer::served : Answer::none;
 }
 
-/// Says who is the owner. False: the other side has closed its end, and so has died or given up. No other error counts:
-/// silence means the same.
+/// Says who is the owner. False: the other side has closed its end without having served, and so has died or given up.
+/// No other error counts: silence means the same.
 bool Exporter::say_go() noexcept try {
+  if (channel().is_amid()) channel().mute();  // of a give_up that is not true any more
   channel().drop_queued();
   channel().put(FrameType::go);
   static_cast<void>(channel().send());
   return true;
 } catch (const std::exception&) {
-  return !channel().peer_closed();
+  if (!channel().peer_closed()) return true;
+  const Answer said = answer();
+  return (said == Answer::unknown ? guess() : said) == Answer::served;
 }
 
 /// The other process is the owner, and has been since its acknowledgement came. Only its end undoes that.
@@ -245,32 +261,33 @@ bool Exporter::may_fail(std::error_code error, const std::string& reason) {
   return false;
 }
 
-/// Goes on serving, as soon as it is certain that the other side won't: that has closed its end, or can't acknowledge
-/// any more and has not done so, or has been told.
+/// Goes on serving, as soon as it is certain that the other side won't: it can't say any more that it does, and has not
+/// said so, or has been told to give up.
 void Exporter::retreat() {
   again_.cancel();
-  bool may = channel().peer_closed();
-  if (!may) deaf_ = deaf_ || channel().hear_no_more();
-  if (!may && !end_sent_) {
-    if (!deaf_) channel().mute();  // the end must never get there
-    may = true;
+  const bool closed = channel().peer_closed();
+  if (!closed) deaf_ = deaf_ || channel().hear_no_more();
+  const bool all_said = closed || deaf_;
+  if (!end_sent_) {
+    if (!all_said) channel().mute();  // the end must never get there
+    conclude(failure_, why_);
+    return;
   }
-  if (!may) {
-    Answer said = answer();
-    if (said == Answer::unknown && deaf_ && retreat_later()) return;
-    if (said == Answer::unknown && deaf_) said = guess();
-    if (said == Answer::acknowledgement && !lost_a_listener()) {
-      hand_over();
-      return;
-    }
-    may = (said == Answer::none && deaf_) || give_up(why_);
-    if (!may && (retreat_later() || said != Answer::acknowledgement)) return;
-    if (!may) {
-      hand_over();
-      return;
-    }
+  Answer said = answer();
+  if (said == Answer::unknown && all_said) {
+    if (retreat_later()) return;
+    said = guess();
   }
-  conclude(failure_, why_);
+  if (said == Answer::served || (said == Answer::acknowledgement && !closed && !lost_a_listener())) {
+    hand_over();
+    return;
+  }
+  const bool is_silent = all_said && (said == Answer::none || closed);
+  if (is_silent || give_up(why_)) {
+    conclude(failure_, why_);
+  } else if (!retreat_later() && said == Answer::acknowledgement) {
+    hand_over();
+  }
 }
 
 /// False: it was tried for long enough.
@@ -296,7 +313,7 @@ void Exporter::on_severed() noexcept try {
     said = answer();
   }
   if (said == Answer::unknown) said = guess();
-  if (said == Answer::acknowledgement && say_go()) {
+  if (said == Answer::served || (said == Answer::acknowledgement && say_go())) {
     for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
     return;
   }

@@ -15,7 +15,7 @@ class Exporter final : public Takeover {
 
  private:
   enum class Phase { freezing, sending, waiting };
-  enum class Answer { none, acknowledgement, unknown };
+  enum class Answer { none, acknowledgement, served, unknown };
 
   void on_writable() override;
   void on_frame(const Channel::Frame& frame) override;
@@ -55,6 +55,7 @@ class Exporter final : public Takeover {
   EndRecord sent_;
   bool end_sent_ = false;      // so it may be acknowledged
   bool acknowledged_ = false;  // so the other side is the owner, unless it has closed its end or is told to give up
+  bool served_ = false;        // by the other side, for certain
   bool deaf_ = false;          // nothing more can come
   int retreats_ = 0;
   std::error_code failure_;  // for which it would go on serving, if it may

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "core/net/acceptor.hpp"
@@ -12,6 +13,11 @@
 #include "core/runtime/error.hpp"
 
 namespace onloop::detail {
+namespace {
+
+constexpr std::chrono::seconds kLongestSilence{10};  // at least, after the acknowledgement
+
+}  // namespace
 
 void Importer::on_frame(const Channel::Frame& frame) {
   if (frame.type == FrameType::go && acknowledged_) {
@@ -130,12 +136,27 @@ void Importer::send_acknowledgement() {
   if (channel().sent()) {
     acknowledged_ = true;
     no_limit();
+    again_ = runtime().facade().timer(std::max<std::chrono::nanoseconds>(timeout(), kLongestSilence),
+                                      [this] { step([this] { serve_unbidden(); }); });
     want(Interest::read);
   } else if (goes) {
     want(Interest::both);
   } else {
     want(Interest::read);
     again_ = runtime().facade().timer(kMoment, [this] { step([this] { send_acknowledgement(); }); });
+  }
+}
+
+/// The other side is silent, and lives: it is stopped, or stuck. If it goes on, it finds both words in its socket, and
+/// hands over, even if this process has ended by then. As long as they can't be sent, only its word or its end counts.
+void Importer::serve_unbidden() {
+  if (!unbidden_) channel().put(FrameType::go);
+  unbidden_ = true;
+  static_cast<void>(channel().send());  // fails where the other side has gone, or listens no more: it will say why
+  if (channel().sent()) {
+    serve();
+  } else {
+    again_ = runtime().facade().timer(kMoment, [this] { step([this] { serve_unbidden(); }); });
   }
 }
 
@@ -162,11 +183,9 @@ bool Importer::on_read_error(std::error_code error) {
 }
 
 bool Importer::may_fail(std::error_code error, const std::string&) {
-  if (!acknowledged_) {
-    if (channel().is_amid()) channel().mute();  // half of an acknowledgement must not become a whole one
-    return true;
-  }
-  return told() || told_unread_ || error == std::errc::protocol_error;
+  if (acknowledged_ && !told() && !told_unread_ && error != std::errc::protocol_error) return false;
+  if (channel().is_amid()) channel().mute();  // half of a word that is not true any more must not become a whole one
+  return true;
 }
 
 void Importer::serve() {

@@ -28,6 +28,7 @@ class Importer final : public Takeover {
   void take_data(std::span<const std::byte> data);
   void acknowledge(const EndRecord& end);
   void send_acknowledgement();
+  void serve_unbidden();
   void serve();
 
   struct TakenListener {
@@ -40,6 +41,7 @@ class Importer final : public Takeover {
   int failed_reads_ = 0;       // since then, with nobody at the other end
   bool told_unread_ = false;   // to give up
   TakeoverResult result_;      // has all the memory that it needs before that
+  bool unbidden_ = false;      // serves as soon as the other side can read that it does
   Timer again_;
   HelloRecord hello_;
   std::vector<TakenListener> listeners_;

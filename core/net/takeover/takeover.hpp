@@ -64,6 +64,7 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   void receive();
   /// Looks for nothing for a moment, and then receives again.
   void rest() noexcept;
+  [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return options_.timeout; }
   void no_limit() noexcept { limit_.cancel(); }
   void fail(std::error_code error, const std::string& reason);
   /// Ends it as a failure, whatever the other side does.
