@@ -11,9 +11,9 @@
 ///
 /// Two phases. The exporting side stops serving what it hands over, and sends descriptors and state. The importing side
 /// takes everything in, then acknowledges. Until the acknowledgement has come the exporting side owns all, and goes on
-/// serving if anything fails, here or there; with it, the importing side owns all. At no moment are there two owners or
-/// none, and listening sockets are never closed, so no client is refused: those that come meanwhile wait in the
-/// backlog.
+/// serving if anything fails, here or there; with it, the importing side owns all. At no moment are there two owners,
+/// and there is none only if a process has died. docs/takeover.md says it for each message that can be lost. Listening
+/// sockets are never closed, so no client is refused: those that come meanwhile wait in the backlog.
 ///
 /// What comes along with a connection: what is queued for it, which directions have ended, whether reading is paused,
 /// Limits, what is left of its time-outs, its listener, and what its protocol says in on_export(). What does not:
@@ -40,7 +40,8 @@ struct TakeoverOptions {
     Protocol& protocol;  ///< must live until the takeover is over
   };
   std::vector<Member> protocols;
-  /// How long the exporting side waits for the acknowledgement, the importing side for everything to arrive.
+  /// How long, from the call on, the exporting side waits for the acknowledgement, and the importing side for everything
+  /// to arrive. It is for the whole, whatever trickles in meanwhile: connections stand still all that time.
   std::chrono::nanoseconds timeout = std::chrono::seconds{10};
 };
 
@@ -78,8 +79,8 @@ void export_context(Context& context, int socket, TakeoverOptions options,
 /// Takes over what the process at the other end of `socket` exports; the same conditions. Each connection comes with
 /// Protocol::on_import() instead of on_open(), before the acknowledgement; what that throws refuses the whole takeover.
 /// A record that is cut short, too long, of another version, or in any way not what it should be is refused likewise.
-/// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement,
-/// they are served here all the same.
+/// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement, or
+/// is silent for ten seconds (or the time-out, if that is longer), they are served here all the same.
 void import_context(Context& context, int socket, TakeoverOptions options,
                     std::function<void(const TakeoverResult&)> done);
 

@@ -10,7 +10,7 @@ import threading
 from server import DEADLINE
 
 HELLO, LISTENER, CONNECTION, DATA, END, ACKNOWLEDGE, GO, GIVE_UP = range(1, 9)
-MAGIC, VERSION = 0x6F6E6C6F6F703E3E, 1
+MAGIC, VERSION = 0x6F6E6C6F6F703E3E, 2
 NO_LISTENER = 0xFFFFFFFF
 LONGEST = 64 * 1024  # bytes of a frame
 HEAD = struct.Struct("=II")
@@ -43,8 +43,8 @@ def connection(name=b"echo", of=NO_LISTENER, flags=bytes(8), bounds=None, idle=0
             struct.pack("=QQQ", idle, clock, queued) + block(state))
 
 
-def end(listeners=0, connections=0):
-    return struct.pack("=II", listeners, connections)
+def end(listeners=0, connections=0, nonce=1):
+    return struct.pack("=IIQ", listeners, connections, nonce)
 
 
 def sockets_of(kind, payload):
@@ -124,9 +124,16 @@ class Successor(Wire):
 
     def __init__(self, path):
         super().__init__(socket.socket(socket.AF_UNIX))
+        self.end = b""
         self.socket.connect(path)
         self.socket.sendall(b"takeover\n")
         self.answer = self.line()
+
+    def frame(self):
+        frame = super().frame()
+        if frame and frame[0] == END:
+            self.end = frame[1]
+        return frame
 
     def take_all(self):
         """Every frame up to the end record; their kinds. The descriptors are closed again."""
@@ -138,8 +145,12 @@ class Successor(Wire):
             close_all(frame[2])
         return kinds
 
+    def acknowledgement(self):
+        """Says what the end record said; of no use before that has come."""
+        return head_and(ACKNOWLEDGE, self.end)
+
     def acknowledge(self):
-        self.send(head_and(ACKNOWLEDGE, b""))
+        self.send(self.acknowledgement())
 
 
 class OldServer:

@@ -11,7 +11,7 @@ import unittest
 
 from server import DEADLINE, LOOP, echoes, ended, read_exactly, wait_until
 from takeover_case import TakeoverTest, is_served
-from takeover_wire import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, head_and
+from takeover_wire import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, end, head_and
 from test_takeover import send_until_stuck
 
 KILLED = -signal.SIGKILL
@@ -72,11 +72,10 @@ class Deaths(TakeoverTest):
         wait_until(lambda: self.old.open_descriptors() == before, "nothing is left of them")
 
     def test_a_successor_that_goes_within_its_acknowledgement(self):
-        whole = head_and(ACKNOWLEDGE, b"")
-        for length in range(1, len(whole)):
+        for length in range(1, len(head_and(ACKNOWLEDGE, end()))):
             with Successor(self.control) as successor:
                 successor.take_all()
-                successor.send(whole[:length])
+                successor.send(successor.acknowledgement()[:length])
             self.old.wait_for_line(NO_TAKEOVER, length)
             self.assert_all_is_served()
         self.assert_the_slow_one_gets_all()
@@ -235,6 +234,58 @@ class Deaths(TakeoverTest):
                 if status == 0 or count == 8:
                     break
             self.assertGreater(killed, 0, f"{call} was hit")
+
+    def test_both_killed_before_each_record(self):
+        for count in itertools.count():
+            def kill_at(relay, frame):
+                if len(relay.kinds) - 1 != count:
+                    return frame
+                for pid in (self.old.pid, relay.successor):
+                    os.kill(pid, signal.SIGKILL)
+                self.old.wait()
+                return None
+
+            with self.relay(kill_at) as relay:
+                new = self.begin(relay.path)
+                self.assertEqual(new.wait(), KILLED, new.stderr())
+            new.kill()
+            self.assert_all_have_ended()
+            if GO in relay.kinds:
+                break
+            self.start_again()
+        self.assertGreater(count, len(self.clients))
+
+    # ---- neither dies, but a system call of one of them fails ----
+
+    def assert_one_serves(self, new, what):
+        """Either both say so, or neither; whoever serves has all."""
+        wait_until(lambda: new.process.poll() is not None or self.old.process.poll() is not None, "one of them ends")
+        if new.process.poll() is None:
+            self.assert_ended(self.old)
+        else:
+            self.assertEqual(new.wait(), 1, f"{what}: {new.stderr()}")
+            self.old.wait_for_line(NO_TAKEOVER)
+        self.assert_all_is_served()
+        self.assert_the_slow_one_gets_all()
+        if new.process.poll() is None:
+            self.assertEqual(new.stop(), 0, new.stderr())
+        new.kill()
+
+    def test_an_error_of_each_system_call_of_the_old_one(self):
+        for call, error, count in itertools.product(("sendmsg", "recvmsg"), ("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET"),
+                                                    ("1", "2", "3", "1..2", "2..3")):
+            self.trace(self.old.pid, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={count}")
+            self.assert_one_serves(self.begin(self.control), f"{error} of {call} {count}")
+            self.start_again()
+
+    def test_an_error_of_each_system_call_of_the_successor(self):
+        # It sends one word. What it sends after that goes to a client.
+        for call, counts in (("sendmsg", ("1",)), ("recvmsg", ("1", "2", "3", "1..2", "2..3", "4..5"))):
+            for error, count in itertools.product(("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET"), counts):
+                new = self.begin(self.control, prefix=("strace", "-D", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                                                       "-e", f"inject={call}:error={error}:when={count}"))
+                self.assert_one_serves(new, f"{error} of {call} {count}")
+                self.start_again()
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import shutil
 import signal
 import socket
 import struct
+import time
 import unittest
 
 import takeover_wire as wire
-from server import ECHO, ctl, echoes, wait_until
+from server import DEADLINE, ECHO, ctl, echoes, wait_until
 from takeover_case import TakeoverTest, take_over
 from takeover_wire import (ACKNOWLEDGE, CONNECTION, DATA, END, GIVE_UP, GO, HELLO, LISTENER, LONGEST, OldServer,
                            Successor, head_and)
@@ -62,6 +63,19 @@ class BadServers(TakeoverTest):
             with self.subTest(answer=answer[:20]):
                 self.assert_fails(self.told(answer), words)
 
+    def test_an_answer_that_trickles_in_is_not_waited_for_any_longer(self):
+        path = f"{self.directory}/stranger"
+
+        def dribble(link):
+            while True:  # until the successor has gone
+                link.send(b"x")
+                time.sleep(0.05)
+
+        start = time.monotonic()
+        with OldServer(path, dribble, b"o"):
+            self.assert_fails(take_over(path), "the server does not answer")
+        self.assertLess(time.monotonic() - start, 20)
+
     def assert_refused(self, words, *pieces):
         """A successor that is sent these (bytes, descriptors) exits with status 1 and a line with these words, and has
         acknowledged nothing."""
@@ -110,7 +124,7 @@ class BadServers(TakeoverTest):
             "oversized": (f"record of {LONGEST + 1} bytes", (struct.pack("=II", HELLO, LONGEST + 1), [])),
             "endless": ("record of 4294967295 bytes", (struct.pack("=II", HELLO, 0xFFFFFFFF), [])),
             "wrong magic": ("not the beginning of a takeover", (head_and(HELLO, wire.hello(magic=1)), [])),
-            "wrong version": ("by version 2 of the protocol", (head_and(HELLO, wire.hello(version=2)), [])),
+            "wrong version": ("by version 1 of the protocol", (head_and(HELLO, wire.hello(version=1)), [])),
             "short hello": ("cut short", (head_and(HELLO, wire.hello()[:-1]), [])),
             "long hello": ("longer than it should be", (head_and(HELLO, wire.hello() + b"x"), [])),
             "no hello": (order, listener),
@@ -233,6 +247,23 @@ class BadSuccessors(TakeoverTest):
         wait_until(lambda: json.loads(self.server.ctl("stats"))["connections"] == 5, "the others are gone")
         self.assert_goes_on()
 
+    def test_an_acknowledgement_of_what_was_not_read(self):
+        for number, (words, said) in enumerate((("cut short", b""), ("longer than it should be", wire.end() + b"x"),
+                                                ("acknowledges something else", wire.end(2, 5, nonce=0))), 1):
+            with self.subTest(words), Successor(self.control) as successor:
+                successor.send(head_and(ACKNOWLEDGE, said))
+                self.server.wait_for_line(NO_TAKEOVER, number)
+                # It may come while the last records are on their way.
+                self.assertRegex(self.server.lines(NO_TAKEOVER)[-1], f"{words}|can't have got yet")
+                self.assert_served(self.clients)
+
+    def test_an_acknowledgement_of_another_number(self):
+        with Successor(self.control) as successor:
+            successor.take_all()
+            listeners, connections, nonce = struct.unpack("=IIQ", successor.end)
+            successor.send(head_and(ACKNOWLEDGE, wire.end(listeners, connections - 1, nonce)))
+            self.assert_goes_on("acknowledges something else than what it was sent")
+
     def test_the_wrong_record_at_the_end(self):
         with Successor(self.control) as successor:
             successor.take_all()
@@ -304,6 +335,21 @@ class OtherUsers(TakeoverTest):
         with OldServer(path, lambda link: link.receive()):
             os.chmod(path, 0o777)
             self.assert_fails(self.as_nobody(path), "runs as another user (0)")
+
+    def test_a_server_of_a_stranger_is_told_nothing(self):
+        path = f"{self.directory}/stranger"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.settimeout(DEADLINE)
+            listener.bind(path)
+            os.seteuid(NOBODY)
+            try:
+                listener.listen()  # as who it says it listens
+            finally:
+                os.seteuid(0)
+            self.assert_fails(take_over(path), f"user {NOBODY} listens there, who is neither you nor root")
+            told, _ = listener.accept()
+            with told:
+                self.assertEqual(told.recv(100), b"")
 
 
 if __name__ == "__main__":

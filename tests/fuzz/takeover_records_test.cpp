@@ -53,12 +53,12 @@ TEST_F(TakeoverRecords, BeginWithTheseBytes) {
     session.frames[kHello] = frame(Frame::hello, bytes);
     return import(session);
   };
-  EXPECT_FALSE(hello(magic + word(1) + time).error);
+  EXPECT_FALSE(hello(magic + word(2) + time).error);
   expect_refused(hello(magic + word(0) + time), "version 0");
-  expect_refused(hello(magic + word(2) + time), "version 2");
-  expect_refused(hello("onloop>>" + word(1) + time), "not the beginning of a takeover");
+  expect_refused(hello(magic + word(1) + time), "version 1");
+  expect_refused(hello("onloop>>" + word(2) + time), "not the beginning of a takeover");
   expect_refused(hello(std::string(20, '\0')), "not the beginning of a takeover");
-  expect_refused(hello(magic + word(1) + time + "!"), "longer than it should be");
+  expect_refused(hello(magic + word(2) + time + "!"), "longer than it should be");
 }
 
 TEST_F(TakeoverRecords, CutShortOrTooLong) {

@@ -1,30 +1,8 @@
 // After the acknowledgement. The test stands between the two sides and decides what arrives.
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cerrno>
 
+#include "takeover_faults.hpp"
 #include "takeover_pair.hpp"
-
-namespace {
-
-int send_error = 0;     // what sendmsg fails with
-int receive_error = 0;  // and recvmsg
-
-}  // namespace
-
-/// In place of libc's, for the library that is linked into this program, too.
-extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
-  if (send_error == 0) return ::syscall(SYS_sendmsg, fd, message, flags);
-  errno = send_error;
-  return -1;
-}
-extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  if (receive_error == 0) return ::syscall(SYS_recvmsg, fd, message, flags);
-  errno = receive_error;
-  return -1;
-}
 
 namespace onloop::test {
 namespace {
@@ -44,6 +22,7 @@ class TakeoverAcknowledged : public TakeoverTest {
     ASSERT_TRUE(imported_.empty());
   }
   void TearDown() override {
+    inject_nothing();
     line_.reset();
     exporting_.reset();
     importing_.reset();
@@ -128,10 +107,10 @@ TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
 
 // Neither "go" nor "give up" can be sent. If the exporting side went on then, both would serve.
 TEST_P(TakeoverAcknowledged, SilenceAfterItMeansGo) {
-  exporting_->send(frame(Frame::acknowledge));
-  send_error = ENOBUFS;
+  exporting_->send(exporting_->acknowledgement());
+  inject(-1, {Fault::Call::send, 1, {ENOBUFS}, true});
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
-  send_error = 0;
+  inject_nothing();
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
   EXPECT_EQ(old_->statistics().connections, 0u);
   importing_->close();
@@ -144,11 +123,11 @@ TEST_P(TakeoverAcknowledged, SilenceAfterItMeansGo) {
 TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
   importing_->send(frame(Frame::go));
   for (const int error : {ENOMEM, ENOBUFS, EIO}) {
-    receive_error = error;
+    inject(-1, {Fault::Call::receive, 1, {error}, true});
     both_turn();
     EXPECT_TRUE(imported_.empty());
   }
-  receive_error = 0;
+  inject_nothing();
   ASSERT_TRUE(importing_ends());
   EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
   EXPECT_TRUE(echoes(line_->peer, "over there"));
@@ -156,17 +135,17 @@ TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
 
 // Its time-out passes while the acknowledgement is in its socket: the other side is the owner.
 TEST_P(TakeoverAcknowledged, AnExportingSideThatFailsLooksForItOnceMore) {
-  exporting_->send(frame(Frame::acknowledge));
-  receive_error = ENOMEM;
+  exporting_->send(exporting_->acknowledgement());
+  inject(-1, {Fault::Call::receive, 1, {ENOMEM}, true});
   both_turn();
-  receive_error = 0;
+  inject_nothing();
   old_.reset();  // its context goes in that moment
   exporting_->read();
   EXPECT_TRUE(exporting_->has(Frame::go));
 }
 
 TEST_P(TakeoverAcknowledged, AnImportingSideThatHasGoneMeanwhileIsNoOwner) {
-  exporting_->send(frame(Frame::acknowledge));
+  exporting_->send(exporting_->acknowledgement());
   exporting_->close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(exported_[0].error);

@@ -106,7 +106,7 @@ TEST_P(TakeoverCalls, AreDroppedOnceItHasSucceeded) {
   aborted.connection.abort();
   ASSERT_TRUE(importing.send(exporting.bytes(), exporting.fds()));
   ASSERT_TRUE(until([&] { return importing.read(), importing.has(Frame::acknowledge); }));
-  exporting.send(frame(Frame::acknowledge));
+  exporting.send(exporting.acknowledgement());
   ASSERT_TRUE(exporting_ends());
   ASSERT_FALSE(exported_[0].error) << exported_[0].reason;
   importing.send(frame(Frame::go));

@@ -68,11 +68,11 @@ TEST_P(TakeoverFailure, TheOtherSideGoesAfterAnyNumberOfBytes) {
 }
 
 TEST_P(TakeoverFailure, APartOfAnAcknowledgementIsNone) {
-  for (const std::size_t bytes : {0u, 1u, 7u}) {
+  for (const std::size_t bytes : {0u, 1u, 7u, 8u, 23u}) {
     Wire wire = start_export();
     ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
     if (bytes > 0) {
-      ASSERT_TRUE(wire.send(frame(Frame::acknowledge).substr(0, bytes)));
+      ASSERT_TRUE(wire.send(wire.acknowledgement().substr(0, bytes)));
     }
     both_turn();
     EXPECT_TRUE(exported_.empty());

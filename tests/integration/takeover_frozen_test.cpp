@@ -121,7 +121,7 @@ TEST_P(TakeoverFrozen, AContextThatIsDestroyedWithTheAcknowledgementUnreadHandsO
   old_->listen("unix:" + file, *old_protocol_);
   Wire wire = start_export();
   ASSERT_TRUE(frozen(wire));
-  ASSERT_TRUE(wire.send(frame(Frame::acknowledge)));
+  ASSERT_TRUE(wire.send(wire.acknowledgement()));
   old_.reset();
   wire.read();
   EXPECT_TRUE(wire.has(Frame::go));
@@ -154,7 +154,7 @@ TEST_P(TakeoverFrozen, AForkedChildIsNoSideOfIt) {
   ASSERT_TRUE(until([&] { return line.peer.read(), line.peer.received() == "the child's"; }));
   wire.read();
   EXPECT_FALSE(wire.has(Frame::give_up) || wire.ended()) << "the child spoke";
-  ASSERT_TRUE(wire.send(frame(Frame::acknowledge)));
+  ASSERT_TRUE(wire.send(wire.acknowledgement()));
   ASSERT_TRUE(exporting_ends());
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
 }

@@ -74,7 +74,7 @@ TEST_P(TakeoverListener, WhoComesMeanwhileWaitsInTheBacklog) {
   ASSERT_TRUE(until([&] { return importing.read(), importing.has(Frame::acknowledge); }));
   both_turn();
   EXPECT_EQ(old_protocol_->opens + next_protocol_->opens, 0);
-  exporting.send(frame(Frame::acknowledge));
+  exporting.send(exporting.acknowledgement());
   ASSERT_TRUE(until([&] { return exporting.read(), exporting.has(Frame::go); }));
   importing.send(frame(Frame::go));
   ASSERT_TRUE(until([&] { return client.read(), client.received() == "early"; }));

@@ -74,6 +74,15 @@ bool Wire::has(Frame type) const {
   return false;
 }
 
+std::string Wire::acknowledgement() const {
+  for (std::size_t at = 0; at + kHead <= bytes_.size(); at += kHead + word(bytes_, at + 4)) {
+    if (word(bytes_, at) == static_cast<std::uint32_t>(Frame::end)) {
+      return frame(Frame::acknowledge, std::string_view(bytes_).substr(at + kHead, word(bytes_, at + 4)));
+    }
+  }
+  return frame(Frame::acknowledge);
+}
+
 bool Wire::send(std::string_view bytes, std::vector<int> fds) const {
   do {
     const std::size_t with = std::min(fds.size(), kMostFds);
@@ -103,6 +112,10 @@ bool Wire::send(std::string_view bytes, std::vector<int> fds) const {
 
 void Wire::finish() const {
   ::shutdown(socket_.get(), SHUT_WR);
+}
+
+void Wire::hear_no_more() const {
+  ::shutdown(socket_.get(), SHUT_RD);
 }
 
 void Wire::close() {

@@ -29,11 +29,15 @@ class Wire {
   /// Whether a whole frame of this type is among what has come.
   [[nodiscard]] bool has(Frame type) const;
 
+  /// What acknowledges the end record that has come; an empty frame if none has.
+  [[nodiscard]] std::string acknowledgement() const;
+
   /// All of it, in pieces that travel with at most 250 descriptors; these stay the caller's. Does not wait: false if
   /// the other side does not read, or has closed.
   bool send(std::string_view bytes, std::vector<int> fds = {}) const;
-  void finish() const;  ///< nothing more is sent; what comes can still be read
-  void close();         ///< like the end of its process: what it has got is closed, too
+  void finish() const;        ///< nothing more is sent; what comes can still be read
+  void hear_no_more() const;  ///< what is sent to it from now on fails
+  void close();               ///< like the end of its process: what it has got is closed, too
 
  private:
   Fd socket_;

@@ -1,5 +1,7 @@
 #include "onloop-echo/control_path.hpp"
 
+#include <sys/socket.h>
+#include <unistd.h>
 #include <onloop/address.hpp>
 
 #include <string_view>
@@ -21,6 +23,14 @@ std::string control_address(const std::string& path) {
   } catch (const std::system_error& error) {
     throw tools::UsageError(error);
   }
+}
+
+std::string stranger_at(int socket) {
+  ucred server{};
+  socklen_t size = sizeof server;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &server, &size) < 0) return "it is not known who listens there";
+  if (server.uid == geteuid() || server.uid == 0) return {};
+  return "user " + std::to_string(server.uid) + " listens there, who is neither you nor root; nothing was sent";
 }
 
 }  // namespace echo

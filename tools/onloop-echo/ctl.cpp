@@ -1,7 +1,5 @@
 #include "onloop-echo/ctl.hpp"
 
-#include <sys/socket.h>
-#include <unistd.h>
 #include <onloop/onloop.hpp>
 
 #include <chrono>
@@ -24,16 +22,6 @@ constexpr char kFooter[] =
     "  drain                             stop listening, let connections end, exit\n"
     "  shutdown                          stop now\n"
     "Exit status: 0 done, 1 refused, or nobody listens, 2 wrong command line.";
-
-/// Who listens, if that is neither this user nor root; empty: it is one of them. Whoever can write to the directory
-/// can put a socket of his own there.
-std::string stranger_at(int socket) {
-  ucred server{};
-  socklen_t size = sizeof server;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &server, &size) < 0) return "it is not known who listens there";
-  if (server.uid == geteuid() || server.uid == 0) return {};
-  return "user " + std::to_string(server.uid) + " listens there, who is neither you nor root; nothing was sent";
-}
 
 struct Question {
   std::string path;

@@ -1,21 +1,27 @@
 #include "onloop-echo/takeover.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
 
+#include "onloop-echo/control_path.hpp"
+
 namespace echo {
 namespace {
 
 constexpr std::size_t kLongestAnswer = 4096;
-constexpr timeval kPatience{10, 0};
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kPatience{10};  // for all of it
 
 /// Closes the descriptor unless it is kept.
 class Socket {
@@ -48,12 +54,25 @@ class Socket {
                     : std::generic_category().message(error) + (nobody ? " (no server has it as --control)" : ""));
 }
 
+/// Waits until something can be read, or the time is over, however much has come before.
+void wait_for_more(int socket, const std::string& path, Clock::time_point end) {
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    if (left <= 0) fail(path, EAGAIN);
+    pollfd asked{socket, POLLIN, 0};
+    const int ready = poll(&asked, 1, static_cast<int>(left));
+    if (ready > 0) return;
+    if (ready < 0 && errno != EINTR) fail(path, errno);
+  }
+}
+
 /// Byte by byte: what comes after the line is not for us.
-std::string read_line(int socket, const std::string& path) {
+std::string read_line(int socket, const std::string& path, Clock::time_point end) {
   std::string line;
   for (char next = 0; line.size() < kLongestAnswer;) {
-    const ssize_t got = recv(socket, &next, 1, 0);
-    if (got < 0 && errno == EINTR) continue;
+    wait_for_more(socket, path, end);
+    const ssize_t got = recv(socket, &next, 1, MSG_DONTWAIT);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got < 0) fail(path, errno);
     if (got == 0) fail(path, "the server went away without an answer");
     if (next == '\n') return line;
@@ -67,19 +86,21 @@ std::string read_line(int socket, const std::string& path) {
 int ask_for_takeover(const std::string& path) {
   Socket made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (made.get() < 0) fail(path, errno);
-  setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
-  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
+  const Clock::time_point end = Clock::now() + kPatience;
+  const timeval patience{kPatience.count(), 0};
+  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);  // of connect, too
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) fail(path, ENAMETOOLONG);
   std::memcpy(address.sun_path, path.data(), path.size());
   if (connect(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) fail(path, errno);
+  if (const std::string stranger = stranger_at(made.get()); !stranger.empty()) fail(path, stranger);
 
   constexpr std::string_view kCommand = "takeover\n";
   if (send(made.get(), kCommand.data(), kCommand.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kCommand.size())) {
     fail(path, errno);
   }
-  const std::string answer = read_line(made.get(), path);
+  const std::string answer = read_line(made.get(), path, end);
   constexpr std::string_view kError = "error ";
   if (answer.starts_with(kError)) fail(path, "refused: " + answer.substr(kError.size()));
   if (!answer.starts_with("ok ")) fail(path, "no answer of an onloop-echo: " + answer);

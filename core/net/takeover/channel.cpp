@@ -1,5 +1,7 @@
 #include "core/net/takeover/channel.hpp"
 
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,15 +21,49 @@ struct Head {
   std::uint32_t length;
 };
 
+bool poll_now(pollfd& asked) noexcept {
+  for (;;) {
+    const int count = poll(&asked, 1, 0);
+    if (count >= 0 || errno != EINTR) return count == 1;
+  }
+}
+
+/// Who takes an end for a word may not take an error for an end.
+bool has_ended(int socket) noexcept {
+  pollfd asked{socket, POLLRDHUP, 0};
+  return poll_now(asked) && (asked.revents & (POLLRDHUP | POLLHUP)) != 0;
+}
+
+static_assert(sizeof(Head) == Channel::kHead);
+
 using ControlBuffer = std::array<std::byte, CMSG_SPACE(Channel::kMostFds * sizeof(int))>;
 
 }  // namespace
 
 void Channel::put(FrameType type, std::span<const std::byte> bytes) {
+  if (muted_) return;
   const Head head{type, static_cast<std::uint32_t>(bytes.size())};
   const auto head_bytes = std::as_bytes(std::span{&head, 1});
   bytes_out_.insert(bytes_out_.end(), head_bytes.begin(), head_bytes.end());
   bytes_out_.insert(bytes_out_.end(), bytes.begin(), bytes.end());
+}
+
+void Channel::drop_queued() noexcept {
+  std::size_t end = 0;  // of the frames of which something was sent
+  while (end < sent_) {
+    Head head{};
+    std::memcpy(&head, bytes_out_.data() + end, sizeof head);
+    end += sizeof head + head.length;
+  }
+  bytes_out_.resize(end);  // never grows
+  if (sent_ == 0) fds_out_.clear();
+}
+
+void Channel::mute() noexcept {
+  bytes_out_.clear();
+  fds_out_.clear();
+  sent_ = 0;
+  muted_ = true;
 }
 
 bool Channel::send() {
@@ -47,9 +83,8 @@ bool Channel::send() {
       std::memcpy(CMSG_DATA(header), fds_out_.data(), fds_out_.size() * sizeof(int));
     }
     const ssize_t count = sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (count < 0 && errno == EINTR) continue;
     if (count < 0 && would_block(errno)) return true;
-    if (count < 0 && errno == ETOOMANYREFS) return false;
+    if (count < 0 && (errno == ETOOMANYREFS || is_passing(errno))) return false;
     if (count < 0) throw_error(errno, "write to the other process");
     fds_out_.clear();
     sent_ += static_cast<std::size_t>(count);
@@ -78,10 +113,10 @@ bool Channel::read() {
     const ssize_t count = recvmsg(fd(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     const int error = errno;
     bytes_in_.resize(had + (count > 0 ? static_cast<std::size_t>(count) : 0));
-    if (count < 0 && error == EINTR) continue;
     if (count < 0 && would_block(error)) return true;
     // An end, after all that was sent; the kernel calls it a reset where the other side has closed without reading all.
-    if (count == 0 || (count < 0 && error == ECONNRESET)) return false;
+    if ((count == 0 || (count < 0 && error == ECONNRESET)) && has_ended(fd())) return false;
+    if (count == 0) throw_error(ECONNRESET, "read from the other process");
     if (count < 0) throw_error(error, "read from the other process");
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
@@ -94,6 +129,21 @@ bool Channel::read() {
     }
     if (message.msg_flags & MSG_CTRUNC) throw_error(EMFILE, "take the descriptors of the other process");
   }
+}
+
+std::size_t Channel::untaken() const noexcept {
+  int unread = 0;
+  if (ioctl(fd(), FIONREAD, &unread) < 0) unread = 1;  // it is not known
+  return bytes_in_.size() - begin_ + static_cast<std::size_t>(unread);
+}
+
+bool Channel::peer_closed() const noexcept {
+  pollfd asked{fd(), 0, 0};
+  return poll_now(asked) && (asked.revents & POLLHUP) != 0;
+}
+
+bool Channel::hear_no_more() noexcept {
+  return shutdown(fd(), SHUT_RD) == 0;
 }
 
 bool Channel::next(Frame& frame) {
@@ -119,6 +169,10 @@ UniqueFd Channel::take_fd() {
   UniqueFd fd = std::move(fds_in_.front());
   fds_in_.pop_front();
   return fd;
+}
+
+bool is_passing(int error) noexcept {
+  return error == ENOMEM || error == ENOBUFS || error == EINTR || would_block(error);
 }
 
 void check_same_user(int socket, const char* what) {

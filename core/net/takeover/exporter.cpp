@@ -1,11 +1,11 @@
 #include "core/net/takeover/exporter.hpp"
 
-#include <sys/socket.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <string_view>
+#include <new>
 
 #include "core/net/acceptor.hpp"
 #include "core/net/net.hpp"
@@ -17,7 +17,6 @@ namespace onloop::detail {
 namespace {
 
 constexpr int kBatchesPerTurn = 16;
-constexpr std::chrono::milliseconds kSendAgainAfter{5};  // when too many descriptors are under way
 
 }  // namespace
 
@@ -28,6 +27,7 @@ void Exporter::on_writable() {
 
 /// From here on nobody serves them.
 void Exporter::freeze() {
+  if (getrandom(&sent_.nonce, sizeof sent_.nonce, 0) != sizeof sent_.nonce) throw_error(errno, "get a random number");
   channel().put(FrameType::hello, to_bytes(HelloRecord{now_ns()}));
   phase_ = Phase::sending;
   for (Acceptor* acceptor : net_.acceptors()) {
@@ -50,10 +50,11 @@ void Exporter::send() {
     check_queued();
     if (!channel().send()) {
       want(Interest::read);
-      again_ = runtime().facade().timer(kSendAgainAfter, [this] { step([this] { send(); }); });
+      again_ = runtime().facade().timer(kMoment, [this] { step([this] { send(); }); });
       return;
     }
     if (!channel().sent()) break;
+    end_sent_ = phase_ == Phase::waiting;
     queued_acceptors_.clear();
     queued_streams_.clear();
     while (phase_ == Phase::sending && channel().room_for(fds_of_next())) {
@@ -144,10 +145,22 @@ void Exporter::put_data() {
   if (data_sent_ == data_of_->queued()) data_of_ = nullptr;
 }
 
+// ---- who is the owner: docs/takeover.md ----
+
 void Exporter::on_frame(const Channel::Frame& frame) {
-  if (frame.type != FrameType::acknowledge || phase_ != Phase::waiting || !channel().sent()) {
+  if (frame.type == FrameType::go && acknowledged_) {
+    served_ = true;
+    hand_over();
+    return;
+  }
+  if (frame.type != FrameType::acknowledge || !end_sent_ || acknowledged_) {
     throw_error(EPROTO, "the other process acknowledges what it can't have got yet");
   }
+  if (!(end_from(frame.bytes) == sent_)) {
+    throw_error(EPROTO, "the other process acknowledges something else than what it was sent");
+  }
+  acknowledged_ = true;
+  if (lost_a_listener()) throw_error(ECANCELED, "a listener was closed while it was being handed over");
   hand_over();
 }
 
@@ -155,18 +168,70 @@ void Exporter::on_end() {
   throw_error(ECONNRESET, "the other process has gone before it acknowledged");
 }
 
-/// The other process has been the owner since its acknowledgement came. Only its own end undoes that.
-void Exporter::hand_over() {
-  if (std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); })) {
-    throw_error(ECANCELED, "a listener was closed while it was being handed over");
+bool Exporter::on_read_error(std::error_code error) {
+  if (!is_passing(error.value())) return false;
+  rest();
+  return true;
+}
+
+bool Exporter::lost_a_listener() const noexcept {
+  return std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); });
+}
+
+/// What the other side has said, if it has said it by now.
+Exporter::Answer Exporter::answer() noexcept {
+  bool all_read = true;
+  try {
+    if (channel().untaken() > 0) static_cast<void>(channel().read());
+  } catch (const std::exception&) {
+    all_read = false;  // what has come before can be taken
   }
   try {
-    channel().put(FrameType::go);
-    static_cast<void>(channel().send());
-  } catch (const std::system_error& error) {
-    // A process that has closed its end is no owner: it has died, or given up. Any other one serves all the same, since
-    // after its acknowledgement silence means go.
-    if (error.code() == std::errc::broken_pipe || error.code() == std::errc::connection_reset) throw;
+    Channel::Frame frame{};
+    while (!served_ && channel().next(frame)) {
+      if (acknowledged_) {
+        if (frame.type != FrameType::go) return Answer::none;  // it has given up
+        served_ = true;
+      } else {
+        if (frame.type != FrameType::acknowledge || !(end_from(frame.bytes) == sent_)) return Answer::none;
+        acknowledged_ = true;
+      }
+    }
+  } catch (const std::exception&) {
+    return Answer::none;  // no frame at all
+  }
+  if (served_) return Answer::served;
+  if (!all_read) return Answer::unknown;
+  return acknowledged_ ? Answer::acknowledgement : Answer::none;
+}
+
+/// By its length, since it can't be read. "Give up" has a reason.
+Exporter::Answer Exporter::guess() noexcept {
+  const std::size_t length = channel().untaken() + (acknowledged_ ? Channel::kHead + kEndSize : 0);
+  if (length == Channel::kHead + kEndSize) return Answer::acknowledgement;
+  return length == 2 * Channel::kHead + kEndSize ? Answer::served : Answer::none;
+}
+
+/// Says who is the owner. False: the other side has closed its end without having served, and so has died or given up.
+/// No other error counts: silence means the same.
+bool Exporter::say_go() noexcept try {
+  if (channel().is_amid()) channel().mute();  // of a give_up that is not true any more
+  channel().drop_queued();
+  channel().put(FrameType::go);
+  static_cast<void>(channel().send());
+  return true;
+} catch (const std::exception&) {
+  if (!channel().peer_closed()) return true;
+  const Answer said = answer();
+  return (said == Answer::unknown ? guess() : said) == Answer::served;
+}
+
+/// The other process is the owner, and has been since its acknowledgement came. Only its end undoes that.
+void Exporter::hand_over() {
+  if (!say_go()) {
+    conclude(failure_ ? failure_ : error_of(EPIPE),
+             failure_ ? why_ : "the other process has gone with its acknowledgement");
+    return;
   }
   TakeoverResult result;
   result.connections = sent_.connections;
@@ -182,48 +247,78 @@ void Exporter::hand_over() {
   finish(result);
 }
 
-/// Whether the acknowledgement has come, now or before. If not, it can't come any more: once the receiving side is shut
-/// down, the other process gets EPIPE for it, and gives up. So both processes know the same owner.
-bool Exporter::acknowledged() {
-  if (phase_ != Phase::waiting || !channel().sent()) return false;
-  ::shutdown(channel().fd(), SHUT_RD);
-  constexpr int kAttempts = 100;
-  for (int left = kAttempts; left > 0; --left) {
+bool Exporter::may_fail(std::error_code error, const std::string& reason) {
+  if (phase_ == Phase::freezing) return true;  // the other side knows of nothing
+  if (!failure_) {
+    failure_ = error;
     try {
-      static_cast<void>(channel().read());
-      break;
-    } catch (const std::system_error& error) {
-      if (!is_passing(error.code())) break;  // what has come before it can still be taken
-      constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 1'000'000};
-      (void)nanosleep(&kMoment, nullptr);
+      why_ = reason;
+    } catch (const std::bad_alloc&) {
+      why_.clear();
     }
   }
-  try {
-    Channel::Frame frame{};
-    return channel().next(frame) && frame.type == FrameType::acknowledge;
-  } catch (const std::system_error&) {
-    return false;  // no frame at all
+  retreat();
+  return false;
+}
+
+/// Goes on serving, as soon as it is certain that the other side won't: it can't say any more that it does, and has not
+/// said so, or has been told to give up.
+void Exporter::retreat() {
+  again_.cancel();
+  const bool closed = channel().peer_closed();
+  if (!closed) deaf_ = deaf_ || channel().hear_no_more();
+  const bool all_said = closed || deaf_;
+  if (!end_sent_) {
+    if (!all_said) channel().mute();  // the end must never get there
+    conclude(failure_, why_);
+    return;
+  }
+  Answer said = answer();
+  if (said == Answer::unknown && all_said) {
+    if (retreat_later()) return;
+    said = guess();
+  }
+  if (said == Answer::served || (said == Answer::acknowledgement && !closed && !lost_a_listener())) {
+    hand_over();
+    return;
+  }
+  const bool is_silent = all_said && (said == Answer::none || closed);
+  if (is_silent || give_up(why_)) {
+    conclude(failure_, why_);
+  } else if (!retreat_later() && said == Answer::acknowledgement) {
+    hand_over();
   }
 }
 
-bool Exporter::is_too_late() {
-  const bool severed =
-      std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); });
-  if (severed || !acknowledged()) return false;
-  hand_over();
+/// False: it was tried for long enough.
+bool Exporter::retreat_later() noexcept try {
+  constexpr int kEnough = 200;
+  if (deaf_ && ++retreats_ > kEnough) return false;
+  again_ = runtime().facade().timer(kMoment, [this] { step([this] { retreat(); }); });
+  want(Interest::none);  // all that could be announced is known
   return true;
+} catch (const std::exception&) {
+  return again_.active();
 }
 
 /// The context goes. If the other side has acknowledged, it is the owner, and serves; else it is told not to.
 void Exporter::on_severed() noexcept try {
-  if (acknowledged()) {
-    channel().put(FrameType::go);
-    for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
-  } else {
-    channel().drop_queued();
-    channel().put(FrameType::give_up, std::as_bytes(std::span{std::string_view{"its context was destroyed"}}));
+  Answer said = Answer::none;
+  if (phase_ != Phase::freezing) deaf_ = deaf_ || channel().hear_no_more();
+  if (end_sent_) said = answer();
+  constexpr int kEnough = 100;
+  for (int left = kEnough; said == Answer::unknown && left > 0; --left) {
+    constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 1'000'000};
+    (void)nanosleep(&kPause, nullptr);
+    said = answer();
   }
-  static_cast<void>(channel().send());
+  if (said == Answer::unknown) said = guess();
+  if (said == Answer::served || (said == Answer::acknowledgement && say_go())) {
+    for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
+    return;
+  }
+  if (!end_sent_ && !deaf_ && phase_ != Phase::freezing) channel().mute();
+  static_cast<void>(give_up("its context was destroyed"));
 } catch (const std::exception&) {
   // It has gone itself.
 }

@@ -15,13 +15,13 @@ class Exporter final : public Takeover {
 
  private:
   enum class Phase { freezing, sending, waiting };
+  enum class Answer { none, acknowledgement, served, unknown };
 
   void on_writable() override;
   void on_frame(const Channel::Frame& frame) override;
   void on_end() override;
-  bool on_read_error(std::error_code error) override { return is_passing(error); }
-  bool is_too_late() override;
-  bool acknowledged();
+  bool on_read_error(std::error_code error) override;
+  bool may_fail(std::error_code error, const std::string& reason) override;
   void undo() noexcept override;
   void on_severed() noexcept override;
   void release() noexcept override;
@@ -34,7 +34,13 @@ class Exporter final : public Takeover {
   void put_data();
   [[nodiscard]] std::size_t fds_of_next() const noexcept;
   void check_queued() const;
+  [[nodiscard]] bool lost_a_listener() const noexcept;
+  [[nodiscard]] Answer answer() noexcept;
+  [[nodiscard]] Answer guess() noexcept;
+  [[nodiscard]] bool say_go() noexcept;
   void hand_over();
+  void retreat();
+  [[nodiscard]] bool retreat_later() noexcept;
 
   Phase phase_ = Phase::freezing;
   std::vector<Acceptor*> acceptors_;         // held
@@ -47,6 +53,13 @@ class Exporter final : public Takeover {
   Stream* data_of_ = nullptr;  // is not sent in full yet
   std::size_t data_sent_ = 0;
   EndRecord sent_;
+  bool end_sent_ = false;      // so it may be acknowledged
+  bool acknowledged_ = false;  // so the other side is the owner, unless it has closed its end or is told to give up
+  bool served_ = false;        // by the other side, for certain
+  bool deaf_ = false;          // nothing more can come
+  int retreats_ = 0;
+  std::error_code failure_;  // for which it would go on serving, if it may
+  std::string why_;
   Timer again_;
 };
 

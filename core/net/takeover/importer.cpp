@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "core/net/acceptor.hpp"
@@ -12,13 +13,18 @@
 #include "core/runtime/error.hpp"
 
 namespace onloop::detail {
+namespace {
+
+constexpr std::chrono::seconds kLongestSilence{10};  // at least, after the acknowledgement
+
+}  // namespace
 
 void Importer::on_frame(const Channel::Frame& frame) {
   if (frame.type == FrameType::go && acknowledged_) {
     serve();
     return;
   }
-  if (acknowledged_ || greeted_ == (frame.type == FrameType::hello)) {
+  if (complete_ || greeted_ == (frame.type == FrameType::hello)) {
     throw_error(EPROTO, "the other process sends records in a wrong order");
   }
   if (data_left_ > 0 && frame.type != FrameType::data) {
@@ -111,10 +117,47 @@ void Importer::acknowledge(const EndRecord& end) {
   if (end.listeners != listeners_.size() || end.connections != streams_.size() || channel().fds_left()) {
     throw_error(EPROTO, "the other process sends another number of records than it says");
   }
-  channel().put(FrameType::acknowledge);
-  if (!channel().send() || !channel().sent()) throw_error(EPROTO, "the other process does not read");
-  acknowledged_ = true;
-  no_limit();
+  result_.taken.reserve(listeners_.size());
+  channel().put(FrameType::acknowledge, to_bytes(end));
+  complete_ = true;
+  send_acknowledgement();
+}
+
+/// Once all of it is sent, this side is the owner.
+void Importer::send_acknowledgement() {
+  if (!complete_ || acknowledged_) return;
+  bool goes = false;
+  try {
+    goes = channel().send();
+  } catch (const std::system_error&) {
+    receive();  // it has given up, or gone, and may have said why
+    throw;
+  }
+  if (channel().sent()) {
+    acknowledged_ = true;
+    no_limit();
+    again_ = runtime().facade().timer(std::max<std::chrono::nanoseconds>(timeout(), kLongestSilence),
+                                      [this] { step([this] { serve_unbidden(); }); });
+    want(Interest::read);
+  } else if (goes) {
+    want(Interest::both);
+  } else {
+    want(Interest::read);
+    again_ = runtime().facade().timer(kMoment, [this] { step([this] { send_acknowledgement(); }); });
+  }
+}
+
+/// The other side is silent, and lives: it is stopped, or stuck. If it goes on, it finds both words in its socket, and
+/// hands over, even if this process has ended by then. As long as they can't be sent, only its word or its end counts.
+void Importer::serve_unbidden() {
+  if (!unbidden_) channel().put(FrameType::go);
+  unbidden_ = true;
+  static_cast<void>(channel().send());  // fails where the other side has gone, or listens no more: it will say why
+  if (channel().sent()) {
+    serve();
+  } else {
+    again_ = runtime().facade().timer(kMoment, [this] { step([this] { serve_unbidden(); }); });
+  }
 }
 
 /// Before the acknowledgement all is still the other side's, and goes on there if that lives. After it nobody else will
@@ -124,26 +167,40 @@ void Importer::on_end() {
   serve();
 }
 
+/// After the acknowledgement no error tells who is the owner: the word does, or the other side's end.
 bool Importer::on_read_error(std::error_code error) {
-  if (!acknowledged_) return is_passing(error);
-  // The other side has handed over, or will. Only its death is like its word; after any other error the word may come.
-  if (error == std::errc::connection_reset) serve();
+  if (!acknowledged_ && !is_passing(error.value())) return false;
+  constexpr int kEnough = 200;
+  if (acknowledged_ && channel().peer_closed() && ++failed_reads_ > kEnough) {
+    // What can't be read is told by its length: "go" has no bytes, while "give up" has a reason.
+    told_unread_ = channel().untaken() > Channel::kHead;
+    if (told_unread_) return false;
+    serve();
+    return true;
+  }
+  rest();
+  return true;
+}
+
+bool Importer::may_fail(std::error_code error, const std::string&) {
+  if (acknowledged_ && !told() && !told_unread_ && error != std::errc::protocol_error) return false;
+  if (channel().is_amid()) channel().mute();  // half of a word that is not true any more must not become a whole one
   return true;
 }
 
 void Importer::serve() {
-  TakeoverResult result;
+  TakeoverResult result = std::move(result_);
   for (Stream* stream : streams_) {
     if (!stream->frozen()) continue;
     stream->thaw();
     ++result.connections;
   }
-  for (const TakenListener& listener : listeners_) {
+  for (TakenListener& listener : listeners_) {
     if (listener.acceptor->severed()) continue;
     listener.acceptor->adopt_file(listener.record);
     listener.acceptor->thaw();
     ++result.listeners;
-    result.taken.push_back({listener.record.protocol, listener.acceptor});
+    result.taken.push_back({std::move(listener.record.protocol), listener.acceptor});
   }
   if (const std::uint64_t now = now_ns(); now > hello_.frozen_at) {
     result.stall = std::chrono::nanoseconds(now - hello_.frozen_at);
@@ -159,6 +216,7 @@ void Importer::undo() noexcept {
 }
 
 void Importer::release() noexcept {
+  again_.cancel();
   for (Stream* stream : streams_) stream->unpin();
   streams_.clear();
   for (const TakenListener& listener : listeners_) listener.acceptor->release();

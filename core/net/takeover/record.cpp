@@ -172,13 +172,13 @@ ConnectionRecord connection_from(std::span<const std::byte> bytes) {
 }
 
 std::vector<std::byte> to_bytes(const EndRecord& record) {
-  return (Writer() << record.listeners << record.connections).take();
+  return (Writer() << record.listeners << record.connections << record.nonce).take();
 }
 
 EndRecord end_from(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   EndRecord record;
-  reader >> record.listeners >> record.connections;
+  reader >> record.listeners >> record.connections >> record.nonce;
   reader.end();
   return record;
 }

@@ -13,8 +13,9 @@ namespace onloop::detail {
 /// The records of a takeover, as they are and as bytes. Reading one throws std::system_error (EPROTO) that says what is
 /// wrong with it; nothing in it is believed before it was looked at.
 
-constexpr std::uint32_t kTakeoverVersion = 1;
+constexpr std::uint32_t kTakeoverVersion = 2;
 constexpr std::size_t kLongestName = 255;
+constexpr std::size_t kEndSize = 16;
 constexpr std::size_t kLongestState = 60'000;  // of one connection's protocol
 
 /// Comes first.
@@ -54,10 +55,12 @@ struct ConnectionRecord {
   std::vector<std::byte> state;  // the protocol's
 };
 
-/// Comes last.
+/// Comes last, and comes back as the acknowledgement: who has not read it can't know the nonce.
 struct EndRecord {
   std::uint32_t listeners = 0;
   std::uint32_t connections = 0;
+  std::uint64_t nonce = 0;
+  bool operator==(const EndRecord&) const = default;
 };
 
 [[nodiscard]] std::vector<std::byte> to_bytes(const HelloRecord& record);

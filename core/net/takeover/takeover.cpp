@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <set>
 #include <utility>
 
@@ -68,6 +69,7 @@ void Takeover::start(UniqueFd socket, Interest interest) {
   Context& context = runtime().facade();
   const int fd = socket.get();
   channel_ = std::make_unique<Channel>(std::move(socket));
+  interest_ = interest;
   try {
     watch_ = context.watch(fd, interest, [this](Interest ready) { on_ready(ready); });
     limit_ = context.timer(options_.timeout,
@@ -121,35 +123,70 @@ void Takeover::on_ready(Interest ready) {
       on_writable();
       return;
     }
-    bool more = false;
-    try {
-      more = channel_->read();
-    } catch (const std::system_error& error) {
-      if (!on_read_error(error.code())) throw;
-      return;
-    }
-    Channel::Frame frame{};
-    while (!over_ && channel_->next(frame)) {
-      if (frame.type == FrameType::give_up) {
-        const std::string why(reinterpret_cast<const char*>(frame.bytes.data()), frame.bytes.size());
-        throw_error(ECANCELED, "the other process gave up: " + why);
-      }
-      on_frame(frame);
-    }
-    if (!more && !over_) on_end();
+    receive();
   });
 }
 
+void Takeover::receive() {
+  bool more = true;
+  try {
+    more = channel_->read();
+  } catch (const std::system_error& error) {
+    if (!on_read_error(error.code())) throw;
+  } catch (const std::bad_alloc&) {
+    if (!on_read_error(error_of(ENOMEM))) throw;
+  }
+  Channel::Frame frame{};
+  while (!over_ && channel_->next(frame)) {
+    if (frame.type == FrameType::give_up) {
+      told_ = true;
+      const std::string why(reinterpret_cast<const char*>(frame.bytes.data()), frame.bytes.size());
+      throw_error(ECANCELED, "the other process gave up: " + why);
+    }
+    on_frame(frame);
+  }
+  if (!more && !over_) on_end();
+}
+
+void Takeover::rest() noexcept {
+  const auto again = [this] {
+    step([this] {
+      try {
+        watch_.set(interest_);
+      } catch (const std::exception&) {
+        rest();
+        return;
+      }
+      receive();
+    });
+  };
+  try {
+    rest_ = runtime().facade().timer(kMoment, again);
+    watch_.set(Interest::none);
+  } catch (const std::exception&) {
+    // Then it is announced again at once.
+  }
+}
+
 void Takeover::fail(std::error_code error, const std::string& reason) {
-  if (over_ || is_too_late()) return;
-  try {                       // what was sent before may be half a frame; then its end tells as much
+  if (over_ || !may_fail(error, reason)) return;
+  conclude(error, reason);
+}
+
+bool Takeover::give_up(const std::string& reason) noexcept try {
+  if (!given_up_) {
     channel_->drop_queued();  // no word that is not true any more, no descriptor that is closed
     channel_->put(FrameType::give_up,
                   std::as_bytes(std::span{reason}).first(std::min(reason.size(), std::size_t{500})));
-    static_cast<void>(channel_->send());
-  } catch (const std::exception&) {
-    // It has gone itself.
+    given_up_ = true;
   }
+  return channel_->send() && channel_->sent();
+} catch (const std::exception&) {
+  return false;  // it has gone itself
+}
+
+void Takeover::conclude(std::error_code error, const std::string& reason) {
+  static_cast<void>(give_up(reason));
   undo();
   TakeoverResult result;
   result.error = error;
@@ -164,6 +201,7 @@ void Takeover::finish(const TakeoverResult& result) {
   over_ = true;
   watch_.cancel();
   limit_.cancel();
+  rest_.cancel();
   channel_.reset();
   release();
   if (done) done(result);
@@ -174,6 +212,7 @@ void Takeover::sever() noexcept {
   over_ = true;
   watch_.cancel();
   limit_.cancel();
+  rest_.cancel();
   channel_.reset();
   release();
 }
@@ -182,6 +221,7 @@ void Takeover::abandon() noexcept {
   over_ = true;
   watch_.cancel();
   limit_.cancel();
+  rest_.cancel();
   channel_.reset();
   undo();
   release();

@@ -40,9 +40,9 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   virtual void on_end() = 0;  // of what the other side has to say
   virtual void on_writable() {}
   /// Receiving failed. True: that is dealt with, and it goes on, or is over.
-  virtual bool on_read_error(std::error_code) { return false; }
-  /// Asked before it fails. True: the other side is the owner already, so it has ended as done.
-  virtual bool is_too_late() { return false; }
+  virtual bool on_read_error(std::error_code error) = 0;
+  /// Asked before it fails. False: the other side may be the owner already, so it ends in another way, or later.
+  virtual bool may_fail(std::error_code error, const std::string& reason) = 0;
   /// It has failed: what was begun is taken back.
   virtual void undo() noexcept = 0;
   /// The context goes: what the other side has to know of it.
@@ -56,19 +56,29 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   [[nodiscard]] Channel& channel() noexcept { return *channel_; }
   [[nodiscard]] Protocol* protocol_named(const std::string& name) const noexcept;
   [[nodiscard]] const std::string* name_of(const Protocol* protocol) const noexcept;
-  void want(Interest interest) { watch_.set(interest); }
+  void want(Interest interest) {
+    interest_ = interest;
+    watch_.set(interest);
+  }
+  /// Takes what has come.
+  void receive();
+  /// Looks for nothing for a moment, and then receives again.
+  void rest() noexcept;
+  [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return options_.timeout; }
   void no_limit() noexcept { limit_.cancel(); }
   void fail(std::error_code error, const std::string& reason);
+  /// Ends it as a failure, whatever the other side does.
+  void conclude(std::error_code error, const std::string& reason);
+  /// Tells the other side. True: all of it is in that side's socket.
+  bool give_up(const std::string& reason) noexcept;
+  /// The other side has said that it gave up.
+  [[nodiscard]] bool told() const noexcept { return told_; }
   /// It is done, or has failed: says so, and is over.
   void finish(const TakeoverResult& result);
   /// Runs a step from a callback of the loop.
   void step(const std::function<void()>& body);
 
-  /// The kernel has nothing to receive with for a moment; what has come stays there, and is announced again.
-  [[nodiscard]] static bool is_passing(std::error_code error) noexcept {
-    return error == std::errc::not_enough_memory || error == std::errc::no_buffer_space ||
-           error == std::errc::interrupted || error == std::errc::resource_unavailable_try_again;
-  }
+  static constexpr std::chrono::milliseconds kMoment{5};  // after which what the kernel refused is tried again
 
   Net& net_;
 
@@ -83,7 +93,11 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   Done done_;
   std::unique_ptr<Channel> channel_;
   Watch watch_;
+  Interest interest_ = Interest::none;
   Timer limit_;
+  Timer rest_;
+  bool given_up_ = false;
+  bool told_ = false;
   bool over_ = false;
 };
 

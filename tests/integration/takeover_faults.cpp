@@ -1,0 +1,88 @@
+#include "takeover_faults.hpp"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace onloop::test {
+namespace {
+
+bool active = false;
+Fault fault;
+bool each_socket = false;
+ino_t socket_number = 0;  // its descriptor may be closed, and another one's by then
+int calls = 0;
+
+ino_t number_of(int fd) {
+  struct stat found {};
+  return ::fstat(fd, &found) == 0 ? found.st_ino : 0;
+}
+
+int fault_of(Fault::Call call, int fd) {
+  if (!active || call != fault.call || !(each_socket || number_of(fd) == socket_number)) return Fault::kNone;
+  const int since = ++calls - fault.first;
+  const auto count = static_cast<int>(fault.errors.size());
+  if (since < 0 || (since >= count && !fault.for_ever)) return Fault::kNone;
+  return fault.errors[static_cast<std::size_t>(std::min(since, count - 1))];
+}
+
+}  // namespace
+
+void inject(int fd, Fault what) {
+  fault = std::move(what);
+  each_socket = fd < 0;
+  socket_number = number_of(fd);
+  calls = 0;
+  active = true;
+}
+
+int calls_since_injection() {
+  return calls;
+}
+
+void inject_nothing() {
+  active = false;
+}
+
+}  // namespace onloop::test
+
+using onloop::test::Fault;
+using onloop::test::fault_of;
+
+// In place of libc's, for the library that is linked into this program, too.
+extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  const int fault = fault_of(Fault::Call::send, fd);
+  if (fault == Fault::kShort) {
+    msghdr shorter = *message;
+    iovec first{message->msg_iov[0].iov_base, std::min<std::size_t>(message->msg_iov[0].iov_len, 1)};
+    shorter.msg_iov = &first;
+    shorter.msg_iovlen = 1;
+    return ::syscall(SYS_sendmsg, fd, &shorter, flags);
+  }
+  if (fault <= 0) return ::syscall(SYS_sendmsg, fd, message, flags);
+  errno = fault;
+  return -1;
+}
+
+extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  const int fault = fault_of(Fault::Call::receive, fd);
+  if (fault == Fault::kEnd) {
+    message->msg_controllen = 0;
+    message->msg_flags = 0;
+    return 0;
+  }
+  if (fault <= 0) return ::syscall(SYS_recvmsg, fd, message, flags);
+  errno = fault;
+  return -1;
+}
+
+extern "C" int shutdown(int fd, int how) noexcept {
+  const int fault = fault_of(Fault::Call::shutdown, fd);
+  if (fault <= 0) return static_cast<int>(::syscall(SYS_shutdown, fd, how));
+  errno = fault;
+  return -1;
+}

@@ -1,0 +1,396 @@
+// Whatever is lost, and whatever the kernel refuses: at every instant at most one of the two is the owner, and one of
+// them is at the end. docs/takeover.md has the table.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "takeover_faults.hpp"
+#include "takeover_pair.hpp"
+
+namespace onloop::test {
+namespace {
+
+enum class Side { old, next };
+
+const std::vector<int> kErrors{EINTR,    ENOMEM, ENOBUFS, EAGAIN, EPIPE, ECONNRESET, ETOOMANYREFS,
+                               ENOTCONN, EIO,    EPERM,   EMFILE, EBADF, ENOSYS,     EPROTO};
+
+class TakeoverLosses : public TakeoverTest {
+ protected:
+  void SetUp() override {
+    TakeoverTest::SetUp();
+    prepare();
+  }
+  void TearDown() override {
+    inject_nothing();
+    line_.reset();
+    TakeoverTest::TearDown();
+  }
+  void prepare() {
+    old_protocol_->when_data = next_protocol_->when_data = echo_back;
+    listener_ = &old_->listen("127.0.0.1:0", *old_protocol_);
+    line_ = std::make_unique<Line>(join_old());
+  }
+  /// Two contexts as at the beginning.
+  void anew() {
+    inject_nothing();
+    line_.reset();
+    old_ = std::make_unique<Context>(GetParam().make());
+    next_ = std::make_unique<Context>(another_loop());
+    exported_.clear();
+    imported_.clear();
+    prepare();
+  }
+  /// The two begin, and one of them has that fault.
+  void start_with(Side side, Fault fault) {
+    auto [here, there] = connected_pair(Kind::unix_pair);
+    inject(side == Side::old ? here.get() : there.get(), std::move(fault));
+    export_context(*old_, here.release(), old_options_,
+                   [this](const TakeoverResult& result) { exported_.push_back(result); });
+    import_context(*next_, there.release(), next_options_,
+                   [this](const TakeoverResult& result) { imported_.push_back(result); });
+  }
+  /// The old one has sent all to the test, which has not acknowledged it.
+  Wire sent_in_full() {
+    auto [here, there] = connected_pair(Kind::unix_pair);
+    fd_ = here.get();
+    export_context(*old_, here.release(), old_options_,
+                   [this](const TakeoverResult& result) { exported_.push_back(result); });
+    Wire wire(std::move(there));
+    EXPECT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
+    return wire;
+  }
+  /// The next one has acknowledged all that the old one sent to `exporting`.
+  Wire acknowledged(const Wire& exporting) {
+    auto [here, there] = connected_pair(Kind::unix_pair);
+    fd_ = here.get();
+    import_context(*next_, here.release(), next_options_,
+                   [this](const TakeoverResult& result) { imported_.push_back(result); });
+    Wire wire(std::move(there));
+    EXPECT_TRUE(wire.send(exporting.bytes(), exporting.fds()));
+    EXPECT_TRUE(until([&] { return wire.read(), wire.has(Frame::acknowledge); }));
+    return wire;
+  }
+  [[nodiscard]] ::testing::AssertionResult one_owner() {
+    if (auto over = until([this] { return !exported_.empty() && !imported_.empty(); }); !over) {
+      return over << "; exporting has " << (exported_.empty() ? "not " : "") << "ended, importing has "
+                  << (imported_.empty() ? "not " : "") << "ended";
+    }
+    inject_nothing();
+    const bool old_serves = static_cast<bool>(exported_[0].error);
+    const bool next_serves = !imported_[0].error;
+    const std::string reasons = "\nexporting: " + exported_[0].reason + "\nimporting: " + imported_[0].reason;
+    if (old_serves && next_serves) return ::testing::AssertionFailure() << "both serve" << reasons;
+    if (!old_serves && !next_serves) return ::testing::AssertionFailure() << "nobody serves" << reasons;
+    const std::size_t theirs = (old_serves ? *next_ : *old_).statistics().connections;
+    if (theirs > 0) return ::testing::AssertionFailure() << "who does not serve has the connection" << reasons;
+    if (auto echoed = echoes(line_->peer, "served"); !echoed) return echoed << reasons;
+    return ::testing::AssertionSuccess();
+  }
+  /// One takeover for each of the calls at which the fault can begin.
+  void at_each_call(Side side, Fault fault) {
+    for (fault.first = 1;; ++fault.first) {
+      anew();
+      start_with(side, fault);
+      ASSERT_TRUE(one_owner()) << (side == Side::old ? "exporting" : "importing") << ", call "
+                               << static_cast<int>(fault.call) << ", error " << fault.errors[0] << " at "
+                               << fault.first;
+      if (calls_since_injection() < fault.first) break;
+      ASSERT_LT(fault.first, 100);
+    }
+  }
+
+  Listener* listener_ = nullptr;
+  std::unique_ptr<Line> line_;
+  int fd_ = -1;
+};
+ONLOOP_ON_LOOPS(TakeoverLosses, loops_with_dispatch());
+
+/// Each of them takes a second, so on one loop only.
+class TakeoverLossesForGood : public TakeoverLosses {};
+ONLOOP_ON_LOOPS(TakeoverLossesForGood, std::vector<LoopCase>{loops_with_dispatch().front()});
+
+// ---- every error, at every call, once and several times ----
+
+TEST_P(TakeoverLosses, AnErrorOfSending) {
+  for (const Side side : {Side::old, Side::next}) {
+    for (const int error : kErrors) {
+      at_each_call(side, {Fault::Call::send, 1, {error}});
+      at_each_call(side, {Fault::Call::send, 1, {error, error, error}});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(TakeoverLosses, AnErrorOfReceiving) {
+  for (const Side side : {Side::old, Side::next}) {
+    for (const int error : kErrors) {
+      at_each_call(side, {Fault::Call::receive, 1, {error}});
+      at_each_call(side, {Fault::Call::receive, 1, {error, error, error}});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(TakeoverLosses, AnEndThatIsNone) {
+  for (const Side side : {Side::old, Side::next}) at_each_call(side, {Fault::Call::receive, 1, {Fault::kEnd}});
+}
+
+TEST_P(TakeoverLosses, AByteAtATimeAndThenAnError) {
+  for (const Side side : {Side::old, Side::next}) {
+    at_each_call(side, {Fault::Call::send, 1, {Fault::kShort}});
+    for (const int error : {ENOBUFS, EPIPE, EIO}) {
+      at_each_call(side, {Fault::Call::send, 1, {Fault::kShort, error, error}});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// ---- the exporting side's time-out and the acknowledgement ----
+
+TEST_P(TakeoverLosses, AfterATimeoutNoAcknowledgementArrives) {
+  old_options_.timeout = 20ms;
+  Wire wire = sent_in_full();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
+  EXPECT_FALSE(wire.send(wire.acknowledgement()));
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+TEST_P(TakeoverLosses, ATimeoutThatFindsTheAcknowledgementHandsOver) {
+  old_options_.timeout = 20ms;
+  Wire wire = sent_in_full();
+  inject(fd_, {Fault::Call::receive, 1, std::vector<int>(10, ENOMEM)});  // it can't be read before the time-out
+  ASSERT_TRUE(wire.send(wire.acknowledgement()));
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+  EXPECT_TRUE((wire.read(), wire.has(Frame::go)));
+  EXPECT_EQ(old_->statistics().connections, 0u);
+}
+
+TEST_P(TakeoverLosses, WhoCantBeStoppedFromAcknowledgingIsToldBeforeTheOldOneServes) {
+  old_options_.timeout = 20ms;
+  Wire wire = sent_in_full();
+  inject(fd_, {Fault::Call::shutdown, 1, {EIO}, true});
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
+  EXPECT_TRUE((wire.read(), wire.has(Frame::give_up)));
+  inject_nothing();
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+// ---- a listener that the application has closed ----
+
+TEST_P(TakeoverLosses, AClosedListenerIsToldThoughItWasAcknowledged) {
+  Wire exporting = sent_in_full();
+  listener_->close();
+  inject(fd_, {Fault::Call::send, 1, {ENOBUFS, ENOBUFS, ENOBUFS}});
+  ASSERT_TRUE(exporting.send(exporting.acknowledgement()));
+  bool served_early = false;
+  ASSERT_TRUE(until([&] {
+    exporting.read();
+    served_early = served_early || (!exporting.has(Frame::give_up) && line_->connection.write("") != Flow::closed);
+    return !exported_.empty();
+  }));
+  EXPECT_FALSE(served_early) << "before the other side knew";
+
+  EXPECT_TRUE(is(exported_[0].error, std::errc::operation_canceled)) << exported_[0].reason;
+  exporting.read();
+  EXPECT_TRUE(exporting.has(Frame::give_up));
+  EXPECT_FALSE(exporting.has(Frame::go));
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+TEST_P(TakeoverLosses, AClosedListenerThatNobodyCanBeToldOfGoesOver) {
+  Wire exporting = sent_in_full();
+  listener_->close();
+  inject(fd_, {Fault::Call::send, 1, {ENOBUFS}, true});
+  ASSERT_TRUE(exporting.send(exporting.acknowledgement()));
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+  EXPECT_EQ(old_->statistics().connections, 0u);
+}
+
+// ---- the importing side, after its acknowledgement ----
+
+TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNone) {
+  Wire exporting = sent_in_full();
+  Wire importing = acknowledged(exporting);
+  for (const int fault : {ECONNRESET, Fault::kEnd}) {
+    inject(fd_, {Fault::Call::receive, 1, {fault}});
+    importing.send(frame(Frame::go).substr(fault == ECONNRESET ? 0 : 4, 4));  // half of it, so that it is read
+    ASSERT_TRUE(until([&] { return calls_since_injection() > 0; }));
+    both_turn();
+    if (fault == ECONNRESET) {
+      ASSERT_TRUE(imported_.empty()) << "the other side may still say that it gave up";
+    }
+  }
+  ASSERT_TRUE(until([&] { return !imported_.empty(); }));
+  EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "over there"));
+}
+
+TEST_P(TakeoverLossesForGood, WhatCantBeReadIsToldByItsLength) {
+  for (const Frame word : {Frame::go, Frame::give_up}) {
+    anew();
+    Wire exporting = sent_in_full();
+    Wire importing = acknowledged(exporting);
+    inject(fd_, {Fault::Call::receive, 1, {EIO}, true});
+    importing.send(frame(word, word == Frame::go ? "" : "why"));
+    importing.close();
+    ASSERT_TRUE(until([&] { return !imported_.empty(); }));
+    EXPECT_EQ(!imported_[0].error, word == Frame::go) << imported_[0].reason;
+  }
+}
+
+// ---- the exporting side is stopped, or stuck, after the acknowledgement ----
+
+TEST_P(TakeoverLossesForGood, ASilentPredecessorIsNotWaitedForAndHandsOverWhenItGoesOn) {
+  for (const bool is_there : {true, false}) {
+    anew();
+    auto [here, there] = connected_pair(Kind::unix_pair);
+    export_context(*old_, here.release(), old_options_,
+                   [this](const TakeoverResult& result) { exported_.push_back(result); });
+    import_context(*next_, there.release(), next_options_,
+                   [this](const TakeoverResult& result) { imported_.push_back(result); });
+    const int exports = old_protocol_->exports;
+    turns(*old_, 1);
+    ASSERT_EQ(old_protocol_->exports, exports + 1);
+    const auto begin = Clock::now();
+    while (imported_.empty() && Clock::now() - begin < 20s) turns(*next_, 1);
+    ASSERT_FALSE(imported_.empty());
+    EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
+    EXPECT_GE(Clock::now() - begin, 10s);
+    line_->peer.send("over there");
+    while (line_->peer.received() != "over there" && Clock::now() - begin < 20s) {
+      turns(*next_, 1);
+      line_->peer.read();
+    }
+    EXPECT_EQ(line_->peer.received(), "over there");
+    // Its time-out has passed, too. It may find that its successor has gone, long after it has served.
+    if (!is_there) next_.reset();
+    ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+    EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+    EXPECT_EQ(old_->statistics().connections, 0u);
+  }
+}
+
+TEST_P(TakeoverLossesForGood, APredecessorThatListensNoMoreIsWaitedFor) {
+  Wire exporting = sent_in_full();
+  Wire importing = acknowledged(exporting);
+  importing.hear_no_more();
+  const auto begin = Clock::now();
+  while (Clock::now() - begin < 11s) turns(*next_, 1);
+  EXPECT_TRUE(imported_.empty());
+  importing.send(frame(Frame::give_up, "not yet"));
+  ASSERT_TRUE(until([&] { return !imported_.empty(); }));
+  EXPECT_NE(imported_[0].reason.find("not yet"), std::string::npos) << imported_[0].reason;
+}
+
+TEST_P(TakeoverLosses, ASuccessorThatHasServedAndGoneWasTheOwner) {
+  Wire wire = sent_in_full();
+  ASSERT_TRUE(wire.send(wire.acknowledgement() + frame(Frame::go)));
+  wire.close();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
+  EXPECT_EQ(old_->statistics().connections, 0u);
+}
+
+TEST_P(TakeoverLosses, ASuccessorThatSaysItServesWithoutAnAcknowledgementIsNotBelieved) {
+  Wire wire = sent_in_full();
+  ASSERT_TRUE(wire.send(frame(Frame::go)));
+  wire.close();
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+// ---- errors that stay ----
+
+TEST_P(TakeoverLossesForGood, AnErrorThatStays) {
+  old_options_.timeout = next_options_.timeout = 100ms;
+  for (const Side side : {Side::old, Side::next}) {
+    for (const int error : {EINTR, ENOBUFS, EPIPE, ECONNRESET, EIO}) {
+      at_each_call(side, {Fault::Call::send, 1, {error}, true});
+      at_each_call(side, {Fault::Call::receive, 1, {error}, true});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// ---- those that take their time ----
+
+/// Sends a byte whenever the time-out of 20 ms has nearly passed.
+class Dribble {
+ public:
+  Dribble(const Wire& wire, std::string bytes) : wire_(wire), bytes_(std::move(bytes)) {}
+  void go_on() {
+    if (at_ == bytes_.size() || Clock::now() < next_) return;
+    wire_.send(std::string_view(bytes_).substr(at_++, 1));
+    next_ = Clock::now() + 10ms;
+  }
+  [[nodiscard]] bool done() const { return at_ == bytes_.size(); }
+
+ private:
+  const Wire& wire_;
+  const std::string bytes_;
+  std::size_t at_ = 0;
+  Clock::time_point next_;
+};
+
+TEST_P(TakeoverLosses, AnAcknowledgementThatTricklesInIsNotWaitedForAnyLonger) {
+  old_options_.timeout = 20ms;
+  Wire wire = sent_in_full();
+  Dribble dribble(wire, wire.acknowledgement());
+  ASSERT_TRUE(until([&] { return dribble.go_on(), !exported_.empty(); }));
+  EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
+  EXPECT_FALSE(dribble.done());
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+TEST_P(TakeoverLosses, RecordsThatTrickleInAreNotWaitedForAnyLonger) {
+  const Wire exporting = sent_in_full();
+  next_options_.timeout = 20ms;
+  const Wire importing = start_import();
+  Dribble dribble(importing, exporting.bytes());
+  ASSERT_TRUE(until([&] { return dribble.go_on(), !imported_.empty(); }));
+  EXPECT_TRUE(is(imported_[0].error, std::errc::timed_out)) << imported_[0].reason;
+}
+
+// ---- who has read nothing ----
+
+TEST_P(TakeoverLosses, AnAcknowledgementOfWhoHasReadNothing) {
+  for (const std::string& said : {std::string(), std::string(16, '\0'), std::string(17, '\0')}) {
+    anew();
+    Wire wire = start_export();
+    both_turn();  // all is in its socket
+    ASSERT_TRUE(wire.send(frame(Frame::acknowledge, said)));
+    ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+    EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
+    EXPECT_TRUE(echoes(line_->peer, "still here"));
+    wire.read();
+    EXPECT_TRUE(wire.has(Frame::end));
+    EXPECT_FALSE(wire.has(Frame::go));
+  }
+}
+
+TEST_P(TakeoverLosses, AnAcknowledgementOfAnotherTakeover) {
+  std::string earlier;
+  {
+    Wire wire = sent_in_full();
+    earlier = wire.acknowledgement();
+    wire.close();
+    ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+    exported_.clear();
+  }
+  Wire wire = sent_in_full();
+  EXPECT_NE(earlier, wire.acknowledgement());
+  ASSERT_TRUE(wire.send(earlier));
+  ASSERT_TRUE(until([&] { return !exported_.empty(); }));
+  EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
+  EXPECT_TRUE(echoes(line_->peer, "still here"));
+}
+
+}  // namespace
+}  // namespace onloop::test
