@@ -15,6 +15,7 @@ from takeover_wire import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, end,
 from test_takeover import send_until_stuck
 
 KILLED = -signal.SIGKILL
+ERRORS = ("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET")
 ONE_LINE = r"\Aonloop-echo: take over from [^\n]+\n\Z"
 NO_TAKEOVER = r"onloop-echo: no takeover, serving on: [^\n]+"
 
@@ -272,8 +273,7 @@ class Deaths(TakeoverTest):
         new.kill()
 
     def test_an_error_of_each_system_call_of_the_old_one(self):
-        for call, error, count in itertools.product(("sendmsg", "recvmsg"), ("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET"),
-                                                    ("1", "2", "3", "1..2", "2..3")):
+        for call, error, count in itertools.product(("sendmsg", "recvmsg"), ERRORS, ("1", "2", "3", "1..2", "2..3")):
             self.trace(self.old.pid, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={count}")
             self.assert_one_serves(self.begin(self.control), f"{error} of {call} {count}")
             self.start_again()
@@ -281,7 +281,7 @@ class Deaths(TakeoverTest):
     def test_an_error_of_each_system_call_of_the_successor(self):
         # It sends one word. What it sends after that goes to a client.
         for call, counts in (("sendmsg", ("1",)), ("recvmsg", ("1", "2", "3", "1..2", "2..3", "4..5"))):
-            for error, count in itertools.product(("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET"), counts):
+            for error, count in itertools.product(ERRORS, counts):
                 new = self.begin(self.control, prefix=("strace", "-D", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
                                                        "-e", f"inject={call}:error={error}:when={count}"))
                 self.assert_one_serves(new, f"{error} of {call} {count}")
