@@ -176,6 +176,8 @@ TEST_P(IdleTimeout, DoesNotComeWhileASlowPeerReads) {
     ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
     ::setsockopt(line.peer.fd(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
     const std::string all = pattern(1'500'000);
+    std::size_t read_at_close = 0;
+    recorder.when_close = [&](Connection&, std::error_code) { read_at_close = line.peer.received().size(); };
     line.connection.write(all);
     auto last = Clock::now();
     Clock::duration longest_pause{0};
@@ -188,6 +190,7 @@ TEST_P(IdleTimeout, DoesNotComeWhileASlowPeerReads) {
     if (longest_pause > 40ms) GTEST_SKIP() << "the machine held the peer up";
     EXPECT_TRUE(line.peer.received() == all) << line.peer.received().size();
     EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+    EXPECT_EQ(read_at_close, all.size()) << "what the kernel holds is not taken yet";
     expect_timed_out(recorder);
   }
 }
