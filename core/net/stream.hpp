@@ -43,6 +43,8 @@ class Stream final : public Connection, public Source, public Client {
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
   /// What the peer has not taken yet: queued here, or in the kernel.
   [[nodiscard]] std::uint64_t untaken() const noexcept;
+  /// write() takes something.
+  [[nodiscard]] bool writable() const noexcept { return !write_ended_ && !frozen_ && phase_ < Phase::closing; }
   [[nodiscard]] const Limits& limits() const noexcept { return *limits_; }
   void cork() noexcept;
   void uncork() noexcept;

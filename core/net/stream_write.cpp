@@ -88,7 +88,9 @@ void Stream::fail_writing(std::error_code error) noexcept {
   }
   extra_->idle_ns = limit;
   write_failed_ = write_ended_ = true;
-  waiting_ = drain_due_ = full_ = false;
+  drain_due_ = paused_ && (waiting_ || drain_due_);  // who has paused until on_drain goes on, and reads
+  if (drain_due_) runtime()->defer(*this);
+  waiting_ = full_ = false;
   error_ = error;
   queue_.reset();
   net_.drained(*this);

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "core/net/stream.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/server.hpp"
 #include "core/node/socket.hpp"
@@ -89,6 +90,10 @@ void Socket::destroy_soon() const {
 }
 void Socket::reset_and_destroy() const {
   if (auto* state = checked(state_)) state->reset_and_destroy();
+}
+bool Socket::writable() const noexcept {
+  const Connection* connection = state_ ? state_->connection() : nullptr;
+  return connection && detail::stream_of(*connection).writable();
 }
 std::size_t Socket::writable_length() const noexcept {
   const Connection* connection = state_ ? state_->connection() : nullptr;

@@ -80,7 +80,10 @@ class Connection {
       wire->peer_ended = true;
       waiters->reader.schedule();
     });
-    socket_.on_drain([waiters] { waiters->writer.schedule(); });
+    socket_.on_drain([wire = wire_, waiters, socket = socket_] {
+      if (!socket.writable()) wire->ended = true;  // a write has failed
+      waiters->writer.schedule();
+    });
     socket_.on_close([wire = wire_, waiters](std::error_code error) {
       wire->over = true;
       wire->error = error;

@@ -86,6 +86,8 @@ class Socket {
 
   void pause() const;
   void resume() const;
+  /// Whether write() takes anything: it has not ended, is not destroyed, and no write has failed.
+  [[nodiscard]] bool writable() const noexcept;
   /// Bytes that were written and that the kernel has not taken yet.
   [[nodiscard]] std::size_t writable_length() const noexcept;
   /// Whether the kernel probes a peer that is silent, after `delay` in whole seconds, at least one; zero: leaves it at

@@ -446,6 +446,28 @@ TEST_P(Write, WhatThePeerSentBeforeItResetWaitsForAPausedReader) {
   EXPECT_TRUE(recorder.errors[0]);
 }
 
+// An echo has paused until on_drain, and what is queued can't be sent any more: it does not wait for the linger time.
+TEST_P(Write, OneThatWaitsForItsDrainGoesWhenThePeerIsGone) {
+  Recorder recorder;
+  recorder.when_data = [](Connection& connection, std::string_view data) {
+    if (connection.write(data) == Flow::wait) connection.pause_reading();
+  };
+  recorder.when_drain = [](Connection& connection) { connection.resume_reading(); };
+  Limits limits;
+  limits.linger = 1h;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, limits, Kind::unix_pair);
+  const std::string piece(100'000, 'x');
+  int stuck = 0;
+  ASSERT_TRUE(run_until(context, [&] {
+    stuck = line.peer.send(piece) == 0 ? stuck + 1 : 0;
+    return stuck == 20;
+  }));
+  line.peer.close();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(recorder.errors[0]);
+}
+
 TEST_P(Write, ClosedByTheAnswerThatCameBeforeTheResetItEndsWithTheError) {
   Recorder recorder;
   recorder.when_data = [](Connection& connection, std::string_view) { connection.close(); };

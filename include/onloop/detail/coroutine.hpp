@@ -190,7 +190,7 @@ struct Wire {
   std::vector<std::byte> given;  // to the last read()
   std::size_t keep = 0;          // so much may be received while nobody reads: while somebody waits in write()
   bool peer_ended = false;
-  bool ended = false;  // by us
+  bool ended = false;  // by us, or by a write that failed
   bool over = false;
   std::error_code error;
 };
