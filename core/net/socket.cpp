@@ -1,6 +1,9 @@
 #include "core/net/socket.hpp"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -102,6 +105,25 @@ int get_option(int fd, int level, int option) noexcept {
   int value = -1;
   socklen_t size = sizeof value;
   return getsockopt(fd, level, option, &value, &size) == 0 ? value : -1;
+}
+
+std::uint64_t in_kernel_queue(int fd) noexcept {
+  int count = 0;
+  return fd >= 0 && ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<std::uint64_t>(count) : 0;
+}
+
+std::uint64_t since_acknowledgement(int fd) noexcept {
+  constexpr std::uint64_t kMillisecond = 1'000'000;  // ns
+  constexpr unsigned kTick = 10;  // ms, the longest of the kernel's clock: it may say so much too much
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
+  return info.tcpi_last_ack_recv > kTick ? (info.tcpi_last_ack_recv - kTick) * kMillisecond : 0;
+}
+
+bool has_input(int fd) noexcept {
+  int count = 0;
+  return ioctl(fd, FIONREAD, &count) == 0 && count > 0;
 }
 
 }  // namespace onloop::detail

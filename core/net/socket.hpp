@@ -3,6 +3,7 @@
 #include <onloop/address.hpp>
 
 #include <cerrno>
+#include <cstdint>
 #include <vector>
 
 #include "core/runtime/unique_fd.hpp"
@@ -34,5 +35,12 @@ struct SocketAddress {
 void set_option(int fd, int level, int option, int value) noexcept;
 /// -1 if the descriptor has no such option.
 [[nodiscard]] int get_option(int fd, int level, int option) noexcept;
+/// Bytes that were sent and that the peer has not taken: SIOCOUTQ of tcp(7). A UNIX socket counts what they take up in
+/// memory, which is more.
+[[nodiscard]] std::uint64_t in_kernel_queue(int fd) noexcept;
+/// Nanoseconds since the peer last acknowledged something, or a little less; 0 where the kernel does not know.
+[[nodiscard]] std::uint64_t since_acknowledgement(int fd) noexcept;
+/// Whether bytes of the peer's lie in the socket.
+[[nodiscard]] bool has_input(int fd) noexcept;
 
 }  // namespace onloop::detail

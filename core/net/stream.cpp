@@ -1,7 +1,6 @@
 #include "core/net/stream.hpp"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -18,7 +17,8 @@
 namespace onloop::detail {
 namespace {
 
-constexpr int kReadsPerTurn = 16;  // of one connection, so that a fast sender does not starve the others
+constexpr int kReadsPerTurn = 16;       // of one connection, so that a fast sender does not starve the others
+constexpr std::uint8_t kVainWakes = 8;  // and then it is asked why
 
 /// close(2) then sends a reset instead of a FIN.
 void reset_on_close(int fd) noexcept {
@@ -102,7 +102,9 @@ bool Stream::on_writable(std::uint32_t readiness) {
     finish_connect();
     return false;
   }
+  const std::size_t before = queued();
   flush();
+  if (before > 0 && queued() == before) woken_in_vain();
   return readiness & wanted() & ONLOOP_READ;
 }
 
@@ -111,7 +113,9 @@ void Stream::read_on(std::byte* buffer, ssize_t got) {
   const std::size_t size = net_.buffer_size;
   for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
-      read_stopped(got == 0 ? 0 : errno);
+      const int error = got == 0 ? 0 : errno;
+      if (left == kReadsPerTurn - 1 && would_block(error)) woken_in_vain();
+      read_stopped(error);
       return;
     }
     if (got > 0 && static_cast<std::size_t>(got) < size) return;
@@ -131,7 +135,12 @@ void Stream::received(std::byte* buffer, ssize_t got) {
 /// The peer's end (0), an error, or nothing to read.
 void Stream::read_stopped(int error) {
   if (write_failed_) {
-    shut(error_);
+    // EPIPE: a FIN had come before the reset, whose own error the write got. After ECONNRESET zero is no end.
+    if (error == 0 && phase_ == Phase::open && error_ == std::errc::broken_pipe) {
+      read_ended_ = true;
+      protocol()->on_end(*this);
+    }
+    if (runtime()) shut(error_);
     return;
   }
   if (error != 0) {
@@ -191,6 +200,10 @@ void Stream::end() {
   }
   if (phase_ == Phase::connecting) {
     shut(error_of(ECANCELED));
+    return;
+  }
+  if (write_failed_) {
+    shut(error_);
     return;
   }
   if (limits_->linger.count() <= 0) {
@@ -273,7 +286,7 @@ void Stream::destroy_state() noexcept {
 void Stream::pause(bool paused) {
   if (paused_ == paused) return;
   paused_ = paused;
-  if (write_failed_ && paused) {  // nothing else is left to do
+  if (write_failed_ && paused && !has_input(fd())) {  // nothing else is left to do
     shut(error_);
   } else {
     apply();
@@ -321,21 +334,10 @@ void* Stream::get_state(const std::type_info& type) {
 
 // ---- the clock: connecting, idle, linger ----
 
-namespace {
-
-/// Bytes that were sent and that the peer has not taken; see tcp(7) and unix(7), SIOCOUTQ.
-std::uint64_t in_kernel_queue(int fd) noexcept {
-  int count = 0;
-  return fd >= 0 && ioctl(fd, SIOCOUTQ, &count) == 0 && count > 0 ? static_cast<std::uint64_t>(count) : 0;
-}
-
-}  // namespace
-
 void Stream::start_clock(std::uint64_t limit_ns) {
   if (!extra_) extra_ = std::make_unique<Extra>(*this);
   plain_ = false;
-  extra_->handed = in_kernel_queue(fd());
-  extra_->taken = 0;
+  look_at_kernel();
   extra_->last_activity = now_ns();
   runtime()->schedule(*extra_, extra_->last_activity + limit_ns);
 }
@@ -355,6 +357,7 @@ void Stream::start_idle_clock(std::uint64_t idle_ns) {
 
 void Stream::set_idle(std::chrono::nanoseconds timeout) {
   const std::uint64_t idle_ns = positive(timeout);
+  if (write_failed_) return;  // its clock bounds what is left
   if (phase_ == Phase::connecting) {
     extra_->idle_ns = idle_ns;
   } else if (frozen_ && phase_ < Phase::closing) {  // thaw() starts it
@@ -377,12 +380,52 @@ std::uint64_t Stream::clock_limit() const noexcept {
   return phase_ == Phase::connecting ? 0 : extra_->idle_ns;
 }
 
-/// Whether the peer has taken bytes since the clock last looked. A kernel with a large buffer becomes writable only now
-/// and then while a slow client reads steadily.
-bool Stream::peer_took_bytes() noexcept {
-  const std::uint64_t left = in_kernel_queue(fd());
-  const std::uint64_t taken = extra_->handed > left ? extra_->handed - left : 0;
-  return taken > std::exchange(extra_->taken, std::max(taken, extra_->taken));
+/// Whether the peer has taken bytes since the clock last looked, and so recently that it goes on: then it does. A
+/// kernel with a large buffer becomes writable only now and then while a slow client reads steadily.
+bool Stream::peer_took_bytes(std::uint64_t limit) noexcept {
+  const std::uint64_t most = extra_->left + extra_->sent;
+  look_at_kernel();
+  if (extra_->left >= most) return false;
+  const std::uint64_t now = now_ns();
+  const std::uint64_t ago = extra_->left == 0 ? since_acknowledgement(fd()) : 0;
+  if (ago >= limit) return false;
+  extra_->last_activity = std::max(extra_->last_activity, now - ago);
+  return extra_->last_activity + limit > now;
+}
+
+void Stream::look_at_kernel() noexcept {
+  extra_->left = in_kernel_queue(fd());
+  extra_->sent = 0;
+}
+
+std::uint64_t Stream::untaken() const noexcept {
+  return queued() + in_kernel_queue(fd());
+}
+
+// ---- readiness without anything to be had ----
+
+/// A socket with something in its error queue is ready for ever, and no read or write clears that. The reports (of
+/// zero-copy, timestamps, ICMP) are dropped: whoever wants them takes them before the connection is woken that often.
+void Stream::woken_in_vain() noexcept {
+  if (++vain_wakes_ < kVainWakes) return;
+  vain_wakes_ = 0;
+  const int asked = (wanted() & ONLOOP_READ ? POLLIN : 0) | (wanted() & ONLOOP_WRITE ? POLLOUT : 0);
+  pollfd state{.fd = fd(), .events = static_cast<short>(asked), .revents = 0};
+  if (::poll(&state, 1, 0) != 1 || (state.revents & asked)) return;
+  if (const int error = get_option(fd(), SOL_SOCKET, SO_ERROR); error > 0) {
+    shut(error_of(error));
+  } else if (!drop_reports()) {
+    shut(error_of(EIO));
+  }
+}
+
+/// False if there were none.
+bool Stream::drop_reports() noexcept {
+  constexpr int kMost = 1024;  // at a time
+  msghdr report{};
+  int dropped = 0;
+  while (dropped < kMost && ::recvmsg(fd(), &report, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0) ++dropped;
+  return dropped > 0;
 }
 
 void Stream::remember_peer() noexcept try {
@@ -407,8 +450,7 @@ void Stream::on_due() {
     runtime()->schedule(*extra_, end);
   } else if (write_failed_) {
     shut(error_);
-  } else if (limit > 0 && peer_took_bytes()) {
-    note_time();
+  } else if (limit > 0 && peer_took_bytes(limit)) {
     runtime()->schedule(*extra_, extra_->last_activity + limit);
   } else if (phase_ == Phase::connecting && !extra_->candidates.empty()) {
     try_next(ETIMEDOUT);

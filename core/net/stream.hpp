@@ -41,6 +41,10 @@ class Stream final : public Connection, public Source, public Client {
   // ---- Connection ----
   Flow send(std::span<const std::byte> data);
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
+  /// What the peer has not taken yet: queued here, or in the kernel.
+  [[nodiscard]] std::uint64_t untaken() const noexcept;
+  /// write() takes something.
+  [[nodiscard]] bool writable() const noexcept { return !write_ended_ && !frozen_ && phase_ < Phase::closing; }
   [[nodiscard]] const Limits& limits() const noexcept { return *limits_; }
   void cork() noexcept;
   void uncork() noexcept;
@@ -98,8 +102,8 @@ class Stream final : public Connection, public Source, public Client {
     std::uint64_t idle_ns = 0;
     std::uint64_t last_activity = 0;
     std::uint64_t frozen_at = 0;
-    std::uint64_t handed = 0;       // bytes in the kernel's queue when the clock began, and those sent since
-    std::uint64_t taken = 0;        // of them, those that the peer had taken when the clock last looked
+    std::uint64_t sent = 0;         // bytes handed to the kernel since the clock last looked
+    std::uint64_t left = 0;         // in the kernel's queue then
     std::uint64_t connect_end = 0;  // when the time-out of the whole attempt to connect is over; 0: never
     unsigned self_connects = 0;
     std::vector<Address> candidates;  // the next to try is the last
@@ -130,12 +134,17 @@ class Stream final : public Connection, public Source, public Client {
     if (extra_) note_time();
   }
   [[gnu::noinline]] void note_time() noexcept;
+  /// Nothing sent is no progress, and what the kernel only buffers is none either: only the first bytes after a look of
+  /// the clock are given their time.
   void note_sent(std::size_t count) noexcept {
-    if (!extra_ || count == 0) return;  // nothing sent is no progress
-    note_time();
-    extra_->handed += count;
+    if (!extra_ || count == 0) return;
+    if (extra_->sent == 0) note_time();
+    extra_->sent += count;
   }
-  [[nodiscard]] bool peer_took_bytes() noexcept;
+  void look_at_kernel() noexcept;
+  [[nodiscard]] bool peer_took_bytes(std::uint64_t limit) noexcept;
+  [[gnu::noinline]] void woken_in_vain() noexcept;
+  [[nodiscard]] bool drop_reports() noexcept;
   void remember_peer() noexcept;
   void fail_writing(std::error_code error) noexcept;
   std::span<const std::byte> send_beside_cork(std::span<const std::byte> data) noexcept;
@@ -190,6 +199,7 @@ class Stream final : public Connection, public Source, public Client {
   bool copied_ = false;        // another process may have its descriptor, too
   bool write_failed_ = false;  // with error_: what the peer had sent before is read, then it closes
   Wish wish_ = Wish::none;
+  std::uint8_t vain_wakes_ = 0;  // since woken_in_vain() last asked why
 };
 
 /// As Context::adopt, for a socket that is known to be fit. An error begins with `what`.

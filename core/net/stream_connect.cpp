@@ -81,7 +81,11 @@ int Stream::try_next(int error) noexcept {
       error = ENOMEM;
     }
     if (error == 0) {
-      limit_attempt();
+      try {
+        limit_attempt();
+      } catch (const std::bad_alloc&) {
+        // Then this address has all the time that is left.
+      }
       return 0;
     }
   }
@@ -135,6 +139,7 @@ void Stream::finish_connect() {
   if (connected_to_itself(fd(), peer)) {  // nobody listens there
     constexpr unsigned kMostOften = 3;
     if (++extra_->self_connects <= kMostOften) extra_->candidates.push_back(peer.to_address());
+    reset_socket();  // a plain close would keep the port taken for a minute
     try_next(ECONNREFUSED);
     return;
   }

@@ -84,6 +84,7 @@ void Stream::restore(int fd, const ConnectionRecord& record) {
     extra_->last_activity = extra_->frozen_at + record.clock_ns - clock_limit();
   }
   runtime()->watch(*this, fd, ONLOOP_NONE, "take over a connection");
+  if (extra_) look_at_kernel();
 }
 
 void Stream::restore_queued(std::span<const std::byte> data) {

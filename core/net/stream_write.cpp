@@ -76,16 +76,21 @@ std::span<const std::byte> Stream::send_beside_cork(std::span<const std::byte> d
 /// The peer takes no more. What it had sent before, perhaps the reason, is still read and delivered, then the
 /// connection closes with the error of the write. That has to happen within the linger time.
 void Stream::fail_writing(std::error_code error) noexcept {
+  constexpr std::chrono::nanoseconds kLeast = std::chrono::seconds{1};
   const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
-  if (!gone || phase_ != Phase::open || paused_ || read_ended_ || limits_->linger.count() <= 0) return shut(error);
+  const bool readable = (phase_ == Phase::open || phase_ == Phase::opening) && !read_ended_;
+  if (!gone || !readable || (paused_ && !has_input(fd()))) return shut(error);
+  const std::uint64_t limit = positive(std::max(limits_->linger, kLeast));
   try {
-    start_clock(positive(limits_->linger));
+    start_clock(limit);
   } catch (const std::exception&) {
     return shut(error);
   }
-  extra_->idle_ns = positive(limits_->linger);
+  extra_->idle_ns = limit;
   write_failed_ = write_ended_ = true;
-  waiting_ = drain_due_ = full_ = false;
+  drain_due_ = paused_ && (waiting_ || drain_due_);  // who has paused until on_drain goes on, and reads
+  if (drain_due_) runtime()->defer(*this);
+  waiting_ = full_ = false;
   error_ = error;
   queue_.reset();
   net_.drained(*this);

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "core/net/stream.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/server.hpp"
 #include "core/node/socket.hpp"
@@ -85,8 +86,24 @@ void Socket::destroy(std::error_code error) const {
   if (auto* state = checked(state_)) state->destroy(error);
 }
 void Socket::destroy_soon() const {
-  if (!state_) return;
-  if (Connection* connection = state_->connection()) connection->close();
+  if (auto* state = checked(state_)) state->destroy_soon();
+}
+void Socket::reset_and_destroy() const {
+  if (auto* state = checked(state_)) state->reset_and_destroy();
+}
+bool Socket::writable() const noexcept {
+  const Connection* connection = state_ ? state_->connection() : nullptr;
+  return connection && detail::stream_of(*connection).writable();
+}
+std::size_t Socket::writable_length() const noexcept {
+  const Connection* connection = state_ ? state_->connection() : nullptr;
+  return connection ? connection->queued_bytes() : 0;
+}
+void Socket::set_keep_alive(bool enable, std::chrono::seconds delay) const {
+  if (auto* state = checked(state_)) state->set_keep_alive(enable, delay);
+}
+void Socket::set_no_delay(bool enable) const {
+  if (auto* state = checked(state_)) state->set_no_delay(enable);
 }
 bool Socket::destroyed() const noexcept {
   return !state_ || state_->destroyed();

@@ -1,10 +1,15 @@
 #include "core/node/socket.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <onloop/context.hpp>
 
 #include <algorithm>
 #include <utility>
 
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/server.hpp"
 
@@ -70,8 +75,12 @@ void SocketState::connect(std::string_view address, const ConnectOptions& option
 
 void SocketState::opened() {
   open_ = true;
+  set_options();
   note_activity();
+  if (then_ == Then::reset) connection_->abort();  // whatever the listeners of 'connect' write
   on_connect.emit();
+  Connection* connection = connection_.get();
+  if (then_ == Then::destroy_soon && connection) connection->close();
 }
 
 // ---- reading ----
@@ -119,12 +128,62 @@ void SocketState::ended() {
 bool SocketState::write(std::span<const std::byte> data) {
   Connection* connection = connection_.get();
   if (!connection) return false;
-  note_activity();
-  return connection->write(data) == Flow::go;
+  const Flow flow = connection->write(data);
+  if (timeout_.count() > 0 && flow != Flow::closed && !data.empty()) {
+    if (written_ == 0) note_time();  // what is only buffered is no progress: see Stream::note_sent
+    written_ += data.size();
+  }
+  return flow == Flow::go;
 }
 
 void SocketState::end() {
   if (Connection* connection = connection_.get()) connection->shutdown_write();
+}
+
+/// As in Node, what was written while it connects is sent first.
+void SocketState::destroy_soon() {
+  Connection* connection = connection_.get();
+  if (!connection) return;
+  if (open_) {
+    connection->close();
+  } else {
+    connection->shutdown_write();
+    if (then_ == Then::go_on) then_ = Then::destroy_soon;
+  }
+}
+
+void SocketState::reset_and_destroy() {
+  Connection* connection = connection_.get();
+  if (!connection) return;
+  if (open_) {
+    connection->abort();
+    destroy({});
+  } else {
+    then_ = Then::reset;
+  }
+}
+
+void SocketState::set_keep_alive(bool enable, std::chrono::seconds delay) {
+  keep_alive_ = enable ? std::max(delay, std::chrono::seconds{0}) : std::chrono::seconds{-1};
+  set_options();
+}
+
+void SocketState::set_no_delay(bool enable) {
+  no_delay_ = enable;
+  set_options();
+}
+
+/// While it connects there may be no socket yet, or one of several after another: opened() sets them.
+void SocketState::set_options() const noexcept {
+  const Connection* connection = connection_.get();
+  if (!connection || !open_) return;
+  if (keep_alive_) {
+    set_option(connection->fd(), SOL_SOCKET, SO_KEEPALIVE, keep_alive_->count() >= 0 ? 1 : 0);
+    constexpr std::chrono::seconds kMost{32'767};  // the kernel's
+    const int delay = static_cast<int>(std::min(*keep_alive_, kMost).count());
+    if (delay > 0) set_option(connection->fd(), IPPROTO_TCP, TCP_KEEPIDLE, delay);
+  }
+  if (no_delay_) set_option(connection->fd(), IPPROTO_TCP, TCP_NODELAY, *no_delay_ ? 1 : 0);
 }
 
 void SocketState::destroy(std::error_code error) {
@@ -184,6 +243,7 @@ void SocketState::set_timeout(std::chrono::nanoseconds timeout) {
   clock_ = {};
   if (timeout_.count() <= 0 || destroyed_ || !phases()) return;
   last_activity_ = Clock::now();
+  look_at_peer();
   start_clock(timeout_);
 }
 
@@ -197,10 +257,30 @@ void SocketState::note_time() {
   if (!clock_.active()) start_clock(timeout_);
 }
 
+void SocketState::look_at_peer() noexcept {
+  const Connection* connection = connection_.get();
+  untaken_ = connection ? stream_of(*connection).untaken() : 0;
+  written_ = 0;
+}
+
+/// Since the clock last looked, and so recently that it goes on: as Stream::peer_took_bytes.
+bool SocketState::peer_took_bytes() noexcept {
+  const std::uint64_t most = untaken_ + written_;
+  look_at_peer();
+  const Connection* connection = connection_.get();
+  if (!connection || untaken_ >= most) return false;
+  const std::uint64_t ago = untaken_ == 0 ? since_acknowledgement(connection->fd()) : 0;
+  if (ago >= static_cast<std::uint64_t>(timeout_.count())) return false;
+  last_activity_ = std::max(last_activity_, Clock::now() - std::chrono::nanoseconds(ago));
+  return last_activity_ + timeout_ > Clock::now();
+}
+
 void SocketState::clock_due() {
   const auto left = last_activity_ + timeout_ - Clock::now();
   if (left.count() > 0) {
     start_clock(left);
+  } else if (peer_took_bytes()) {
+    start_clock(last_activity_ + timeout_ - Clock::now());
   } else {
     call([](SocketState& socket) { socket.on_timeout.emit(); });
   }

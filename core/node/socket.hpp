@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -34,6 +35,10 @@ class SocketState final : public Active {
   bool write(std::span<const std::byte> data);
   void end();
   void destroy(std::error_code error);
+  void destroy_soon();
+  void reset_and_destroy();
+  void set_keep_alive(bool enable, std::chrono::seconds delay);
+  void set_no_delay(bool enable);
   [[nodiscard]] bool destroyed() const noexcept { return destroyed_; }
   void pause() noexcept { flow_ = Flowing::no; }
   void resume();
@@ -60,9 +65,12 @@ class SocketState final : public Active {
   void received(std::span<const std::byte> data);
   void ended();
   void flow();
+  void set_options() const noexcept;
   void note_activity() {
     if (timeout_.count() > 0) note_time();
   }
+  void look_at_peer() noexcept;
+  [[nodiscard]] bool peer_took_bytes() noexcept;
   void note_time();
   void start_clock(std::chrono::nanoseconds delay);
   void clock_due();
@@ -80,6 +88,12 @@ class SocketState final : public Active {
   std::chrono::nanoseconds timeout_{0};
   Clock::time_point last_activity_;
   Timer clock_;
+  std::uint64_t written_ = 0;                       // since the clock last looked
+  std::uint64_t untaken_ = 0;                       // by the peer, then
+  std::optional<std::chrono::seconds> keep_alive_;  // its delay; negative: none
+  std::optional<bool> no_delay_;
+  /// What is to come once it has connected.
+  enum class Then : std::uint8_t { go_on, destroy_soon, reset } then_ = Then::go_on;
   Flowing flow_ = Flowing::unset;
   bool half_open_;
   bool open_ = false;

@@ -94,7 +94,9 @@ class Connection {
   /// written is lost to a reset because of unread input. on_close is the only callback that still comes. While
   /// connecting: gives up, on_close gets ECANCELED.
   void close();
-  /// Closes now, discards what is queued, sends a reset. on_close gets `error`.
+  /// Closes now, discards what is queued, sends a reset. on_close gets `error`. A UNIX socket has no reset: unless
+  /// bytes of the peer's are unread, it takes this for an orderly end. A protocol over UNIX sockets needs an end mark
+  /// or a length of its own to tell a complete stream from one that was cut off.
   void abort(std::error_code error = {});
 
   /// Asked of the kernel at each call. It is known after a reset, too, and while on_close runs.

@@ -72,7 +72,7 @@ class Connection {
     waiters_ = waiters;
     socket_.on_data([wire = wire_, waiters, socket = socket_](std::span<const std::byte> data) {
       wire->received.insert(wire->received.end(), data.begin(), data.end());
-      socket.pause();
+      if (wire->received.size() >= wire->keep) socket.pause();
       waiters->reader.schedule();
     });
     socket_.pause();
@@ -80,7 +80,10 @@ class Connection {
       wire->peer_ended = true;
       waiters->reader.schedule();
     });
-    socket_.on_drain([waiters] { waiters->writer.schedule(); });
+    socket_.on_drain([wire = wire_, waiters, socket = socket_] {
+      if (!socket.writable()) wire->ended = true;  // a write has failed
+      waiters->writer.schedule();
+    });
     socket_.on_close([wire = wire_, waiters](std::error_code error) {
       wire->over = true;
       wire->error = error;
@@ -103,10 +106,13 @@ class Connection {
 
   /// `co_await connection.write(data)`: sends, and goes on at once, or while more than the high-water mark is queued as
   /// soon as that has drained. False: the connection is over, or end() was called. `data` is used until it is called.
-  /// While one coroutine waits here, another may read(). Where both sides write much before they read, do it so: one
-  /// coroutine that waits for its own write reads nothing, and both sides would wait for each other.
+  /// While one coroutine waits here, another may read(). If none does, what comes meanwhile is kept for the next
+  /// read(), up to twice the bytes that were queued, and 64 KiB: so two peers that each write() before they read(), in
+  /// pieces of whatever size, do not wait for each other for ever. Where the peer sends more than that, let another
+  /// coroutine read.
   [[nodiscard]] auto write(std::span<const std::byte> data) {
-    return detail::Write{*wire_, waiters_, socket_.write(data)};
+    const bool taken = socket_.write(data);
+    return detail::Write{socket_, *wire_, waiters_, taken};
   }
   [[nodiscard]] auto write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
 
@@ -114,6 +120,12 @@ class Connection {
   void end() {
     wire_->ended = true;
     socket_.end();
+  }
+  /// Closes now, discards what is queued, and the peer gets a reset (see net::Socket::reset_and_destroy). What waits in
+  /// read() or write() goes on: nothing, and false.
+  void reset() {
+    wire_->ended = true;
+    socket_.reset_and_destroy();
   }
   /// Why it is over; none while it is not, and after an orderly end.
   [[nodiscard]] std::error_code error() const noexcept { return wire_->error; }

@@ -13,8 +13,8 @@
 /// are dropped after 'close', so a listener may own its own socket. A listener may do anything, destroy the context
 /// included.
 ///
-/// Node's event emitters are these calls, and its errors are std::error_code. What else differs: listen() takes no names
-/// (see Address); a write to a socket that has ended is no error.
+/// Node's event emitters are these calls, and its errors are std::error_code. What else differs: listen() takes no
+/// names (see Address); a write to a socket that has ended is no error.
 #include <onloop/address.hpp>
 #include <onloop/options.hpp>
 #include <onloop/phases.hpp>
@@ -55,7 +55,7 @@ class Socket {
   void on_end(std::function<void()> listener) const;
   /// After write() has returned false: the queue has fallen to the low-water mark.
   void on_drain(std::function<void()> listener) const;
-  /// So long without a byte either way as set_timeout() says. Nothing else happens: destroy() it.
+  /// So long without progress as set_timeout() says. Nothing else happens: destroy() it.
   void on_timeout(std::function<void()> listener) const;
   /// It has failed: 'close' follows. An error to which nobody listens, nor to 'close', goes to
   /// ContextOptions::on_error, where Node throws it.
@@ -76,13 +76,27 @@ class Socket {
   /// Closes now: what is queued is lost, and then the peer gets a reset. With an error, 'error' comes first.
   void destroy(std::error_code error = {}) const;
   /// Flushes, ends this side and discards what still comes until the peer's end or Limits::linger; then closes. Of its
-  /// events only 'close', and 'error', still come.
+  /// events only 'close', and 'error', still come. While it connects: all this once it has connected, and 'connect'
+  /// comes, too.
   void destroy_soon() const;
+  /// Closes now, and the peer gets a reset whatever was queued; while it connects, once it has connected. A UNIX socket
+  /// has no reset (see Connection::abort).
+  void reset_and_destroy() const;
   [[nodiscard]] bool destroyed() const noexcept;
 
   void pause() const;
   void resume() const;
-  /// 'timeout' after so long without a byte either way; zero: never.
+  /// Whether write() takes anything: it has not ended, is not destroyed, and no write has failed.
+  [[nodiscard]] bool writable() const noexcept;
+  /// Bytes that were written and that the kernel has not taken yet.
+  [[nodiscard]] std::size_t writable_length() const noexcept;
+  /// Whether the kernel probes a peer that is silent, after `delay` in whole seconds, at least one; zero: leaves it at
+  /// what it is. May be set while it connects. Without effect on UNIX sockets.
+  void set_keep_alive(bool enable = true, std::chrono::seconds delay = {}) const;
+  /// Whether small pieces are sent at once. At first they are, where Node gathers them unless it is told so.
+  void set_no_delay(bool enable = true) const;
+
+  /// 'timeout' after so long without a byte that came or that the peer has taken; zero: never.
   void set_timeout(std::chrono::nanoseconds timeout) const;
   /// With a listener for that.
   void set_timeout(std::chrono::nanoseconds timeout, std::function<void()> listener) const {

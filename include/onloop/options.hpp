@@ -44,7 +44,9 @@ struct ListenOptions {
 
 struct ConnectOptions {
   Limits limits{};
-  std::chrono::nanoseconds timeout = std::chrono::seconds{30};  ///< then ETIMEDOUT; zero: as long as the kernel tries
+  /// Then ETIMEDOUT; zero: as long as the kernel tries. A name or `localhost` stands for several addresses, which are
+  /// tried in turn: while others remain, one has its share of the time that is left, or ten seconds where this is zero.
+  std::chrono::nanoseconds timeout = std::chrono::seconds{30};
 };
 
 /// All callbacks run on the context's thread and may do anything, destroy the context included.

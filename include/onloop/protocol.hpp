@@ -32,9 +32,10 @@ class Protocol {
   virtual void on_open(Connection& connection);
   /// Bytes have come; the span is valid until this returns.
   virtual void on_data(Connection& connection, std::span<const std::byte> data) = 0;
-  /// After write() had returned Flow::wait: the queue has fallen to the low-water mark.
+  /// After write() had returned Flow::wait: the queue is at or below the low-water mark.
   virtual void on_drain(Connection& connection);
-  /// The peer will send no more (a FIN); writing still works. Default: connection.close().
+  /// The peer will send no more (a FIN); writing still works. Over a UNIX socket this also comes of a peer that aborted
+  /// or died (see Connection::abort). Default: connection.close().
   virtual void on_end(Connection& connection);
   /// The connection is over; comes last and at most once, also for a connect that failed (then without on_open). No
   /// error: an orderly end on our side; both sides closed, or the peer did not within Limits::linger, or abort() gave

@@ -125,6 +125,33 @@ TEST_P(Backpressure, AClientThatObeysItsFlowAndAnEchoGoOn) {
   EXPECT_TRUE(run_until(context, [&] { return client.got == kTotal; })) << client.got;
 }
 
+// It pauses one side while the other is full, as a proxy should.
+TEST_P(Backpressure, AProxyBeforeAnEchoGoesOn) {
+  constexpr std::size_t kTotal = 10'000'000;
+  Streaming client(kTotal);
+  Echo echo;
+  Recorder front;
+  Recorder back;
+  Ref to_client;
+  Ref to_server;
+  Context context{GetParam().make()};
+  const std::string server = context.listen("127.0.0.1:0", echo).address().to_string();
+  front.when_open = [&](Connection& connection) {
+    to_client = connection.ref();
+    to_server = context.connect(server, back).ref();
+  };
+  front.when_data = [&](Connection& from, std::string_view data) {
+    if (to_server->write(data) == Flow::wait) from.pause_reading();
+  };
+  back.when_data = [&](Connection& from, std::string_view data) {
+    if (to_client->write(data) == Flow::wait) from.pause_reading();
+  };
+  front.when_drain = [&](Connection&) { to_server->resume_reading(); };
+  back.when_drain = [&](Connection&) { to_client->resume_reading(); };
+  context.connect(context.listen("127.0.0.1:0", front).address().to_string(), client);
+  EXPECT_TRUE(run_until(context, [&] { return client.got == kTotal; })) << client.got;
+}
+
 // Another callback of the same turn may fill the queue again.
 TEST_P(Backpressure, OnDrainComesOnlyAtOrBelowTheLowWaterMark) {
   Recorder recorder;

@@ -282,5 +282,34 @@ TEST_P(Close, AbortInEachCallbackIsFollowedByOnCloseAlone) {
   acts_in_each_callback(GetParam(), Act::abort);
 }
 
+// A steady reader of 2 MB/s. The send buffer becomes writable only when much of it is free, after longer than the
+// limit.
+TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
+  constexpr int kSendBuffer = 1'000'000;
+  constexpr int kReceiveBuffer = 32'768;
+  for (const Kind kind : {Kind::tcp, Kind::unix_pair}) {
+    Recorder recorder;
+    Context context{GetParam().make()};
+    Line line = join(context, recorder, linger_of(60ms), kind);
+    Peer& peer = line.peer;
+    ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
+    ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
+    const std::string all = pattern(2'000'000);
+    line.connection.write(all);
+    line.connection.close();
+    auto last = Clock::now();
+    Clock::duration longest_pause{0};
+    const Timer reading = context.every(2ms, [&] {
+      const auto now = Clock::now();
+      longest_pause = std::max(longest_pause, now - std::exchange(last, now));
+      peer.read(8'000);
+    });
+    ASSERT_TRUE(run_until(context, [&] { return peer.over(); }));
+    if (longest_pause > 40ms) GTEST_SKIP() << "the machine held the peer up";
+    EXPECT_TRUE(peer.received() == all) << peer.received().size();
+    EXPECT_EQ(peer.error(), 0);
+  }
+}
+
 }  // namespace
 }  // namespace onloop::test

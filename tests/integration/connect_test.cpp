@@ -1,8 +1,15 @@
 // Connecting: success, each way to fail, giving up, and what was written before.
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <optional>
 
 #include "drive.hpp"
 
@@ -278,6 +285,61 @@ TEST_P(Connect, WithoutADescriptorLeftThrowsAndWorksLater) {
   EXPECT_NE(thrown.words.find(listener.address.to_string()), std::string::npos) << thrown.words;
   context.connect(listener.address.to_string(), client);
   EXPECT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+}
+
+TEST_P(Connect, WhoseErrorSomebodyElseHasReadFailsAllTheSame) {
+  const RefusedPort refused;
+  Recorder client;
+  Context context{GetParam().make()};
+  const Connection& connection = context.connect(refused.address.to_string(), client);
+  int error = 0;
+  socklen_t size = sizeof error;
+  ASSERT_EQ(::getsockopt(connection.fd(), SOL_SOCKET, SO_ERROR, &error, &size), 0);
+  ASSERT_EQ(error, ECONNREFUSED);
+  ASSERT_TRUE(run_until(context, [&] { return client.closes > 0; }));
+  EXPECT_EQ(client.opens, 0);
+  EXPECT_TRUE(client.errors[0]);
+}
+
+// [::1], which is tried first, does not answer.
+TEST_P(Connect, AnAddressThatDoesNotAnswerLeavesTimeForTheOther) {
+  const FullListener silent("[::1]:0");
+  std::optional<RawListener> answering;
+  try {
+    answering.emplace("127.0.0.1:" + std::to_string(silent.listener.address.port()));
+  } catch (const std::system_error&) {
+    GTEST_SKIP() << "the port is somebody's";
+  }
+  Recorder client;
+  ConnectOptions options;
+  options.timeout = 400ms;
+  Context context{GetParam().make()};
+  const Connection& connection =
+      context.connect("localhost:" + std::to_string(silent.listener.address.port()), client, options);
+  const auto start = Clock::now();
+  ASSERT_TRUE(run_until(context, [&] { return client.calls > 0; }));
+  ASSERT_EQ(client.opens, 1) << client.errors[0].message();
+  EXPECT_GE(Clock::now() - start, 150ms) << "a share of the time, not none";
+  EXPECT_EQ(connection.peer(), answering->address);
+}
+
+// In a network of its own, in which there is one port only that the kernel can give.
+TEST_P(Connect, ToItselfIsRefused) {
+  EXPECT_TRUE(in_child([&] {
+    if (::unshare(CLONE_NEWNET) < 0) return;
+    const Fd any(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    if (::ioctl(any.get(), SIOCSIFFLAGS, &request) < 0) return;
+    std::ofstream range("/proc/sys/net/ipv4/ip_local_port_range");
+    if (!(range << "41001 41001" << std::flush)) return;
+    Recorder client;
+    Context context{GetParam().make()};
+    context.connect("127.0.0.1:41001", client);
+    ASSERT_TRUE(run_until(context, [&] { return client.calls > 0; }));
+    expect_failed(client, std::errc::connection_refused);
+  }));
 }
 
 }  // namespace

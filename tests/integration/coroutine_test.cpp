@@ -1,6 +1,7 @@
 // Coroutines: what resumes them, what ends them, and what they leave behind.
 #include <onloop/coroutine.hpp>
 
+#include <cerrno>
 #include <future>
 #include <memory>
 #include <optional>
@@ -396,6 +397,116 @@ TEST_P(Coroutines, ComeAlongToAnotherLoop) {
   });
   context.run();
   EXPECT_TRUE(done);
+}
+
+// Reads so many bytes.
+co::Task<std::size_t> read_all(co::Connection& connection, std::size_t size) {
+  std::size_t got = 0;
+  while (got < size) {
+    const auto data = co_await connection.read();
+    if (!data) break;
+    got += data->size();
+  }
+  co_return got;
+}
+
+// More than all buffers between the two hold, so both wait in write() at once, and neither in read().
+TEST_P(Coroutines, TwoThatWriteMuchBeforeTheyReadGoOn) {
+  for (const std::size_t piece : {std::size_t{1} << 20, std::size_t{24} << 20}) {
+    Context context(GetParam().make());
+    const std::string content(piece, 'x');
+    constexpr std::size_t kPieces = 3;
+    int finished = 0;
+    const auto talk = [&](co::Connection& connection) -> co::Task<> {
+      std::size_t got = 0;
+      for (std::size_t i = 1; i <= kPieces; ++i) {
+        EXPECT_TRUE(co_await connection.write(content));
+        if (got < i * piece) got += co_await read_all(connection, i * piece - got);
+      }
+      EXPECT_EQ(got, kPieces * piece);
+      ++finished;
+    };
+    const net::Server server =
+        co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> { co_await talk(connection); });
+    co::spawn(context, [&, to = server.address().to_string()]() -> co::Task<> {
+      co::Connection connection = co_await co::connect(to);
+      co_await talk(connection);
+      server.close();
+    });
+    run_to_the_end(context);
+    EXPECT_EQ(finished, 2) << piece;
+  }
+}
+
+TEST_P(Coroutines, OneReadsWhileAnotherWrites) {
+  Context context(GetParam().make());
+  constexpr std::size_t kTotal = 20'000'000;
+  const std::string piece(1'000'000, 'x');
+  std::size_t got = 0;
+  const net::Server server = co::serve(context, "127.0.0.1:0", echo);
+  co::spawn(context, [&, to = server.address().to_string()]() -> co::Task<> {
+    const auto connection = std::make_shared<co::Connection>(co_await co::connect(to));
+    co::spawn(context, [&, connection]() -> co::Task<> {
+      for (std::size_t sent = 0; sent < kTotal; sent += piece.size()) EXPECT_TRUE(co_await connection->write(piece));
+      connection->end();
+    });
+    got = co_await read_all(*connection, kTotal + 1);
+    server.close();
+  });
+  run_to_the_end(context);
+  EXPECT_EQ(got, kTotal);
+}
+
+// What is kept for who waits in write() is bounded by what it writes.
+TEST_P(Coroutines, AnEchoKeepsLittleForAPeerThatDoesNotRead) {
+  Context context(GetParam().make());
+  const TemporaryDirectory directory;
+  const std::string address = "unix:" + directory.file("socket");
+  const net::Server server = co::serve(context, address, echo);
+  server.on_connection([&](const net::Socket&) { server.close(); });
+  Peer peer = Peer::connect_to(Address::parse(address));
+  const std::string piece(100'000, 'x');
+  std::size_t sent = 0;
+  int stuck = 0;
+  net::Timeout sending;
+  sending = net::set_interval(
+      context,
+      [&] {
+        const std::size_t taken = peer.send(piece);
+        sent += taken;
+        stuck = taken == 0 ? stuck + 1 : 0;
+        if (stuck < 20 && sent < 40'000'000) return;
+        sending.clear();
+        peer.close();
+      },
+      1ms);
+  run_to_the_end(context);
+  EXPECT_LT(sent, 4'000'000u) << "it would have taken anything";
+}
+
+TEST_P(Coroutines, ResetEndsWhatWaitsAndThePeerSeesIt) {
+  Context context(GetParam().make());
+  RawListener listener("127.0.0.1:0");
+  bool read_on = true;
+  bool wrote = true;
+  co::spawn(context, [&]() -> co::Task<> {
+    const auto connection = std::make_shared<co::Connection>(co_await co::connect(listener.address.to_string()));
+    co::spawn(context, [&, connection]() -> co::Task<> { read_on = (co_await connection->read()).has_value(); });
+    co::spawn(context,
+              [&, connection]() -> co::Task<> { wrote = co_await connection->write(std::string(20'000'000, 'x')); });
+    co_await co::sleep(0ns);
+    co_await co::sleep(0ns);
+    connection->reset();
+    EXPECT_FALSE(co_await connection->write("more"));
+    EXPECT_FALSE(connection->error());
+  });
+  run_to_the_end(context);
+  Peer peer = listener.accept();
+  EXPECT_FALSE(read_on);
+  EXPECT_FALSE(wrote);
+  while (peer.read()) {
+  }
+  EXPECT_EQ(peer.error(), ECONNRESET);
 }
 
 }  // namespace

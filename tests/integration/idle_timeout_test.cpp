@@ -1,4 +1,6 @@
 // Idle time-outs. How late one comes is the machine's affair; that it never comes early is asserted by the clock.
+#include <sys/socket.h>
+
 #include "drive.hpp"
 
 namespace onloop::test {
@@ -162,6 +164,64 @@ TEST_P(IdleTimeout, IsNotPutOffByWritesOfNothing) {
     if (recorder.closes == 0) line.connection.write("");
   });
   EXPECT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+}
+
+TEST_P(IdleTimeout, DoesNotComeWhileASlowPeerReads) {
+  for (const Kind kind : {Kind::tcp, Kind::unix_pair}) {
+    Recorder recorder;
+    Context context{GetParam().make()};
+    Line line = join(context, recorder, idle_after(60ms), kind);
+    constexpr int kSendBuffer = 1'000'000;
+    constexpr int kReceiveBuffer = 32'768;
+    ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
+    ::setsockopt(line.peer.fd(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
+    const std::string all = pattern(1'500'000);
+    std::size_t read_at_close = 0;
+    recorder.when_close = [&](Connection&, std::error_code) { read_at_close = line.peer.received().size(); };
+    line.connection.write(all);
+    auto last = Clock::now();
+    Clock::duration longest_pause{0};
+    const Timer reading = context.every(2ms, [&] {
+      const auto now = Clock::now();
+      longest_pause = std::max(longest_pause, now - std::exchange(last, now));
+      line.peer.read(8'000);
+    });
+    ASSERT_TRUE(run_until(context, [&] { return line.peer.received().size() == all.size() || line.peer.over(); }));
+    if (longest_pause > 40ms) GTEST_SKIP() << "the machine held the peer up";
+    EXPECT_TRUE(line.peer.received() == all) << line.peer.received().size();
+    EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+    EXPECT_EQ(read_at_close, all.size()) << "what the kernel holds is not taken yet";
+    expect_timed_out(recorder);
+  }
+}
+
+// What the kernel only buffers is no progress.
+TEST_P(IdleTimeout, IsNotPutOffByWritesThatThePeerDoesNotTake) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(50ms), Kind::unix_pair);
+  constexpr int kSendBuffer = 4'000'000;  // room for all that is written until the test gives up
+  ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
+  const Timer writes = context.every(5ms, [&] {
+    if (recorder.closes == 0) line.connection.write("x");
+  });
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  expect_timed_out(recorder);
+}
+
+// Over TCP the kernel tells when the peer has acknowledged, so the time is not counted twice.
+TEST_P(IdleTimeout, CountsFromTheLastByteThatWentAndNoLonger) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, idle_after(500ms));
+  turns(context);
+  line.connection.write("x");
+  const auto start = Clock::now();
+  bool late = false;
+  const Timer timer = context.timer(950ms, [&] { late = true; });
+  recorder.when_close = [&](Connection&, std::error_code) { EXPECT_FALSE(late); };
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_GE(Clock::now() - start, 500ms);
 }
 
 }  // namespace

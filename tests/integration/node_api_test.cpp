@@ -1,4 +1,6 @@
 // Sockets in Node's shape, talking to each other; run() returns when all is over.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "node_drive.hpp"
@@ -450,6 +452,90 @@ TEST_P(NodeSockets, CallsOnNoSocketAndOnOneThatIsOverAreHarmless) {
   run_to_the_end(context);
   EXPECT_EQ(over, net::Socket(over));
   EXPECT_FALSE(over == net::Socket());
+}
+
+TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
+  Context context{GetParam().make()};
+  const RawListener listener("127.0.0.1:0");
+  const net::Socket client = net::connect(context, listener.address.to_string());
+  Peer peer = listener.accept();
+  const int small = 32'768;
+  ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  const std::string all = pattern(6'000'000);
+  bool all_read = false;
+  int early = 0;
+  int timeouts = 0;
+  client.write(all);
+  client.set_timeout(60ms, [&] {
+    ++timeouts;
+    if (!all_read) ++early;
+    client.destroy();
+  });
+  auto last = Clock::now();
+  Clock::duration longest_pause{0};
+  net::Timeout reading;
+  reading = net::set_interval(
+      context,
+      [&] {
+        const auto now = Clock::now();
+        longest_pause = std::max(longest_pause, now - std::exchange(last, now));
+        peer.read(20'000);
+        all_read = peer.received().size() == all.size();
+        if (all_read || peer.over()) reading.clear();
+      },
+      2ms);
+  run_to_the_end(context);
+  if (longest_pause > 40ms) GTEST_SKIP() << "the machine held the peer up";
+  EXPECT_EQ(early, 0);
+  EXPECT_EQ(timeouts, 1);
+  EXPECT_TRUE(peer.received() == all);
+}
+
+TEST_P(NodeSockets, TimeoutIsNotPutOffByWritesOfNothing) {
+  Context context{GetParam().make()};
+  const net::Server server = serve_one(context, echo);
+  const net::Socket client = connect_to(context, server);
+  const net::Timeout writing = net::set_interval(
+      context, [&] { client.write(""); }, 5ms);
+  client.set_timeout(50ms, [&] {
+    client.destroy();
+    writing.clear();
+  });
+  run_to_the_end(context);
+}
+
+// An option of this process's socket that is connected to `port`.
+int option_of_client(std::uint16_t port, int level, int name) {
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_in peer{};
+    socklen_t size = sizeof peer;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) < 0 || ntohs(peer.sin_port) != port) continue;
+    int value = -1;
+    size = sizeof value;
+    ::getsockopt(fd, level, name, &value, &size);
+    return value;
+  }
+  return -1;
+}
+
+TEST_P(NodeSockets, ItsOptionsReachTheSocketAlsoWhenTheyAreSetWhileItConnects) {
+  Context context{GetParam().make()};
+  const net::Server server = serve_one(context, echo);
+  const std::uint16_t port = server.address().port();
+  const net::Socket client = connect_to(context, server);
+  client.set_keep_alive(true, 77s);
+  client.set_no_delay(false);
+  client.on_connect([&, client] {
+    EXPECT_EQ(option_of_client(port, SOL_SOCKET, SO_KEEPALIVE), 1);
+    EXPECT_EQ(option_of_client(port, IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    EXPECT_EQ(option_of_client(port, IPPROTO_TCP, TCP_NODELAY), 0);
+    client.set_keep_alive(false);
+    client.set_no_delay();
+    EXPECT_EQ(option_of_client(port, SOL_SOCKET, SO_KEEPALIVE), 0);
+    EXPECT_EQ(option_of_client(port, IPPROTO_TCP, TCP_NODELAY), 1);
+    client.end();
+  });
+  run_to_the_end(context);
 }
 
 }  // namespace

@@ -128,5 +128,77 @@ TEST_P(NodeErrors, DestroyedWhileItConnectsItOnlyCloses) {
   EXPECT_EQ(notes.words, "close ");
 }
 
+// ---- reset_and_destroy() and destroy_soon() ----
+
+TEST_P(NodeErrors, ResetAndDestroyedThePeerGetsAReset) {
+  Context context{GetParam().make()};
+  Notes notes;
+  std::error_code error;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_error([](std::error_code) { FAIL(); });
+    socket.on_close(notes("close"));
+    socket.reset_and_destroy();
+    EXPECT_TRUE(socket.destroyed());
+    socket.reset_and_destroy();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_close([&](std::error_code why) { error = why; });
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "close ");
+  EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
+}
+
+TEST_P(NodeErrors, ResetAndDestroyedWhileItConnectsItResetsOnceItHas) {
+  Context context{GetParam().make()};
+  Notes notes;
+  std::error_code error;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_close([&](std::error_code why) { error = why; });
+    socket.resume();
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_close(notes("close"));
+  client.write("queued");
+  client.reset_and_destroy();
+  run_to_the_end(context);
+  EXPECT_EQ(notes.words, "close ");
+  EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
+}
+
+// As Node: it connects, sends, and ends.
+TEST_P(NodeErrors, DestroyedSoonWhileItConnectsItSendsWhatWasWritten) {
+  Context context{GetParam().make()};
+  Notes notes;
+  std::string received;
+  bool ended = false;
+  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    socket.on_data([&](std::string_view data) { received += data; });
+    socket.on_end([&] { ended = true; });
+  });
+  const net::Socket client = connect_to(context, server);
+  client.on_connect(notes("connect"));
+  client.on_error([](std::error_code why) { FAIL() << why.message(); });
+  client.on_close(notes("close"));
+  client.write("last words");
+  client.destroy_soon();
+  EXPECT_FALSE(client.write("too late"));
+  run_to_the_end(context);
+  EXPECT_EQ(received, "last words");
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(notes.words, "connect close ");
+}
+
+TEST_P(NodeErrors, DestroyedSoonBeforeAConnectFailsItTellsThat) {
+  const RefusedPort refused;
+  Context context{GetParam().make()};
+  std::error_code error;
+  const net::Socket client = net::connect(context, refused.address.to_string());
+  client.on_close([&](std::error_code why) { error = why; });
+  client.write("to nobody");
+  client.destroy_soon();
+  run_to_the_end(context);
+  EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
+}
+
 }  // namespace
 }  // namespace onloop::test

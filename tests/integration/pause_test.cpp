@@ -1,4 +1,8 @@
 // Pausing the reader: what waits, what is noticed, and that it costs nothing.
+#include <linux/net_tstamp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
 #include "drive.hpp"
 
 namespace onloop::test {
@@ -163,6 +167,35 @@ TEST_P(Pause, WritingGoesOn) {
   line.connection.write(all);
   ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received().size() >= all.size(); }));
   EXPECT_TRUE(peer.received() == all);
+}
+
+// Reports of what was sent make a socket ready for ever, and no read or write takes them away.
+TEST_P(Pause, ReportsInTheErrorQueueDoNotKeepTheLoopAwake) {
+  for (const bool full : {false, true}) {
+    Recorder recorder;
+    Context context{GetParam().make()};
+    Line line = join(context, recorder);
+    turns(context);
+    const int what = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE;
+    const int fd = line.connection.fd();
+    ASSERT_EQ(::setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &what, sizeof what), 0);
+    line.connection.write("x");
+    const auto reported = [fd] {
+      pollfd state{.fd = fd, .events = 0, .revents = 0};
+      return ::poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+    };
+    if (!reported()) GTEST_SKIP() << "no reports here";
+    if (full) {  // only writing is waited for
+      line.connection.pause_reading();
+      line.connection.write(pattern(10'000'000));
+      line.peer.send("unread");
+    }
+    ASSERT_TRUE(run_until(context, [&] { return !reported(); })) << full;
+    EXPECT_EQ(recorder.closes, 0);
+    line.connection.resume_reading();
+    line.peer.send("still there");
+    EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), recorder.received.ends_with("still there"); }));
+  }
 }
 
 }  // namespace

@@ -164,8 +164,8 @@ Peer RawListener::accept() const {
 }
 
 // A backlog of 0 has room for one client; Linux takes one or two more into its half-open queue and then drops each SYN.
-FullListener::FullListener()
-    : listener("127.0.0.1:0", 0),
+FullListener::FullListener(std::string_view address)
+    : listener(address, 0),
       first(Peer::start_connecting_to(listener.address)),
       second(Peer::start_connecting_to(listener.address)),
       third(Peer::start_connecting_to(listener.address)) {}

@@ -72,7 +72,7 @@ struct RawListener {
 
 /// A listener whose backlog is full, so that a connect to it stays pending.
 struct FullListener {
-  FullListener();
+  explicit FullListener(std::string_view address = "127.0.0.1:0");
   RawListener listener;
   Peer first, second, third;
 };

@@ -407,5 +407,83 @@ TEST_P(Write, MoreThanMayBeQueuedIsNotCopied) {
   EXPECT_TRUE(is(recorder.errors.front(), std::errc::no_buffer_space));
 }
 
+TEST_P(Write, AnEndThatCameBeforeTheErrorIsTold) {
+  Recorder recorder;
+  recorder.when_end = [](Connection&) {};
+  Context context{GetParam().make()};
+  Line line = join(context, recorder);
+  turns(context);
+  line.connection.pause_reading();
+  line.peer.send("413");
+  line.peer.close();  // with nothing unread: a FIN, and a reset once something comes
+  line.connection.write("a");
+  for (int i = 0; i < 1000 && line.connection.write("b") != Flow::closed; ++i) {
+  }
+  EXPECT_EQ(recorder.calls, 1) << "on_open";
+  line.connection.resume_reading();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_EQ(recorder.received, "413");
+  EXPECT_EQ(recorder.ends, 1);
+  EXPECT_TRUE(is(recorder.errors[0], std::errc::broken_pipe)) << recorder.errors[0].message();
+}
+
+// A proxy pauses its reading while its other side is full.
+TEST_P(Write, WhatThePeerSentBeforeItResetWaitsForAPausedReader) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, {}, Kind::unix_pair);
+  turns(context);
+  line.connection.pause_reading();
+  line.connection.write("a request that is too long");
+  line.peer.send("413");
+  line.peer.close();
+  EXPECT_EQ(line.connection.write("more"), Flow::closed);
+  turns(context);
+  EXPECT_EQ(recorder.datas + recorder.closes, 0);
+  line.connection.resume_reading();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_EQ(recorder.received, "413");
+  EXPECT_TRUE(recorder.errors[0]);
+}
+
+// An echo has paused until on_drain, and what is queued can't be sent any more: it does not wait for the linger time.
+TEST_P(Write, OneThatWaitsForItsDrainGoesWhenThePeerIsGone) {
+  Recorder recorder;
+  recorder.when_data = [](Connection& connection, std::string_view data) {
+    if (connection.write(data) == Flow::wait) connection.pause_reading();
+  };
+  recorder.when_drain = [](Connection& connection) { connection.resume_reading(); };
+  Limits limits;
+  limits.linger = 1h;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, limits, Kind::unix_pair);
+  const std::string piece(100'000, 'x');
+  int stuck = 0;
+  ASSERT_TRUE(run_until(context, [&] {
+    stuck = line.peer.send(piece) == 0 ? stuck + 1 : 0;
+    return stuck == 20;
+  }));
+  line.peer.close();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(recorder.errors[0]);
+}
+
+TEST_P(Write, ClosedByTheAnswerThatCameBeforeTheResetItEndsWithTheError) {
+  Recorder recorder;
+  recorder.when_data = [](Connection& connection, std::string_view) { connection.close(); };
+  Limits limits;
+  limits.linger = 0ns;
+  Context context{GetParam().make()};
+  Line line = join(context, recorder, limits, Kind::unix_pair);
+  turns(context);
+  line.connection.write("a request that is too long");
+  line.peer.send("413");
+  line.peer.close();
+  EXPECT_EQ(line.connection.write("more"), Flow::closed);
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  EXPECT_EQ(recorder.received, "413");
+  EXPECT_TRUE(recorder.errors[0]);
+}
+
 }  // namespace
 }  // namespace onloop::test

@@ -188,8 +188,9 @@ Outermost outermost(Context&, F function, Arguments... arguments) {
 struct Wire {
   std::vector<std::byte> received;
   std::vector<std::byte> given;  // to the last read()
+  std::size_t keep = 0;          // so much may be received while nobody reads: while somebody waits in write()
   bool peer_ended = false;
-  bool ended = false;  // by us
+  bool ended = false;  // by us, or by a write that failed
   bool over = false;
   std::error_code error;
 };
@@ -233,15 +234,23 @@ struct Read {
 };
 
 struct Write {
-  const Wire& wire;
+  const net::Socket& socket;
+  Wire& wire;
   const std::weak_ptr<Waiters>& waiters;
   bool taken;
   [[nodiscard]] bool await_ready() const noexcept { return taken || wire.over || wire.ended; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> leaf) const {
-    Waiters::suspend(leaf, waiters, &Waiters::writer, "write");
+    // The peer may have to write before it reads. A peer that does the same has queued at most as much, or keeps more.
+    const std::size_t keep = 2 * socket.writable_length() + std::size_t{64} * 1024;
+    if (!Waiters::suspend(leaf, waiters, &Waiters::writer, "write")) return;
+    wire.keep = keep;
+    if (wire.received.size() < keep) socket.resume();
   }
-  bool await_resume() const noexcept { return taken || !(wire.over || wire.ended); }
+  bool await_resume() const noexcept {
+    wire.keep = 0;
+    return taken || !(wire.over || wire.ended);
+  }
 };
 
 /// Gives a C, made of the net::Socket.
