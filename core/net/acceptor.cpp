@@ -150,7 +150,7 @@ bool ListeningSocket::accept_failed(int error) noexcept {
 void ListeningSocket::retry_later() noexcept try {
   runtime()->schedule(*this, now_ns() + kRetryAfter);
 } catch (const std::exception&) {
-  (void)runtime()->want(*this, ONLOOP_READ);  // without a timer, the next turn has to try
+  runtime()->defer(*this);  // without a timer, the next turn has to try
 }
 
 void ListeningSocket::on_due() {
@@ -327,8 +327,8 @@ void Acceptor::restore(UniqueFd socket, bool paused) {
   (void)socket.release();
 }
 
-void Acceptor::adopt_file(const ListenerRecord& record) noexcept {
-  if (!record.path.empty()) file_.adopt({record.path, record.device, record.inode});
+void Acceptor::adopt_file(ListenerRecord&& record) noexcept {
+  if (!record.path.empty()) file_.adopt({std::move(record.path), record.device, record.inode});
 }
 
 }  // namespace onloop::detail

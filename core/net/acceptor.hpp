@@ -36,6 +36,7 @@ class ListeningSocket final : public Source, public TimerNode {
   ~ListeningSocket() override = default;
   void on_ready(std::uint32_t readiness) override;
   void on_due() override;
+  void on_deferred() override { on_due(); }
   /// False: there is nobody to accept, or nothing to accept with.
   bool accept_one(Opening opening);
   bool accept_failed(int error) noexcept;
@@ -66,7 +67,7 @@ class Acceptor final : public Listener, public Client {
   void hand_over() noexcept;
   /// One of its sockets from there. Throws std::system_error if it is none.
   void restore(UniqueFd socket, bool paused);
-  void adopt_file(const ListenerRecord& record) noexcept;
+  void adopt_file(ListenerRecord&& record) noexcept;
 
   [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }
   [[nodiscard]] std::size_t connections() const noexcept { return connections_; }

@@ -126,16 +126,19 @@ void Runtime::Cutover::switch_watches() noexcept {
 }
 
 void Runtime::Cutover::commit() noexcept {
+  int error = 0;
   if (host_) {
     switch_watches();
   } else if (outer_) {
     runtime_.host_->deadline_set(ONLOOP_NO_DEADLINE);  // from here on by the timerfd
   } else {
     runtime_.deadline_.close();
-    runtime_.host_->deadline_set(0);
+    error = runtime_.host_->deadline_set(0);
   }
-  runtime_.deadline_.moved(0, std::move(timer_));
-  if (runtime_.deadline_.uses_timerfd()) (void)Deadline::arm(runtime_.deadline_.timer(), 0);
+  const UniqueFd& timer = timer_ ? timer_ : runtime_.deadline_.timer();
+  if (timer) error = Deadline::arm(timer, 0);
+  runtime_.deadline_.moved(error < 0 ? ONLOOP_NO_DEADLINE : 0, std::move(timer_));
+  if (error < 0) runtime_.mailbox_->nudge();  // brings about the turn that tries again
 
   std::swap(runtime_.outer_, outer_);
   outer_.reset();  // before the set that it watches

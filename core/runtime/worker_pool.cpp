@@ -21,9 +21,21 @@ namespace onloop {
 namespace detail {
 namespace {
 
-std::exception_ptr canceled() noexcept {
-  return std::make_exception_ptr(std::system_error(error_of(ECANCELED), "blocking work"));
+std::exception_ptr canceled() noexcept try {
+  throw std::system_error(error_of(ECANCELED), "blocking work");
+} catch (...) {
+  return std::current_exception();  // the error, or that there was no memory for its words
 }
+
+/// A value that is left as it is, for good.
+template <class T>
+union NeverDestroyed {
+  explicit NeverDestroyed(T left) noexcept : value(std::move(left)) {}
+  NeverDestroyed(const NeverDestroyed&) = delete;
+  NeverDestroyed& operator=(const NeverDestroyed&) = delete;
+  ~NeverDestroyed() {}  // NOLINT: that is the point of it
+  T value;
+};
 
 /// While one lives, a thread that is started has all signals blocked but those of its own faults: the others are for
 /// the application's threads.
@@ -226,8 +238,8 @@ void WorkerPool::after_fork() noexcept {
 void WorkerPool::abandon() noexcept {
   static_cast<void>(shared_.release());
   for (const auto& [work, held] : active_) {
-    static_cast<void>(new std::shared_ptr(held));
-    static_cast<void>(new std::stop_source(std::exchange(held->stop, std::stop_source(std::nostopstate))));
+    static_cast<void>(NeverDestroyed(held));
+    static_cast<void>(NeverDestroyed(std::exchange(held->stop, std::stop_source(std::nostopstate))));
   }
 }
 

@@ -158,4 +158,26 @@ TEST(FailingSlot, is_reported_and_leaves_nothing_behind) {
   EXPECT_LT(call, 100);
 }
 
+// What a paused connection no longer wants can't be taken back from the loop, which would go on announcing it.
+TEST(FailingSlot, that_takes_an_interest_away_closes_the_connection) {
+  struct Paused : Protocol {
+    void on_open(Connection& connection) override { connection.pause_reading(); }
+    void on_data(Connection&, std::span<const std::byte>) override {}
+    void on_close(Connection&, std::error_code error) override { closed_with = error; }
+    std::error_code closed_with;
+  } protocol;
+  Script script;
+  script.shuffle = false;
+  Pair pair = socket_pair();
+  Context context{script.loop()};
+  context.adopt(pair.near.release(), protocol);
+  context.dispatch();
+  ASSERT_TRUE(put(pair.far.get()));
+  script.fail_lowering = true;
+  for (int turn = 0; turn < 10 && !protocol.closed_with; ++turn) context.dispatch();
+  EXPECT_EQ(script.failures, 1);
+  EXPECT_TRUE(is(protocol.closed_with, std::errc::not_enough_memory)) << protocol.closed_with.message();
+  EXPECT_EQ(context.statistics().connections, 0u);
+}
+
 }  // namespace onloop::conformance

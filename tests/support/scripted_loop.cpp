@@ -150,6 +150,9 @@ int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
   auto& its = self.checked(watch);
   if ((interest & ~its.interest) != 0) {
     if (const int error = Attachment::fallible(self.script)) return error;
+  } else if (self.script.fail_lowering) {
+    ++self.script.failures;
+    return -self.script.fail_with;
   }
   its.interest = interest;
   return 0;

@@ -51,6 +51,7 @@ struct Script {
   std::size_t batch = SIZE_MAX;  ///< watches served in a turn; 1 is like sd-event
   int fail_at_call = -1;   ///< this fallible slot call fails, once; from 0; attach, watch_add, raising, deadline_set
   int fail_with = ENOMEM;  ///< an errno, positive
+  bool fail_lowering = false;  ///< watch_set fails when it takes an interest away, which no known loop does
   bool with_deadline_slot = true;
   bool with_keepalive_slot = true;
   bool with_turn_slot = true;  ///< else only run and stop

@@ -197,10 +197,10 @@ void Importer::serve() {
   }
   for (TakenListener& listener : listeners_) {
     if (listener.acceptor->severed()) continue;
-    listener.acceptor->adopt_file(listener.record);
     listener.acceptor->thaw();
     ++result.listeners;
     result.taken.push_back({std::move(listener.record.protocol), listener.acceptor});
+    listener.acceptor->adopt_file(std::move(listener.record));
   }
   if (const std::uint64_t now = now_ns(); now > hello_.frozen_at) {
     result.stall = std::chrono::nanoseconds(now - hello_.frozen_at);
