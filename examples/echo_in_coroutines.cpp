@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <exception>
 
-onloop::co::Task<> echo(onloop::co::Connection connection) {
+onloop::co::Async<> echo(onloop::co::Stream connection) {
   while (const auto data = co_await connection.read()) co_await connection.write(*data);
 }
 

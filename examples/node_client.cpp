@@ -1,7 +1,7 @@
 // A client of node_server.cpp. Since it stays connected it runs until the server ends, or Ctrl+C comes.
 //
 //     node_client [ADDRESS]      127.0.0.1:9999 unless given
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <iostream>
 #include <random>
@@ -9,7 +9,7 @@
 
 int main(int argc, char** argv) {
   onloop::Context context{onloop::native()};
-  const onloop::net::Socket client = onloop::net::connect(context, argc > 1 ? argv[1] : "127.0.0.1:9999");
+  const onloop::node::Socket client = onloop::node::connect(context, argc > 1 ? argv[1] : "127.0.0.1:9999");
 
   client.on_connect([&] {
     std::cout << "connect success" << std::endl;

@@ -1,13 +1,13 @@
 // The echo server that everybody has written in Node once, in as many lines. `nc 127.0.0.1 8080` talks to it.
 //
 //     node_echo_server [ADDRESS]      127.0.0.1:8080 unless given
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <iostream>
 
 int main(int argc, char** argv) {
   onloop::Context context{onloop::native()};
-  auto server = onloop::net::create_server(context, [](const onloop::net::Socket& socket) {
+  auto server = onloop::node::create_server(context, [](const onloop::node::Socket& socket) {
     socket.on_data([socket](std::string_view data) {
       std::cout << "received: " << data << std::endl;
       socket.write(data);

@@ -1,20 +1,20 @@
 // A server that says how many clients it has and what they send; node_client.cpp is one.
 //
 //     node_server [ADDRESS]      127.0.0.1:9999 unless given
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <iostream>
 
-namespace net = onloop::net;
+namespace node = onloop::node;
 
 int main(int argc, char** argv) {
   onloop::Context context{onloop::native()};
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
 
   server.listen(argc > 1 ? argv[1] : "127.0.0.1:9999",
                 [&] { std::cout << "server is listening on " << server.address().to_string() << std::endl; });
 
-  server.on_connection([&](const net::Socket& socket) {
+  server.on_connection([&](const node::Socket& socket) {
     server.get_connections([](std::error_code, std::size_t connections) {
       std::cout << "current clients is: " << connections << std::endl;
     });

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "core/net/client.hpp"
+#include "core/base/unique_fd.hpp"
+#include "core/net/endpoint.hpp"
 #include "core/net/unix_file.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
-#include "core/runtime/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -48,7 +48,7 @@ class ListeningSocket final : public Source, public TimerNode {
 
 /// The Listener: one address, one or several listening sockets. Counted: by its Net, its connections, and the frame
 /// that accepts.
-class Acceptor final : public Listener, public Client {
+class Acceptor final : public Listener, public Endpoint {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 

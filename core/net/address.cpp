@@ -7,7 +7,7 @@
 #include <charconv>
 #include <utility>
 
-#include "core/runtime/error.hpp"
+#include "core/base/error.hpp"
 
 namespace onloop {
 namespace {

@@ -10,12 +10,12 @@
 #include <string>
 #include <utility>
 
+#include "core/base/error.hpp"
+#include "core/blocking/host_name.hpp"
 #include "core/net/acceptor.hpp"
-#include "core/net/host_name.hpp"
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
-#include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop {
@@ -88,7 +88,7 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
 }
 
 Statistics Context::statistics() const noexcept {
-  const detail::Net* net = runtime_->find_tenant<detail::Net>();
+  const detail::Net* net = runtime_->find_subsystem<detail::Net>();
   Statistics statistics = net ? net->statistics : Statistics{};
   statistics.cutovers = runtime_->cutovers();
   statistics.last_stall = std::chrono::nanoseconds(runtime_->last_stall());

@@ -13,8 +13,8 @@
 #include <optional>
 #include <string_view>
 
+#include "core/base/error.hpp"
 #include "core/net/socket.hpp"
-#include "core/runtime/error.hpp"
 
 namespace onloop::detail {
 namespace {

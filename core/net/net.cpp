@@ -7,16 +7,16 @@
 #include <string>
 #include <utility>
 
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
 #include "core/net/stream.hpp"
-#include "core/net/takeover/takeover.hpp"
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
+#include "core/takeover/takeover.hpp"
 
 namespace onloop::detail {
 
 Net& Net::of(Runtime& runtime) {
-  return runtime.tenant<Net>();
+  return runtime.subsystem<Net>();
 }
 
 void Net::sever() noexcept {

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/unique_fd.hpp"
 #include "core/runtime/runtime.hpp"
-#include "core/runtime/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -21,7 +21,7 @@ class Stream;
 class Takeover;
 
 /// The listeners and connections of one context, and what they share.
-class Net final : public Tenant {
+class Net final : public Subsystem {
  public:
   /// The context's, made when first asked for.
   static Net& of(Runtime& runtime);

@@ -2,12 +2,12 @@
 
 #include <onloop/connection.hpp>
 
-#include "core/net/client.hpp"
+#include "core/net/endpoint.hpp"
 
 namespace onloop {
 
 Protocol::~Protocol() {
-  detail::Client::sever_all(*this);
+  detail::Endpoint::sever_all(*this);
 }
 
 bool Protocol::on_accept(const Address&) {

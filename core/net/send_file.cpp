@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/error.hpp"
+#include "core/blocking/worker_pool.hpp"
 #include "core/net/stream.hpp"
-#include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
-#include "core/runtime/worker_pool.hpp"
 
 namespace onloop {
 namespace {
@@ -38,7 +38,7 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
     auto arrived = [self = shared_from_this()](Outcome<std::vector<std::byte>> piece) { self->arrived(piece); };
     using Read = detail::BlockingCall<decltype(work), decltype(arrived)>;
     detail::runtime_of(connection_->context())
-        .tenant<detail::WorkerPool>()
+        .subsystem<detail::WorkerPool>()
         .start(std::make_shared<Read>(std::move(work), std::move(arrived)), bound);
   }
 

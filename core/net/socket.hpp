@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/runtime/unique_fd.hpp"
+#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 

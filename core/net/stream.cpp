@@ -7,11 +7,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/net/client.hpp"
+#include "core/net/endpoint.hpp"
 #include "core/net/net.hpp"
 #include "core/net/write_queue.hpp"
 #include "core/runtime/source.hpp"
@@ -23,12 +23,12 @@ struct HostName;
 ///
 /// What is written goes to the kernel at once; what that refuses waits in the queue, and only then is WRITE wanted.
 /// Errors and the end never call back from inside a call: the descriptor closes at once, on_close is deferred.
-class Stream final : public Connection, public Source, public Client {
+class Stream final : public Connection, public Source, public Endpoint {
  public:
   /// Belongs to `net` from now on. `acceptor`: where it came from, or null.
   Stream(Net& net, Protocol& protocol, std::shared_ptr<const Limits> limits, Acceptor* acceptor) noexcept;
 
-  using Client::set_protocol;  // Connection has one too, which comes here
+  using Endpoint::set_protocol;  // Connection has one too, which comes here
   using Source::fd;
 
   // ---- the three ways in; each takes the descriptor on success ----

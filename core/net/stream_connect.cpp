@@ -9,11 +9,11 @@
 #include <cerrno>
 #include <utility>
 
-#include "core/net/host_name.hpp"
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
+#include "core/blocking/host_name.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {

@@ -2,13 +2,13 @@
 
 #include <utility>
 
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
 #include "core/net/net.hpp"
 #include "core/net/stream.hpp"
-#include "core/net/takeover/record.hpp"
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
 #include "core/runtime/runtime.hpp"
+#include "core/takeover/record.hpp"
 
 namespace onloop::detail {
 

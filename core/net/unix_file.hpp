@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/runtime/process_mark.hpp"
+#include "core/base/process_mark.hpp"
 
 namespace onloop::detail {
 

@@ -1,6 +1,6 @@
 // onloop/net.hpp: the handles, on top of ServerState and SocketState.
 
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <onloop/connection.hpp>
 #include <onloop/context.hpp>
@@ -9,13 +9,13 @@
 #include <string>
 #include <utility>
 
+#include "core/base/error.hpp"
 #include "core/net/stream.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/server.hpp"
 #include "core/node/socket.hpp"
-#include "core/runtime/error.hpp"
 
-namespace onloop::net {
+namespace onloop::node {
 
 using detail::checked;
 using detail::Phases;
@@ -228,4 +228,4 @@ Socket connect(Context& context, std::string_view address, std::function<void()>
   return socket;
 }
 
-}  // namespace onloop::net
+}  // namespace onloop::node

@@ -11,7 +11,7 @@ namespace onloop::detail {
 Phases& Phases::of(Context& context) {
   Runtime& runtime = runtime_of(context);
   runtime.check_thread();
-  return runtime.tenant<Phases>();
+  return runtime.subsystem<Phases>();
 }
 
 /// The first turn finds out whether anything keeps the loop running.
@@ -22,16 +22,16 @@ Phases::Phases(Runtime& runtime) : runtime_(runtime) {
 
 void Phases::sever() noexcept {
   severed_ = true;
-  while (Active* first = actives_) {
+  while (HandleState* first = handles_) {
     // Null for one whose destructor destroys the context.
-    const std::shared_ptr<Active> held = first->weak_from_this().lock();
-    actives_ = first->after_;
-    if (actives_) actives_->before_ = nullptr;
+    const std::shared_ptr<HandleState> held = first->weak_from_this().lock();
+    handles_ = first->after_;
+    if (handles_) handles_->before_ = nullptr;
     first->after_ = nullptr;
     first->phases_ = nullptr;
     if (!held) continue;
     first->sever();
-    const std::shared_ptr<Active> own = std::move(first->self_);
+    const std::shared_ptr<HandleState> own = std::move(first->self_);
   }
   // Out of the way first: what they own may call back here when it goes.
   const auto ticks = std::exchange(ticks_, {});
@@ -167,51 +167,6 @@ void Phases::keep(bool on) {
   keeps_ = on;
   runtime_.set_keepalive(on);
   if (on && !immediates_.empty()) schedule();
-}
-
-// ---- what handles stand for ----
-
-Active::Active(Phases& phases) noexcept {
-  if (phases.severed_) return;  // made by what is dropped with the context
-  phases_ = &phases;
-  after_ = std::exchange(phases.actives_, this);
-  if (after_) after_->before_ = this;
-}
-
-Active::~Active() {
-  if (!phases_) return;
-  (before_ ? before_->after_ : phases_->actives_) = after_;
-  if (after_) after_->before_ = before_;
-}
-
-void Active::check_thread() const {
-  if (phases_) phases_->runtime_.check_thread();
-}
-
-void Active::activate() {
-  if (active() || !phases_) return;
-  self_ = shared_from_this();
-  if (!referenced_) return;
-  ++phases_->references_;
-  phases_->keep(true);
-}
-
-void Active::deactivate() noexcept {
-  const std::shared_ptr<Active> last = std::move(self_);
-  if (!last || !phases_ || !referenced_) return;
-  if (--phases_->references_ == 0) phases_->schedule();
-}
-
-void Active::set_ref(bool on) {
-  if (referenced_ == on) return;
-  referenced_ = on;
-  if (!active() || !phases_) return;
-  if (on) {
-    ++phases_->references_;
-    phases_->keep(true);
-  } else if (--phases_->references_ == 0) {
-    phases_->schedule();
-  }
 }
 
 }  // namespace onloop::detail

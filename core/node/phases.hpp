@@ -6,7 +6,7 @@
 #include <exception>
 #include <memory>
 
-#include "core/node/active.hpp"
+#include "core/node/handle_state.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop {
@@ -19,7 +19,7 @@ class ImmediateState;
 
 /// Node's queues and phases on one context. A turn of the runtime has its timers and its I/O in the order that is
 /// wanted; the phases after them are one task, check(), which is posted whenever there is something for it.
-class Phases final : public Tenant {
+class Phases final : public Subsystem {
  public:
   /// The context's, made when first asked for. Throws EPERM on another thread than the context's.
   static Phases& of(Context& context);
@@ -52,7 +52,7 @@ class Phases final : public Tenant {
   void queue_close(Task task);
 
  private:
-  friend class Active;
+  friend class HandleState;
 
   /// One callback of the layer. Nested ones are told apart by the frames of the runtime: in the same frame the user has
   /// called one inside another, in a further frame he has iterated the loop.
@@ -95,7 +95,7 @@ class Phases final : public Tenant {
   std::deque<std::shared_ptr<ImmediateState>> immediates_;
   std::deque<Task> closings_;
   std::deque<std::exception_ptr> thrown_;  // leave at the ends of turns, one each
-  Active* actives_ = nullptr;              // all that there are, active or not
+  HandleState* handles_ = nullptr;         // all that there are, active or not
   std::size_t references_ = 0;             // the active ones that are referenced
   std::uint64_t immediate_order_ = 0;
   unsigned frame_ = kNoFrame;  // the runtime's frame in which the innermost callback is

@@ -7,16 +7,16 @@
 #include <cerrno>
 #include <utility>
 
+#include "core/base/error.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/socket.hpp"
-#include "core/runtime/error.hpp"
 
 namespace onloop::detail {
 
 /// The protocol with which it listens. When it goes, the listener is severed, whoever else has closed that meanwhile.
-class ServerState::Door final : public Protocol {
+class ServerState::ListenAdapter final : public Protocol {
  public:
-  explicit Door(ServerState& server) noexcept : server_(server) {}
+  explicit ListenAdapter(ServerState& server) noexcept : server_(server) {}
 
  private:
   void on_open(Connection& connection) override { server_.came(connection); }
@@ -24,28 +24,28 @@ class ServerState::Door final : public Protocol {
   ServerState& server_;
 };
 
-ServerState::ServerState(Phases& phases, const net::ServerOptions& options) : Active(phases), options_(options) {}
+ServerState::ServerState(Phases& phases, const node::ServerOptions& options) : HandleState(phases), options_(options) {}
 
 ServerState::~ServerState() = default;
 
 void ServerState::listen(std::string_view address, std::function<void()> listening) {
   const std::string what = "listen on " + std::string(address);
   if (!phases()) throw_error(EINVAL, what + " with a server whose context is gone");
-  if (door_ || closed_) throw_error(EINVAL, what + " with a server that has listened before");
-  const std::shared_ptr<Active> self = shared_from_this();
-  auto door = std::make_unique<Door>(*this);
+  if (adapter_ || closed_) throw_error(EINVAL, what + " with a server that has listened before");
+  const std::shared_ptr<HandleState> self = shared_from_this();
+  auto adapter = std::make_unique<ListenAdapter>(*this);
   try {
-    address_ = phases()->runtime().facade().listen(address, *door, options_.listen).address();
+    address_ = phases()->runtime().facade().listen(address, *adapter, options_.listen).address();
   } catch (const std::system_error& error) {
     if (on_error.empty()) throw;
     phases()->next_tick([self, this, code = error.code()] { on_error.emit(code); });
     return;
   }
-  door_ = std::move(door);
+  adapter_ = std::move(adapter);
   on_listening.add(std::move(listening));
   activate();
   phases()->next_tick([self, this] {
-    if (door_) on_listening.emit();
+    if (adapter_) on_listening.emit();
   });
 }
 
@@ -55,7 +55,7 @@ void ServerState::came(Connection& connection) {
   const auto socket = std::make_shared<SocketState>(*phases(), options_.allow_half_open);
   socket->accepted(connection, self);
   ++connections_;
-  phases()->call([&] { self->on_connection.emit(net::Socket(socket)); });
+  phases()->call([&] { self->on_connection.emit(node::Socket(socket)); });
 }
 
 void ServerState::connection_left() {
@@ -65,8 +65,8 @@ void ServerState::connection_left() {
 
 void ServerState::close(std::function<void(std::error_code)> closed) {
   if (!phases()) return;
-  const std::shared_ptr<Active> self = shared_from_this();
-  if (!door_) {
+  const std::shared_ptr<HandleState> self = shared_from_this();
+  if (!adapter_) {
     if (!closed) return;
     phases()->next_tick([closed = std::move(closed)] { closed(std::make_error_code(std::errc::not_connected)); });
     return;
@@ -74,7 +74,7 @@ void ServerState::close(std::function<void(std::error_code)> closed) {
   if (closed) on_close.add([closed = std::move(closed)] { closed({}); });
   closed_ = true;
   address_ = {};
-  door_.reset();
+  adapter_.reset();
   close_if_drained();
   deactivate();
 }
@@ -93,7 +93,7 @@ void ServerState::close_if_drained() {
 void ServerState::sever() noexcept {
   over_ = closed_ = true;
   address_ = {};
-  door_.reset();
+  adapter_.reset();
   on_connection.clear();
   on_listening.clear();
   on_close.clear();

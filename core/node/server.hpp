@@ -1,6 +1,6 @@
 #pragma once
 #include <onloop/address.hpp>
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <cstddef>
 #include <functional>
@@ -9,19 +9,19 @@
 #include <string_view>
 #include <system_error>
 
-#include "core/node/active.hpp"
+#include "core/node/handle_state.hpp"
 #include "core/node/listeners.hpp"
 
 namespace onloop::detail {
 
-/// Behind a net::Server. Active while it listens.
-class ServerState final : public Active {
+/// Behind a node::Server. Active while it listens.
+class ServerState final : public HandleState {
  public:
-  ServerState(Phases& phases, const net::ServerOptions& options);
+  ServerState(Phases& phases, const node::ServerOptions& options);
   ~ServerState() override;
 
   void listen(std::string_view address, std::function<void()> listening);
-  [[nodiscard]] bool listening() const noexcept { return door_ != nullptr; }
+  [[nodiscard]] bool listening() const noexcept { return adapter_ != nullptr; }
   [[nodiscard]] const Address& address() const noexcept { return address_; }
   [[nodiscard]] std::size_t connections() const noexcept { return connections_; }
   void connection_left();
@@ -32,18 +32,18 @@ class ServerState final : public Active {
     if (!over_) listeners.add(std::forward<F>(listener));
   }
 
-  Listeners<net::Socket> on_connection;
+  Listeners<node::Socket> on_connection;
   Listeners<> on_listening, on_close;
   Listeners<std::error_code> on_error;
 
  private:
-  class Door;
+  class ListenAdapter;
   void came(Connection& connection);
   void close_if_drained();
   void sever() noexcept override;
 
-  const net::ServerOptions options_;
-  std::unique_ptr<Door> door_;  // the core's listener belongs to it
+  const node::ServerOptions options_;
+  std::unique_ptr<ListenAdapter> adapter_;  // the core's listener belongs to it
   Address address_;
   std::size_t connections_ = 0;
   bool closed_ = false;  // no longer listens

@@ -16,9 +16,9 @@
 namespace onloop::detail {
 
 /// The connection's protocol. When it goes, the connection is severed: closed at once, without a call.
-class SocketState::Wire final : public Protocol {
+class SocketState::SocketAdapter final : public Protocol {
  public:
-  explicit Wire(SocketState& socket) noexcept : socket_(socket) {}
+  explicit SocketAdapter(SocketState& socket) noexcept : socket_(socket) {}
 
  private:
   // Nothing of this object is touched after the call.
@@ -41,14 +41,15 @@ class SocketState::Wire final : public Protocol {
   SocketState& socket_;
 };
 
-SocketState::SocketState(Phases& phases, bool allow_half_open) noexcept : Active(phases), half_open_(allow_half_open) {}
+SocketState::SocketState(Phases& phases, bool allow_half_open) noexcept
+    : HandleState(phases), half_open_(allow_half_open) {}
 
 SocketState::~SocketState() = default;
 
 /// A callback that the connection causes. Nothing comes of it if a tick before it has destroyed the socket.
 template <class F>
 void SocketState::call(F&& callback) {
-  const std::shared_ptr<Active> self = shared_from_this();
+  const std::shared_ptr<HandleState> self = shared_from_this();
   phases()->call([&] {
     if (!destroyed_) callback(*this);
   });
@@ -57,8 +58,8 @@ void SocketState::call(F&& callback) {
 // ---- the two ways in ----
 
 void SocketState::accepted(Connection& connection, std::shared_ptr<ServerState> server) {
-  wire_ = std::make_unique<Wire>(*this);
-  connection.set_protocol(*wire_);
+  adapter_ = std::make_unique<SocketAdapter>(*this);
+  connection.set_protocol(*adapter_);
   connection_ = connection.ref();
   server_ = std::move(server);
   open_ = true;
@@ -68,8 +69,8 @@ void SocketState::accepted(Connection& connection, std::shared_ptr<ServerState> 
 void SocketState::connect(std::string_view address, const ConnectOptions& options) {
   if (!phases()) return;
   peer_ = address;
-  wire_ = std::make_unique<Wire>(*this);
-  connection_ = phases()->runtime().facade().connect(address, *wire_, options).ref();
+  adapter_ = std::make_unique<SocketAdapter>(*this);
+  connection_ = phases()->runtime().facade().connect(address, *adapter_, options).ref();
   activate();
 }
 
@@ -188,7 +189,7 @@ void SocketState::set_options() const noexcept {
 
 void SocketState::destroy(std::error_code error) {
   if (destroyed_ || !phases()) return;
-  const std::shared_ptr<Active> self = shared_from_this();
+  const std::shared_ptr<HandleState> self = shared_from_this();
   Connection* connection = connection_.get();
   if (connection && connection->queued_bytes() > 0) connection->abort();
   destroyed_ = true;
@@ -203,7 +204,7 @@ void SocketState::destroy(std::error_code error) {
 /// The connection, and what is for an open one only.
 void SocketState::drop() noexcept {
   connection_ = {};
-  wire_.reset();
+  adapter_.reset();
   clock_ = {};
   kept_.clear();
 }

@@ -1,6 +1,6 @@
 #pragma once
 #include <onloop/connection.hpp>
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/timer.hpp>
 
@@ -13,15 +13,15 @@
 #include <string_view>
 #include <system_error>
 
-#include "core/node/active.hpp"
+#include "core/node/handle_state.hpp"
 #include "core/node/listeners.hpp"
 
 namespace onloop::detail {
 
 class ServerState;
 
-/// Behind a net::Socket: what is between a Connection and those who listen. Active until 'close'.
-class SocketState final : public Active {
+/// Behind a node::Socket: what is between a Connection and those who listen. Active until 'close'.
+class SocketState final : public HandleState {
  public:
   SocketState(Phases& phases, bool allow_half_open) noexcept;
   ~SocketState() override;
@@ -30,7 +30,7 @@ class SocketState final : public Active {
   void accepted(Connection& connection, std::shared_ptr<ServerState> server);
   void connect(std::string_view address, const ConnectOptions& options);
 
-  // ---- net::Socket ----
+  // ---- node::Socket ----
   void add_data(std::function<void(std::string_view)> listener);
   bool write(std::span<const std::byte> data);
   void end();
@@ -55,7 +55,7 @@ class SocketState final : public Active {
   Listeners<std::error_code> on_error, on_close;
 
  private:
-  class Wire;
+  class SocketAdapter;
   using Clock = std::chrono::steady_clock;
   enum class Flowing : std::uint8_t { unset, yes, no };
 
@@ -79,7 +79,7 @@ class SocketState final : public Active {
   void drop() noexcept;
   void sever() noexcept override;
 
-  std::unique_ptr<Wire> wire_;
+  std::unique_ptr<SocketAdapter> adapter_;
   Ref connection_;
   std::shared_ptr<ServerState> server_;  // that it is counted by, until it is destroyed
   std::string kept_;                     // was read and nobody took it

@@ -3,7 +3,7 @@
 #include "core/node/timers.hpp"
 
 #include <onloop/context.hpp>
-#include <onloop/phases.hpp>
+#include <onloop/node/phases.hpp>
 
 #include <algorithm>
 #include <utility>
@@ -39,7 +39,7 @@ void TimeoutState::clear() noexcept {
 }
 
 void TimeoutState::due() {
-  const std::shared_ptr<Active> self = shared_from_this();
+  const std::shared_ptr<HandleState> self = shared_from_this();
   phases()->call([this] {
     if (!task_) return;  // cleared by a tick, or running: its callback iterates the loop
     struct Running {
@@ -81,20 +81,20 @@ void ImmediateState::sever() noexcept {
 
 // ---- callbacks that are awaited ----
 
-Hold::Hold(Context& context) : state_(std::make_shared<HoldState>(Phases::of(context))) {
+KeepAlive::KeepAlive(Context& context) : state_(std::make_shared<KeepAliveState>(Phases::of(context))) {
   state_->start();
 }
 
-Hold::~Hold() {
+KeepAlive::~KeepAlive() {
   if (auto* state = checked(state_)) state->end();
 }
 
-bool Hold::alive() const noexcept {
+bool KeepAlive::alive() const noexcept {
   return state_ && state_->phases();
 }
 
-void Hold::run(Task task) {
-  const std::shared_ptr<HoldState> state = state_;
+void KeepAlive::run(Task task) {
+  const std::shared_ptr<KeepAliveState> state = state_;
   if (!state || !state->phases()) return;
   state->end();
   state->phases()->call(task);
@@ -102,7 +102,7 @@ void Hold::run(Task task) {
 
 }  // namespace detail
 
-namespace net {
+namespace node {
 
 using detail::checked;
 using detail::Phases;
@@ -167,5 +167,5 @@ void queue_microtask(Context& context, Task task) {
   Phases::of(context).queue_microtask(std::move(task));
 }
 
-}  // namespace net
+}  // namespace node
 }  // namespace onloop

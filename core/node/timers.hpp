@@ -5,16 +5,16 @@
 #include <chrono>
 #include <cstdint>
 
-#include "core/node/active.hpp"
+#include "core/node/handle_state.hpp"
 
 namespace onloop::detail {
 
-/// Behind a net::Timeout.
-class TimeoutState final : public Active {
+/// Behind a node::Timeout.
+class TimeoutState final : public HandleState {
  public:
   /// period: it repeats.
   TimeoutState(Phases& phases, Task task, std::chrono::nanoseconds delay, bool repeats) noexcept
-      : Active(phases), task_(std::move(task)), delay_(delay), repeats_(repeats) {}
+      : HandleState(phases), task_(std::move(task)), delay_(delay), repeats_(repeats) {}
   void start();
   void clear() noexcept;
   void refresh();
@@ -30,10 +30,10 @@ class TimeoutState final : public Active {
   Timer timer_;
 };
 
-/// Behind a net::Immediate.
-class ImmediateState final : public Active {
+/// Behind a node::Immediate.
+class ImmediateState final : public HandleState {
  public:
-  ImmediateState(Phases& phases, Task task) noexcept : Active(phases), task_(std::move(task)) {}
+  ImmediateState(Phases& phases, Task task) noexcept : HandleState(phases), task_(std::move(task)) {}
   void start() { activate(); }
   void run();
   void clear() noexcept;
@@ -46,10 +46,10 @@ class ImmediateState final : public Active {
   Task task_;
 };
 
-/// Behind a detail::Hold, active from the start.
-class HoldState final : public Active {
+/// Behind a detail::KeepAlive, active from the start.
+class KeepAliveState final : public HandleState {
  public:
-  using Active::Active;
+  using HandleState::HandleState;
   void start() { activate(); }
   void end() noexcept { deactivate(); }
 

@@ -7,10 +7,10 @@
 #include <cerrno>
 #include <utility>
 
+#include "core/base/error.hpp"
 #include "core/net/net.hpp"
 #include "core/net/stream.hpp"
 #include "core/process/pidfd.hpp"
-#include "core/runtime/error.hpp"
 
 namespace onloop::detail {
 namespace {

@@ -16,7 +16,7 @@ namespace onloop::detail {
 class Child;
 
 /// The children of one context.
-class Children final : public Tenant {
+class Children final : public Subsystem {
  public:
   explicit Children(Runtime& runtime) noexcept : runtime_(runtime) {}
   [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }

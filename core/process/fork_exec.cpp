@@ -17,8 +17,8 @@
 #include <cstring>
 #include <string_view>
 
-#include "core/runtime/error.hpp"
-#include "core/runtime/unique_fd.hpp"
+#include "core/base/error.hpp"
+#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 namespace {

@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/process/fork_exec.hpp"
-#include "core/runtime/error.hpp"
 
 namespace onloop::detail {
 namespace {

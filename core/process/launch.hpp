@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/runtime/unique_fd.hpp"
+#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 

@@ -2,7 +2,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core/runtime/unique_fd.hpp"
+#include "core/base/unique_fd.hpp"
 
 // By number: <sys/pidfd.h> came with glibc 2.36, where C++ can't link what it declares.
 namespace onloop::detail {

@@ -6,9 +6,9 @@
 #include <cstring>
 #include <string>
 
+#include "core/base/error.hpp"
 #include "core/process/child.hpp"
 #include "core/process/launch.hpp"
-#include "core/runtime/error.hpp"
 
 namespace onloop {
 
@@ -16,7 +16,7 @@ Process Context::spawn(SpawnOptions options, std::function<void(ExitStatus)> on_
   runtime_->check_thread();
   if (runtime_->forked()) detail::throw_error(EPERM, "spawn in a forked child: call after_fork() first");
   detail::Launch launch(options);
-  auto* child = new detail::Child(runtime_->tenant<detail::Children>(), std::move(on_exit));
+  auto* child = new detail::Child(runtime_->subsystem<detail::Children>(), std::move(on_exit));
   child->pin();
   Process process(child);
   child->start(launch);

@@ -6,13 +6,13 @@
 #include <memory>
 #include <string>
 
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
+#include "core/base/unique_fd.hpp"
 #include "core/runtime/raw_watch.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/signal_entry.hpp"
 #include "core/runtime/timer_entry.hpp"
-#include "core/runtime/unique_fd.hpp"
 
 namespace onloop {
 

@@ -3,8 +3,8 @@
 #include <string>
 #include <utility>
 
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {
@@ -30,8 +30,8 @@ class Runtime::Cutover {
   Cutover(Runtime& runtime, const Loop& loop, bool keeps_set)
       : runtime_(runtime),
         began_(now_ns()),
-        host_(keeps_set ? nullptr : runtime.make_host(loop)),
-        outer_(make_outer(loop)) {
+        host_(keeps_set ? nullptr : runtime.attach_loop(loop)),
+        outer_(attach_set(loop)) {
     if (host_) {
       attach_sources();
     } else if (outer_) {
@@ -47,8 +47,10 @@ class Runtime::Cutover {
   void commit() noexcept;
 
  private:
-  [[nodiscard]] Host& next_host() const noexcept { return host_ ? *host_ : *runtime_.host_; }
-  [[nodiscard]] std::unique_ptr<Outer> make_outer(const Loop& loop) { return runtime_.make_outer(loop, next_host()); }
+  [[nodiscard]] LoopAttachment& next_host() const noexcept { return host_ ? *host_ : *runtime_.host_; }
+  [[nodiscard]] std::unique_ptr<SetAttachment> attach_set(const Loop& loop) {
+    return runtime_.attach_set(loop, next_host());
+  }
   void attach_sources();
   void attach_deadline();
   void add(Source& source, int fd, std::uint32_t interest);
@@ -57,8 +59,8 @@ class Runtime::Cutover {
 
   Runtime& runtime_;
   const std::uint64_t began_;
-  std::unique_ptr<Host> host_;  // null where the set stays
-  std::unique_ptr<Outer> outer_;
+  std::unique_ptr<LoopAttachment> host_;  // null where the set stays
+  std::unique_ptr<SetAttachment> outer_;
   std::vector<onloop_watch*> watches_;  // on host_, by descriptor
   UniqueFd timer_;                      // the deadline's there, if it had none before
   bool needs_timer_ = false;
@@ -209,8 +211,8 @@ void Runtime::after_fork(const Loop& loop) {
   waker_.ready_ = 0;
   Cutover(*this, loop, false).commit();
   process_ = this_process();
-  moved_at_ = 0;                                                                // no cutover
-  for (std::size_t i = 0; i < tenants_.size(); ++i) tenants_[i]->after_fork();  // which may make another
+  moved_at_ = 0;                                                                      // no cutover
+  for (std::size_t i = 0; i < subsystems_.size(); ++i) subsystems_[i]->after_fork();  // which may make another
 }
 
 }  // namespace onloop::detail

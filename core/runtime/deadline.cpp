@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/runtime/error.hpp"
+#include "core/base/error.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {
 
-int Deadline::change(Host& host, std::uint64_t at) noexcept {
+int Deadline::change(LoopAttachment& host, std::uint64_t at) noexcept {
   if (!timer_) {
     int result = host.deadline_set(at);
     if (result >= 0) set_ = at;

@@ -1,9 +1,9 @@
 #pragma once
 #include <cstdint>
 
-#include "core/runtime/host.hpp"
+#include "core/base/unique_fd.hpp"
+#include "core/loop/loop_attachment.hpp"
 #include "core/runtime/source.hpp"
-#include "core/runtime/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -14,7 +14,7 @@ class Deadline final : public Source {
   explicit Deadline(Runtime& runtime) noexcept : Source(runtime) {}
 
   /// Sets it; ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno, and then tries again when next called.
-  int set(Host& host, std::uint64_t at) noexcept { return at == set_ ? 0 : change(host, at); }
+  int set(LoopAttachment& host, std::uint64_t at) noexcept { return at == set_ ? 0 : change(host, at); }
   /// It is set to the past, for work that waits for a turn.
   [[nodiscard]] bool is_at_once() const noexcept { return set_ == 0; }
   /// It has fired, or may have.
@@ -36,7 +36,7 @@ class Deadline final : public Source {
   void sever() noexcept override;
   void on_ready(std::uint32_t) override {}  // Runtime::collect notes it instead: timers come before I/O
 
-  int change(Host& host, std::uint64_t at) noexcept;
+  int change(LoopAttachment& host, std::uint64_t at) noexcept;
 
   UniqueFd timer_;
   std::uint64_t set_ = ONLOOP_NO_DEADLINE;

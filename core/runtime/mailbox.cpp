@@ -1,26 +1,13 @@
 #include "core/runtime/mailbox.hpp"
 
 #include <sys/eventfd.h>
-#include <onloop/remote.hpp>
 
 #include <cerrno>
 #include <cstdint>
 
-#include "core/runtime/error.hpp"
+#include "core/base/error.hpp"
 
-namespace onloop {
-
-bool Remote::post(Task task) const {
-  return mailbox_->post(std::move(task));
-}
-bool Remote::alive() const noexcept {
-  return !mailbox_->closed();
-}
-void Remote::wake() const noexcept {
-  mailbox_->wake();
-}
-
-namespace detail {
+namespace onloop::detail {
 namespace {
 
 constexpr int kTries = 8;
@@ -141,5 +128,4 @@ void Mailbox::destroy(Letter* letters) noexcept {
   }
 }
 
-}  // namespace detail
-}  // namespace onloop
+}  // namespace onloop::detail

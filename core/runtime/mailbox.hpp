@@ -7,8 +7,8 @@
 #include <memory>
 #include <utility>
 
-#include "core/runtime/process_mark.hpp"
-#include "core/runtime/unique_fd.hpp"
+#include "core/base/process_mark.hpp"
+#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
 #include "core/runtime/signal_entry.hpp"
 
 namespace onloop::detail {
@@ -22,8 +22,8 @@ constexpr const char* kWrongThread =
 Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
     : facade_(facade),
       options_(std::move(options)),
-      host_(make_host(loop)),
-      outer_(make_outer(loop, *host_)),
+      host_(attach_loop(loop)),
+      outer_(attach_set(loop, *host_)),
       driver_(outer_ ? &outer_->host() : host_.get()),
       process_(this_process()),
       mailbox_(std::make_shared<Mailbox>(options_.max_posted)),
@@ -40,15 +40,15 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
   }
 }
 
-std::unique_ptr<Host> Runtime::make_host(const Loop& loop) {
-  return std::make_unique<Host>(loop.hosting() == Hosting::aggregate ? native() : loop, guest());
+std::unique_ptr<LoopAttachment> Runtime::attach_loop(const Loop& loop) {
+  return std::make_unique<LoopAttachment>(loop.hosting() == Hosting::aggregate ? native() : loop, guest());
 }
 
-std::unique_ptr<Outer> Runtime::make_outer(const Loop& loop, Host& set) {
+std::unique_ptr<SetAttachment> Runtime::attach_set(const Loop& loop, LoopAttachment& set) {
   if (loop.hosting() == Hosting::direct) return nullptr;
   const int fd = set.fd();
   if (fd < 0) throw_error(ENOTSUP, "be hosted by one descriptor, where the native loop has none");
-  return std::make_unique<Outer>(loop, outer_guest(), fd);
+  return std::make_unique<SetAttachment>(loop, outer_guest(), fd);
 }
 
 onloop_guest Runtime::guest() noexcept {
@@ -79,11 +79,11 @@ void Runtime::shutdown() noexcept {
     const Task dropped = std::move(tasks_.front().task);
     tasks_.pop_front();
   }
-  std::size_t tenants = 0;
+  std::size_t subsystems = 0;
   do {  // again if one came meanwhile
-    tenants = tenants_.size();
-    for (std::size_t i = tenants; i > 0; --i) tenants_[i - 1]->sever();
-  } while (tenants_.size() > tenants);
+    subsystems = subsystems_.size();
+    for (std::size_t i = subsystems; i > 0; --i) subsystems_[i - 1]->sever();
+  } while (subsystems_.size() > subsystems);
   for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
     if (sources_[fd]) sources_[fd]->sever();
   }

@@ -8,13 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/process_mark.hpp"
+#include "core/base/thread_id.hpp"
+#include "core/loop/loop_attachment.hpp"
+#include "core/loop/set_attachment.hpp"
 #include "core/runtime/deadline.hpp"
-#include "core/runtime/host.hpp"
 #include "core/runtime/mailbox.hpp"
-#include "core/runtime/outer.hpp"
-#include "core/runtime/process_mark.hpp"
 #include "core/runtime/source.hpp"
-#include "core/runtime/thread_id.hpp"
 #include "core/runtime/timer_heap.hpp"
 #include "core/runtime/turn_budget.hpp"
 
@@ -24,12 +24,12 @@ class SignalEntry;
 
 /// What an upper layer keeps in a context, one of its kind. Severed first when the context goes, the last made first;
 /// its memory stays for the frames that use it.
-class Tenant {
+class Subsystem {
  public:
-  Tenant() noexcept = default;
-  Tenant(const Tenant&) = delete;
-  Tenant& operator=(const Tenant&) = delete;
-  virtual ~Tenant() = default;
+  Subsystem() noexcept = default;
+  Subsystem(const Subsystem&) = delete;
+  Subsystem& operator=(const Subsystem&) = delete;
+  virtual ~Subsystem() = default;
   /// Takes everything of it out of the runtime, silently.
   virtual void sever() noexcept = 0;
   /// In a forked child, when the context is on a loop of the child's.
@@ -135,15 +135,15 @@ class Runtime {
   // ---- what upper layers keep here ----
   /// Made when first asked for.
   template <class T>
-  [[nodiscard]] T& tenant() {
-    if (T* there = find_tenant<T>()) return *there;
-    tenants_.push_back(std::make_unique<T>(*this));
-    return static_cast<T&>(*tenants_.back());
+  [[nodiscard]] T& subsystem() {
+    if (T* there = find_subsystem<T>()) return *there;
+    subsystems_.push_back(std::make_unique<T>(*this));
+    return static_cast<T&>(*subsystems_.back());
   }
   template <class T>
-  [[nodiscard]] T* find_tenant() const noexcept {
-    for (const auto& tenant : tenants_) {
-      if (T* found = dynamic_cast<T*>(tenant.get())) return found;
+  [[nodiscard]] T* find_subsystem() const noexcept {
+    for (const auto& subsystem : subsystems_) {
+      if (T* found = dynamic_cast<T*>(subsystem.get())) return found;
     }
     return nullptr;
   }
@@ -181,8 +181,8 @@ class Runtime {
   }
   [[nodiscard]] onloop_guest guest() noexcept;
   [[nodiscard]] onloop_guest outer_guest() noexcept;
-  [[nodiscard]] std::unique_ptr<Host> make_host(const Loop& loop);
-  [[nodiscard]] std::unique_ptr<Outer> make_outer(const Loop& loop, Host& set);
+  [[nodiscard]] std::unique_ptr<LoopAttachment> attach_loop(const Loop& loop);
+  [[nodiscard]] std::unique_ptr<SetAttachment> attach_set(const Loop& loop, LoopAttachment& set);
   [[nodiscard]] bool other_thread() const noexcept {
     const ThreadId owner = owner_.load(std::memory_order_relaxed);
     return owner && owner != this_thread();
@@ -248,9 +248,10 @@ class Runtime {
   unsigned references_ = 1;
   unsigned frames_ = 0;
   std::atomic<ThreadId> owner_{nullptr};  // null: not bound
-  std::unique_ptr<Host> host_;    // watches the sources: the loop itself, or a native set under aggregate hosting
-  std::unique_ptr<Outer> outer_;  // then this is the loop, which watches the set
-  Host* driver_;                  // the loop that is run: host_ or outer_'s
+  std::unique_ptr<LoopAttachment>
+      host_;  // watches the sources: the loop itself, or a native set under aggregate hosting
+  std::unique_ptr<SetAttachment> outer_;  // then this is the loop, which watches the set
+  LoopAttachment* driver_;                // the loop that is run: host_ or outer_'s
   ProcessMark process_;
   std::vector<Source*> sources_;  // by descriptor
   TimerHeap timers_;
@@ -265,7 +266,7 @@ class Runtime {
   Source* deferred_head_ = nullptr;
   Source* deferred_tail_ = nullptr;
   std::size_t deferred_count_ = 0;
-  std::vector<std::unique_ptr<Tenant>> tenants_;
+  std::vector<std::unique_ptr<Subsystem>> subsystems_;
   std::shared_ptr<Mailbox> mailbox_;
   Waker waker_;
   Deadline deadline_;

@@ -14,9 +14,9 @@
 #include <mutex>
 #include <string>
 
-#include "core/runtime/error.hpp"
+#include "core/base/error.hpp"
+#include "core/base/process_mark.hpp"
 #include "core/runtime/mailbox.hpp"
-#include "core/runtime/process_mark.hpp"
 
 namespace onloop::detail {
 

@@ -2,7 +2,7 @@
 
 #include <onloop/timer.hpp>
 
-#include "core/runtime/clock.hpp"
+#include "core/base/clock.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop {

@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
-#include "core/runtime/clock.hpp"
-#include "core/runtime/error.hpp"
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/signal_entry.hpp"
 
@@ -422,17 +422,6 @@ void Runtime::blame(Source& source) noexcept {
 
 void Runtime::clear_blame() noexcept {
   if (Source* source = std::exchange(blamed_, nullptr)) source->unpin();
-}
-
-void Source::do_postponed() noexcept {
-  const std::uint8_t postponed = std::exchange(postponed_, std::uint8_t{0});
-  if (runtime_) {
-    if (postponed & kDeferred) runtime_->defer(*this);
-    if ((postponed & kInterest) && fd_ >= 0) {
-      if (const std::error_code error = runtime_->want(*this, wanted_)) on_watch_error(error);
-    }
-  }
-  if (postponed & kDrop) drop();
 }
 
 }  // namespace onloop::detail

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "core/runtime/clock.hpp"
+#include "core/base/clock.hpp"
 
 namespace onloop::detail {
 

@@ -85,8 +85,9 @@ class Context {
   /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile. Other
   /// handlers of the signal are called as well; onloop/signal.hpp has the rules. A handler has to return: one that
   /// leaves by siglongjmp is never called again on that thread. Signal masks are left alone: the signal comes if a
-  /// thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler was there before that has not
-  /// asked for it. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL.
+  /// thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler was there before that
+  /// has not asked for it. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,
+  /// SIGILL.
   ///
   /// A forked child has the watches, too: a signal to it does not what it would by default, and is called back after
   /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor

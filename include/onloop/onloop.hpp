@@ -1,5 +1,6 @@
 #pragma once
-/// Everything of onloop that needs no host library, except the shape of Node: onloop/net.hpp and onloop/phases.hpp.
+/// Everything of onloop that needs no host library, except the shape of Node: onloop/node/net.hpp and
+/// onloop/node/phases.hpp.
 #include <onloop/loop_ops.h>
 #include <onloop/address.hpp>
 #include <onloop/blocking.hpp>

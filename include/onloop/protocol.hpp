@@ -9,7 +9,7 @@ namespace onloop {
 class Address;
 class Connection;
 namespace detail {
-class Client;
+class Endpoint;
 }
 
 /// What is done on connections; derive from it. One object serves any number of connections and listeners, of contexts
@@ -52,8 +52,8 @@ class Protocol {
   virtual void on_import(Connection& connection, std::span<const std::byte> state);
 
  private:
-  friend class detail::Client;
-  detail::Client* clients_ = nullptr;  // the listeners and connections that call this object
+  friend class detail::Endpoint;
+  detail::Endpoint* endpoints_ = nullptr;  // the listeners and connections that call this object
 };
 
 }  // namespace onloop

@@ -40,8 +40,8 @@ struct TakeoverOptions {
     Protocol& protocol;  ///< must live until the takeover is over
   };
   std::vector<Member> protocols;
-  /// How long, from the call on, the exporting side waits for the acknowledgement, and the importing side for everything
-  /// to arrive. It is for the whole, whatever trickles in meanwhile: connections stand still all that time.
+  /// How long, from the call on, the exporting side waits for the acknowledgement, and the importing side for
+  /// everything to arrive. It is for the whole, whatever trickles in meanwhile: connections stand still all that time.
   std::chrono::nanoseconds timeout = std::chrono::seconds{10};
 };
 

@@ -11,7 +11,7 @@
 //   recurse, which also lets the guest be served while the application iterates the main loop inside a callback. A
 //   nested dispatch takes the batch over: what the outer one had left is announced again.
 // - Sources are dispatched by priority, and a source that is always ready keeps those below it waiting for ever. So
-//   after a streak of some milliseconds the guest is not ready for one iteration.
+//   after a fairness of some milliseconds the guest is not ready for one iteration.
 // - GLib counts milliseconds: the wait for a deadline is rounded up, and the deadline is compared in nanoseconds.
 
 #include <glib.h>
@@ -30,7 +30,7 @@
 #include <vector>
 
 #include "shims/clock.hpp"
-#include "shims/fairness.hpp"
+#include "shims/fairness_budget.hpp"
 #include "shims/guest.hpp"
 #include "shims/transient.hpp"
 
@@ -61,7 +61,7 @@ struct GlibLoop {
   bool called = false;  // an up-call was made in this turn
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
   std::uint64_t turn_end = ONLOOP_NO_DEADLINE;
-  Streak streak;
+  FairnessBudget fairness;
   std::vector<GlibWatch*> watches;
   std::vector<Ready> batch;
   std::size_t next = 0;  // in the batch: from here on still to be reported
@@ -128,7 +128,7 @@ gboolean check(GSource* source) {
   if (loop.abandoned) return loop.frames == 0;
   const auto ready = [](const GlibWatch* watch) { return readiness_of(watch->poll.revents, watch->interest) != 0; };
   if (!std::any_of(loop.watches.begin(), loop.watches.end(), ready) && !deadline_passed(loop)) return FALSE;
-  return !loop.owned && loop.streak.rest(loop.watches.size()) ? FALSE : TRUE;  // of its own there is nobody else
+  return !loop.owned && loop.fairness.rest(loop.watches.size()) ? FALSE : TRUE;  // of its own there is nobody else
 }
 
 void fetch(GlibLoop& loop) {
@@ -171,7 +171,7 @@ gboolean dispatch(GSource* source, GSourceFunc, void*) {
     if (!watch) continue;
     if (const std::uint32_t wanted = readiness & watch->interest) loop.guest.on_ready(watch->context, wanted);
   }
-  if (!loop.owned) loop.streak.end();
+  if (!loop.owned) loop.fairness.end();
   leave(loop);
   return G_SOURCE_CONTINUE;
 }
@@ -199,8 +199,8 @@ int new_main_context(GMainContext** main) {
 }
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
-  auto* made = new (std::nothrow)
-      GlibLoop{.guest = copy_of(*guest), .main = nullptr, .owned = !foreign, .streak = {}, .watches = {}, .batch = {}};
+  auto* made = new (std::nothrow) GlibLoop{
+      .guest = copy_of(*guest), .main = nullptr, .owned = !foreign, .fairness = {}, .watches = {}, .batch = {}};
   if (!made) return -ENOMEM;
   if (foreign) {
     made->main = g_main_context_ref(static_cast<GMainContext*>(foreign));

@@ -41,7 +41,7 @@
 #include <vector>
 
 #include "shims/clock.hpp"
-#include "shims/fairness.hpp"
+#include "shims/fairness_budget.hpp"
 #include "shims/guest.hpp"
 #include "shims/libevent/base.hpp"
 #include "shims/transient.hpp"
@@ -98,7 +98,7 @@ struct LibeventLoop {
   bool detached = false;
   bool forgotten = false;   // is the parent's, and libevent still has our events
   Item* current = nullptr;  // the watch whose callback this is, until it is removed
-  Streak streak = {};
+  FairnessBudget fairness = {};
   bool resting = false;
   std::uint64_t rest_ends = 0;
   std::vector<Item*> at_rest = {};
@@ -241,7 +241,7 @@ bool rests(LibeventLoop& loop, Item& item) try {
     end_rest(loop, false);
     return false;
   }
-  if (!loop.resting && loop.streak.rest(loop.watches + 1)) begin_rest(loop);
+  if (!loop.resting && loop.fairness.rest(loop.watches + 1)) begin_rest(loop);
   if (!loop.resting) return false;
   loop.at_rest.push_back(&item);
   item.rests = static_cast<std::uint32_t>(loop.at_rest.size());
@@ -283,7 +283,7 @@ void on_io(evutil_socket_t, short events, void* context) {
     if (wanted) loop.guest.on_ready(watch.context, wanted);
   }
   loop.current = nullptr;
-  if (others_wait) loop.streak.end();
+  if (others_wait) loop.fairness.end();
   leave(loop);
 }
 
@@ -299,7 +299,7 @@ void on_timer(evutil_socket_t, short, void* context) {
   ++loop.frames;
   loop.fresh = false;
   call_on_deadline(loop);
-  if (others_wait) loop.streak.end();
+  if (others_wait) loop.fairness.end();
   leave(loop);
 }
 

@@ -32,7 +32,7 @@
 #include <vector>
 
 #include "shims/clock.hpp"
-#include "shims/fairness.hpp"
+#include "shims/fairness_budget.hpp"
 #include "shims/guest.hpp"
 #include "shims/transient.hpp"
 
@@ -77,7 +77,7 @@ struct SdLoop {
   std::size_t resting = 0;
   std::uint64_t ended = 0;       // when the last up-call did
   Member* timekeeper = nullptr;  // of those that rest
-  Streak streak;
+  FairnessBudget fairness;
 };
 
 SdLoop& self(onloop_loop* loop) {
@@ -130,8 +130,8 @@ void strike(SdLoop& own, const Member& member) {
 
 // ---- Resting ----
 //
-// When the guest has been ready for a while on end (Streak), each of its sources is called once more and takes the
-// lowest priority, so that everything else that the host has pending goes first. The first of them that is called
+// When the guest has been ready for a while on end (FairnessBudget), each of its sources is called once more and takes
+// the lowest priority, so that everything else that the host has pending goes first. The first of them that is called
 // there shows that nothing was left, and all are as before. If the host has always something to do, be it idle work or
 // the application's at the guest's own priority, they are as before 1 ms after the last call. The prepare callback of
 // one of them, which the host makes at the beginning of an iteration, sees to that: a timer would cost two system calls
@@ -183,13 +183,13 @@ class UpCall {
     own_.called = true;
     if (own_.owned) return;  // there is nobody to let go first
     if (member.index < own_.resting) end_rest(own_);
-    if (own_.streak.rest(own_.members.size()) || own_.resting > 0) rest(own_, member);
+    if (own_.fairness.rest(own_.members.size()) || own_.resting > 0) rest(own_, member);
   }
   UpCall(const UpCall&) = delete;
   UpCall& operator=(const UpCall&) = delete;
   ~UpCall() {
     if (!own_.detached && !own_.owned) {
-      own_.streak.end();
+      own_.fairness.end();
       own_.ended = now_ns();
       keep_time(own_);
     }
@@ -242,7 +242,7 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (state < 0) return state;
   if (state == SD_EVENT_FINISHED) return -ESTALE;
   auto* made = new (std::nothrow)
-      SdLoop{.guest = copy_of(*guest), .event = std::move(held), .owned = !foreign, .members = {}, .streak = {}};
+      SdLoop{.guest = copy_of(*guest), .event = std::move(held), .owned = !foreign, .members = {}, .fairness = {}};
   if (!made) return -ENOMEM;
   *loop = reinterpret_cast<onloop_loop*>(made);
   return 0;

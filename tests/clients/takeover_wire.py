@@ -1,4 +1,4 @@
-"""The other side of a takeover, played by the test: core/net/takeover/ in Python, with every liberty to break it."""
+"""The other side of a takeover, played by the test: core/takeover/ in Python, with every liberty to break it."""
 
 import array
 import contextlib

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/net/takeover/record.hpp"
+#include "core/takeover/record.hpp"
 #include "integration/takeover_pair.hpp"
 
 namespace onloop::test {

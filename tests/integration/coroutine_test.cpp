@@ -20,7 +20,7 @@ std::string_view text_of(std::span<const std::byte> data) {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
 }
 
-co::Task<> echo(co::Connection connection) {
+co::Async<> echo(co::Stream connection) {
   while (const auto data = co_await connection.read()) co_await connection.write(*data);
 }
 
@@ -40,12 +40,12 @@ class Trace {
 
 TEST_P(Coroutines, EchoServesClientsAtOnceUntilTheyEnd) {
   Context context(GetParam().make());
-  const net::Server server = co::serve(context, "127.0.0.1:0", echo);
+  const node::Server server = co::serve(context, "127.0.0.1:0", echo);
   const std::string content = pattern(300'000);
   int finished = 0;
   for (int i = 0; i < 5; ++i) {
-    co::spawn(context, [&, to = server.address().to_string()]() -> co::Task<> {
-      co::Connection connection = co_await co::connect(to);
+    co::spawn(context, [&, to = server.address().to_string()]() -> co::Async<> {
+      co::Stream connection = co_await co::connect(to);
       std::string got;
       EXPECT_TRUE(co_await connection.write(content));
       connection.end();
@@ -62,15 +62,15 @@ TEST_P(Coroutines, EchoServesClientsAtOnceUntilTheyEnd) {
 TEST_P(Coroutines, GoOnInAMicrotask) {
   Context context(GetParam().make());
   std::vector<std::string> log;
-  co::spawn(context, [&]() -> co::Task<> {
+  co::spawn(context, [&]() -> co::Async<> {
     log.emplace_back("begun");
     co_await co::sleep(0ns);
     log.emplace_back("resumed");
   });
-  net::queue_microtask(context, [&] {
+  node::queue_microtask(context, [&] {
     log.emplace_back("microtask");
-    net::queue_microtask(context, [&] { log.emplace_back("later microtask"); });
-    net::next_tick(context, [&] { log.emplace_back("tick"); });
+    node::queue_microtask(context, [&] { log.emplace_back("later microtask"); });
+    node::next_tick(context, [&] { log.emplace_back("tick"); });
   });
   EXPECT_TRUE(log.empty());  // spawn() does not begin by itself
   context.run();
@@ -80,10 +80,10 @@ TEST_P(Coroutines, GoOnInAMicrotask) {
 TEST_P(Coroutines, ResumeBeforeTheNextCallback) {
   Context context(GetParam().make());
   std::vector<std::string> log;
-  const auto sleeper = [&](std::string name) -> co::Task<> {
+  const auto sleeper = [&](std::string name) -> co::Async<> {
     co_await co::sleep(0ns);
     log.push_back(name);
-    net::next_tick(context, [&, name] { log.push_back(name + "'s tick"); });
+    node::next_tick(context, [&, name] { log.push_back(name + "'s tick"); });
   };
   co::spawn(context, [&] { return sleeper("a"); });
   co::spawn(context, [&] { return sleeper("b"); });
@@ -96,16 +96,16 @@ TEST_P(Coroutines, AWriteWaitsForASlowReader) {
   RawListener listener("127.0.0.1:0");
   const std::string content = pattern(12'000'000);
   bool written = false;
-  co::spawn(context, [&]() -> co::Task<> {
-    co::Connection connection = co_await co::connect(listener.address.to_string());
+  co::spawn(context, [&]() -> co::Async<> {
+    co::Stream connection = co_await co::connect(listener.address.to_string());
     EXPECT_TRUE(co_await connection.write(content));
     written = true;
   });
   Peer peer;
-  net::Timeout reading;
+  node::Timeout reading;
   bool waited = false;
   bool ended = false;
-  reading = net::set_interval(
+  reading = node::set_interval(
       context,
       [&] {
         if (peer.fd() >= 0) {
@@ -131,7 +131,7 @@ TEST_P(Coroutines, AResetEndsReadingAndWriting) {
   Context context(GetParam().make());
   std::error_code error;
   bool taken = true;
-  const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
+  const node::Server server = co::serve(context, "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
     while (co_await connection.read()) {
     }
     error = connection.error();
@@ -139,7 +139,7 @@ TEST_P(Coroutines, AResetEndsReadingAndWriting) {
     server.close();
   });
   Peer peer = Peer::connect_to(server.address());
-  const net::Timeout reset = net::set_timeout(
+  const node::Timeout reset = node::set_timeout(
       context, [&] { peer.reset(); }, 1ms);
   context.run();
   EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
@@ -149,8 +149,8 @@ TEST_P(Coroutines, AResetEndsReadingAndWriting) {
 TEST_P(Coroutines, OnlyOneMayReadAtATime) {
   Context context(GetParam().make());
   std::error_code error;
-  const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
-    co::spawn(context, [&]() -> co::Task<> {
+  const node::Server server = co::serve(context, "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
+    co::spawn(context, [&]() -> co::Async<> {
       try {
         static_cast<void>(co_await connection.read());
       } catch (const std::system_error& thrown) {
@@ -161,12 +161,12 @@ TEST_P(Coroutines, OnlyOneMayReadAtATime) {
     static_cast<void>(co_await connection.read());
   });
   Peer peer = Peer::connect_to(server.address());
-  server.on_connection([&](const net::Socket&) { after_turns(context, [&] { peer.close(); }); });
+  server.on_connection([&](const node::Socket&) { after_turns(context, [&] { peer.close(); }); });
   context.run();
   EXPECT_TRUE(is(error, std::errc::device_or_resource_busy)) << error.message();
 }
 
-co::Task<int> twice(int number) {
+co::Async<int> twice(int number) {
   co_await co::sleep(0ns);
   if (number < 0) throw std::out_of_range("below zero");
   co_return 2 * number;
@@ -176,7 +176,7 @@ TEST_P(Coroutines, GiveValuesAndExceptionsToWhoAwaitsThem) {
   Context context(GetParam().make());
   int result = 0;
   std::string words;
-  co::spawn(context, [&]() -> co::Task<> {
+  co::spawn(context, [&]() -> co::Async<> {
     for (int i = 0; i < 100; ++i) result += co_await twice(i);
     try {
       co_await twice(-1);
@@ -189,7 +189,7 @@ TEST_P(Coroutines, GiveValuesAndExceptionsToWhoAwaitsThem) {
   EXPECT_EQ(words, "below zero");
 }
 
-co::Task<int> at_once(int number) {
+co::Async<int> at_once(int number) {
   co_return number;
 }
 
@@ -197,7 +197,7 @@ co::Task<int> at_once(int number) {
 TEST_P(Coroutines, ALoopOverTasksThatEndAtOnceNeedsNoStack) {
   Context context(GetParam().make());
   int sum = 0;
-  co::spawn(context, [&]() -> co::Task<> {
+  co::spawn(context, [&]() -> co::Async<> {
     for (int i = 0; i < 300'000; ++i) sum += co_await at_once(1);
   });
   context.run();
@@ -207,7 +207,7 @@ TEST_P(Coroutines, ALoopOverTasksThatEndAtOnceNeedsNoStack) {
 TEST_P(Coroutines, WhatTheOutermostThrowsLeavesRun) {
   Context context(GetParam().make());
   int gone = 0;
-  co::spawn(context, [&]() -> co::Task<> {
+  co::spawn(context, [&]() -> co::Async<> {
     const Trace local(gone);
     co_await twice(-1);
   });
@@ -222,7 +222,7 @@ TEST_P(Coroutines, AConnectThatFailsThrows) {
   const std::string address = refused.address.to_string();
   Thrown thrown;
   Thrown malformed;
-  co::spawn(context, [&]() -> co::Task<> {
+  co::spawn(context, [&]() -> co::Async<> {
     try {
       static_cast<void>(co_await co::connect(address));
     } catch (const std::system_error& error) {
@@ -245,7 +245,7 @@ TEST_P(Coroutines, AwaitBlockingWork) {
   int number = 0;
   std::string words;
   std::error_code full;
-  co::spawn(context, [&]() -> co::Task<> {
+  co::spawn(context, [&]() -> co::Async<> {
     number = co_await co::run_blocking([] { return 42; });
     try {
       co_await co::run_blocking([] { throw std::runtime_error("no such luck"); });
@@ -277,11 +277,11 @@ TEST_P(Coroutines, AwaitBlockingWork) {
 TEST_P(Coroutines, ATaskThatNobodyAwaitsNeverBegins) {
   bool begun = false;
   {
-    const auto lazy = [&]() -> co::Task<> {
+    const auto lazy = [&]() -> co::Async<> {
       begun = true;
       co_return;
     };
-    const co::Task<> task = lazy();
+    const co::Async<> task = lazy();
   }
   EXPECT_FALSE(begun);
 }
@@ -290,7 +290,7 @@ TEST_P(Coroutines, TheirCallableLivesAsLongAsTheyDo) {
   Context context(GetParam().make());
   int gone = 0;
   std::string seen;
-  co::spawn(context, [&, text = std::string(100, 'x'), trace = Trace(gone)]() -> co::Task<> {
+  co::spawn(context, [&, text = std::string(100, 'x'), trace = Trace(gone)]() -> co::Async<> {
     co_await co::sleep(1ms);
     seen = text;
   });
@@ -313,20 +313,20 @@ TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
   const std::string content = pattern(12'000'000);
   {
     Context context(GetParam().make());
-    const auto below = [&](auto await) -> co::Task<> {
+    const auto below = [&](auto await) -> co::Async<> {
       const Trace inner(gone);
       co_await await();
       ++went_on;
     };
     const auto start = [&](auto await) {
-      co::spawn(context, [&, await]() -> co::Task<> {
+      co::spawn(context, [&, await]() -> co::Async<> {
         const Trace outer(gone);
         co_await below(await);
         ++went_on;
       });
     };
     start([] { return co::sleep(1h); });
-    start([&]() -> co::Task<> { static_cast<void>(co_await co::connect(unreachable.listener.address.to_string())); });
+    start([&]() -> co::Async<> { static_cast<void>(co_await co::connect(unreachable.listener.address.to_string())); });
     start([&] {
       return co::run_blocking([](const std::stop_token& token) {
         std::promise<void> asked;
@@ -334,11 +334,11 @@ TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
         asked.get_future().wait();
       });
     });
-    start([&]() -> co::Task<> {
-      co::Connection connection = co_await co::connect(listener.address.to_string());
+    start([&]() -> co::Async<> {
+      co::Stream connection = co_await co::connect(listener.address.to_string());
       co_await connection.write(content);
     });
-    const net::Server server = co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> {
+    const node::Server server = co::serve(context, "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
       const Trace local(gone);
       context.post([&] { context.stop(); });
       static_cast<void>(co_await connection.read());
@@ -361,9 +361,9 @@ TEST_P(Coroutines, OneThatEndsItsContextIsDestroyedAtItsNextSuspension) {
     bool after = false;
     RawListener listener("127.0.0.1:0");
     std::optional<Context> context(std::in_place, GetParam().make());
-    co::spawn(*context, [&]() -> co::Task<> {
+    co::spawn(*context, [&]() -> co::Async<> {
       const Trace local(gone);
-      co::Connection connection = co_await co::connect(listener.address.to_string());
+      co::Stream connection = co_await co::connect(listener.address.to_string());
       context.reset();
       went_on = true;
       if (reads) {
@@ -383,9 +383,9 @@ TEST_P(Coroutines, OneThatEndsItsContextIsDestroyedAtItsNextSuspension) {
 TEST_P(Coroutines, ComeAlongToAnotherLoop) {
   Context context(GetParam().make());
   bool done = false;
-  const net::Server server = co::serve(context, "127.0.0.1:0", echo);
-  co::spawn(context, [&]() -> co::Task<> {
-    co::Connection connection = co_await co::connect(server.address().to_string());
+  const node::Server server = co::serve(context, "127.0.0.1:0", echo);
+  co::spawn(context, [&]() -> co::Async<> {
+    co::Stream connection = co_await co::connect(server.address().to_string());
     co_await connection.write("before");
     EXPECT_EQ(text_of(*co_await connection.read()), "before");
     context.move_to(native());
@@ -400,7 +400,7 @@ TEST_P(Coroutines, ComeAlongToAnotherLoop) {
 }
 
 // Reads so many bytes.
-co::Task<std::size_t> read_all(co::Connection& connection, std::size_t size) {
+co::Async<std::size_t> read_all(co::Stream& connection, std::size_t size) {
   std::size_t got = 0;
   while (got < size) {
     const auto data = co_await connection.read();
@@ -417,7 +417,7 @@ TEST_P(Coroutines, TwoThatWriteMuchBeforeTheyReadGoOn) {
     const std::string content(piece, 'x');
     constexpr std::size_t kPieces = 3;
     int finished = 0;
-    const auto talk = [&](co::Connection& connection) -> co::Task<> {
+    const auto talk = [&](co::Stream& connection) -> co::Async<> {
       std::size_t got = 0;
       for (std::size_t i = 1; i <= kPieces; ++i) {
         EXPECT_TRUE(co_await connection.write(content));
@@ -426,10 +426,10 @@ TEST_P(Coroutines, TwoThatWriteMuchBeforeTheyReadGoOn) {
       EXPECT_EQ(got, kPieces * piece);
       ++finished;
     };
-    const net::Server server =
-        co::serve(context, "127.0.0.1:0", [&](co::Connection connection) -> co::Task<> { co_await talk(connection); });
-    co::spawn(context, [&, to = server.address().to_string()]() -> co::Task<> {
-      co::Connection connection = co_await co::connect(to);
+    const node::Server server =
+        co::serve(context, "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> { co_await talk(connection); });
+    co::spawn(context, [&, to = server.address().to_string()]() -> co::Async<> {
+      co::Stream connection = co_await co::connect(to);
       co_await talk(connection);
       server.close();
     });
@@ -443,10 +443,10 @@ TEST_P(Coroutines, OneReadsWhileAnotherWrites) {
   constexpr std::size_t kTotal = 20'000'000;
   const std::string piece(1'000'000, 'x');
   std::size_t got = 0;
-  const net::Server server = co::serve(context, "127.0.0.1:0", echo);
-  co::spawn(context, [&, to = server.address().to_string()]() -> co::Task<> {
-    const auto connection = std::make_shared<co::Connection>(co_await co::connect(to));
-    co::spawn(context, [&, connection]() -> co::Task<> {
+  const node::Server server = co::serve(context, "127.0.0.1:0", echo);
+  co::spawn(context, [&, to = server.address().to_string()]() -> co::Async<> {
+    const auto connection = std::make_shared<co::Stream>(co_await co::connect(to));
+    co::spawn(context, [&, connection]() -> co::Async<> {
       for (std::size_t sent = 0; sent < kTotal; sent += piece.size()) EXPECT_TRUE(co_await connection->write(piece));
       connection->end();
     });
@@ -462,14 +462,14 @@ TEST_P(Coroutines, AnEchoKeepsLittleForAPeerThatDoesNotRead) {
   Context context(GetParam().make());
   const TemporaryDirectory directory;
   const std::string address = "unix:" + directory.file("socket");
-  const net::Server server = co::serve(context, address, echo);
-  server.on_connection([&](const net::Socket&) { server.close(); });
+  const node::Server server = co::serve(context, address, echo);
+  server.on_connection([&](const node::Socket&) { server.close(); });
   Peer peer = Peer::connect_to(Address::parse(address));
   const std::string piece(100'000, 'x');
   std::size_t sent = 0;
   int stuck = 0;
-  net::Timeout sending;
-  sending = net::set_interval(
+  node::Timeout sending;
+  sending = node::set_interval(
       context,
       [&] {
         const std::size_t taken = peer.send(piece);
@@ -489,11 +489,11 @@ TEST_P(Coroutines, ResetEndsWhatWaitsAndThePeerSeesIt) {
   RawListener listener("127.0.0.1:0");
   bool read_on = true;
   bool wrote = true;
-  co::spawn(context, [&]() -> co::Task<> {
-    const auto connection = std::make_shared<co::Connection>(co_await co::connect(listener.address.to_string()));
-    co::spawn(context, [&, connection]() -> co::Task<> { read_on = (co_await connection->read()).has_value(); });
+  co::spawn(context, [&]() -> co::Async<> {
+    const auto connection = std::make_shared<co::Stream>(co_await co::connect(listener.address.to_string()));
+    co::spawn(context, [&, connection]() -> co::Async<> { read_on = (co_await connection->read()).has_value(); });
     co::spawn(context,
-              [&, connection]() -> co::Task<> { wrote = co_await connection->write(std::string(20'000'000, 'x')); });
+              [&, connection]() -> co::Async<> { wrote = co_await connection->write(std::string(20'000'000, 'x')); });
     co_await co::sleep(0ns);
     co_await co::sleep(0ns);
     connection->reset();

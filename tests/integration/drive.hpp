@@ -10,10 +10,10 @@
 
 #include <onloop/onloop.hpp>
 
+#include "conformance/process_state.hpp"
 #include "peer.hpp"
 #include "recorder.hpp"
 #include "support/loops.hpp"
-#include "support/process_state.hpp"
 
 namespace onloop::test {
 

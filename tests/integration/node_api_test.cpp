@@ -15,8 +15,8 @@ ONLOOP_ON_ALL_LOOPS(NodeSockets);
 // socket is there at once: it can't be late.
 class EarlyClient {
  public:
-  EarlyClient(Context& context, std::string_view text, std::function<void(net::Socket)> serve) {
-    const net::Server server = serve_one(context, std::move(serve), {}, "unix:" + directory_.file("socket"));
+  EarlyClient(Context& context, std::string_view text, std::function<void(node::Socket)> serve) {
+    const node::Server server = serve_one(context, std::move(serve), {}, "unix:" + directory_.file("socket"));
     peer_ = Peer::connect_to(server.address());
     EXPECT_EQ(peer_.send(text), text.size());
     peer_.finish();
@@ -39,7 +39,7 @@ TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
   Notes at_server;
   Notes at_client;
   std::string received;
-  net::Server server = net::create_server(context, {}, [&](const net::Socket& socket) {
+  node::Server server = node::create_server(context, {}, [&](const node::Socket& socket) {
     at_server("connection")();
     server.close(at_server("told"));
     echo(socket);
@@ -52,7 +52,7 @@ TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
   server.on_close(at_server("closed"));
   server.listen(0, "127.0.0.1", [&] {
     at_server("listening")();
-    const net::Socket client = net::connect(context, server.address().port(), "127.0.0.1", at_client("connect"));
+    const node::Socket client = node::connect(context, server.address().port(), "127.0.0.1", at_client("connect"));
     client.on_connect([client] { client.write("hello"); });
     client.on_data([&, client](std::string_view data) {
       received += data;
@@ -76,8 +76,8 @@ TEST_P(NodeSockets, BytesAndText) {
   Context context{GetParam().make()};
   std::vector<std::byte> received;
   bool connected = false;
-  const net::Server server = serve_one(context, echo);
-  const net::Socket client = net::connect(context, server.address().port(), [&] { connected = true; });
+  const node::Server server = serve_one(context, echo);
+  const node::Socket client = node::connect(context, server.address().port(), [&] { connected = true; });
   client.on_data([&](std::span<const std::byte> data) { received.insert(received.end(), data.begin(), data.end()); });
   const std::vector<std::byte> sent{std::byte{0}, std::byte{255}, std::byte{7}};
   EXPECT_TRUE(client.write(sent)) << "queued while it connects";
@@ -92,8 +92,8 @@ TEST_P(NodeSockets, OverAUnixSocketAndByName) {
   Context context{GetParam().make()};
   std::string received;
   for (const std::string& address : {"unix:" + directory.file("socket"), std::string("localhost:0")}) {
-    const net::Server server = net::create_server(context);
-    server.on_connection([&, server](const net::Socket& socket) {
+    const node::Server server = node::create_server(context);
+    server.on_connection([&, server](const node::Socket& socket) {
       socket.on_data([&](std::string_view data) { received += data; });
       server.close();
     });
@@ -108,10 +108,10 @@ TEST_P(NodeSockets, OverAUnixSocketAndByName) {
 
 TEST_P(NodeSockets, ItsConnectOptionsHold) {
   Context context{GetParam().make()};
-  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.resume(); });
-  net::SocketOptions options;
+  const node::Server server = serve_one(context, [](const node::Socket& socket) { socket.resume(); });
+  node::SocketOptions options;
   options.connect.limits.high_water = options.connect.limits.low_water = 4;
-  const net::Socket client = connect_to(context, server, options);
+  const node::Socket client = connect_to(context, server, options);
   bool drained = false;
   client.on_drain([&, client] {
     drained = true;
@@ -130,11 +130,11 @@ TEST_P(NodeSockets, AtThePeersEndItEndsByItselfAfterAllThatItSaid) {
   const std::string much = pattern(3'000'000);
   std::string received;
   bool ended = false;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_end([&, socket] { socket.write(much); });
     socket.resume();
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_data([&](std::string_view data) { received += data; });
   client.on_end([&] { ended = received == much; });
   client.end();
@@ -145,16 +145,16 @@ TEST_P(NodeSockets, AtThePeersEndItEndsByItselfAfterAllThatItSaid) {
 TEST_P(NodeSockets, AllowedToBeHalfOpenItGoesOnUntilItEnds) {
   Context context{GetParam().make()};
   std::string received;
-  net::ServerOptions options;
+  node::ServerOptions options;
   options.allow_half_open = true;
-  const net::Server server = serve_one(
+  const node::Server server = serve_one(
       context,
-      [&](const net::Socket& socket) {
+      [&](const node::Socket& socket) {
         socket.resume();
         socket.on_end([&, socket] { after_turns(context, [socket] { socket.end("later"); }); });
       },
       options);
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_data([&](std::string_view data) { received += data; });
   client.end();
   run_to_the_end(context);
@@ -164,13 +164,13 @@ TEST_P(NodeSockets, AllowedToBeHalfOpenItGoesOnUntilItEnds) {
 TEST_P(NodeSockets, AClientMayBeAllowedToBeHalfOpenToo) {
   Context context{GetParam().make()};
   std::string received;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([&](std::string_view data) { received += data; });
     socket.end();
   });
-  net::SocketOptions options;
+  node::SocketOptions options;
   options.allow_half_open = true;
-  const net::Socket client = connect_to(context, server, options);
+  const node::Socket client = connect_to(context, server, options);
   client.resume();
   client.on_end([&, client] { after_turns(context, [client] { client.end("still here"); }); });
   run_to_the_end(context);
@@ -185,7 +185,7 @@ TEST_P(NodeSockets, WhatComesBeforeAnybodyListensIsKeptInOrder) {
   std::string received;
   bool ended = false;
   bool late = false;
-  const EarlyClient client(context, all, [&](const net::Socket& socket) {
+  const EarlyClient client(context, all, [&](const node::Socket& socket) {
     socket.on_end([&] { ended = true; });
     after_turns(context, [&, socket] {
       EXPECT_FALSE(ended) << "before the data";
@@ -204,8 +204,8 @@ TEST_P(NodeSockets, WhatComesBeforeAnybodyListensIsKeptInOrder) {
 TEST_P(NodeSockets, ThePeersEndIsSeenWithoutAnybodyListeningToData) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.end(); });
-  const net::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context, [](const node::Socket& socket) { socket.end(); });
+  const node::Socket client = connect_to(context, server);
   client.on_end(notes("end"));
   client.on_close(notes("close"));
   run_to_the_end(context);
@@ -218,7 +218,7 @@ TEST_P(NodeSockets, PausedItGetsNothingAndResumedEverything) {
   std::string received;
   int pauses = 0;
   bool paused = false;
-  const EarlyClient client(context, all, [&](const net::Socket& socket) {
+  const EarlyClient client(context, all, [&](const node::Socket& socket) {
     socket.on_data([&, socket](std::string_view data) {
       EXPECT_FALSE(paused);
       received += data;
@@ -240,7 +240,7 @@ TEST_P(NodeSockets, PausedItGetsNothingAndResumedEverything) {
 TEST_P(NodeSockets, PausedBeforeAnybodyListensItStaysPaused) {
   Context context{GetParam().make()};
   std::string received;
-  const EarlyClient client(context, "kept", [&](const net::Socket& socket) {
+  const EarlyClient client(context, "kept", [&](const node::Socket& socket) {
     socket.pause();
     socket.on_data([&](std::string_view data) { received += data; });
     after_turns(context, [&, socket] {
@@ -265,10 +265,10 @@ TEST_P(NodeSockets, AboveTheHighWaterMarkWriteIsFalseUntilDrain) {
   std::size_t received = 0;
   int refusals = 0;
   int drains = 0;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([&](std::string_view data) { received += data.size(); });
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   std::size_t written = 0;
   const auto go_on = [&, client] {
     while (written < 100 * piece.size()) {
@@ -294,8 +294,8 @@ TEST_P(NodeSockets, AboveTheHighWaterMarkWriteIsFalseUntilDrain) {
 TEST_P(NodeSockets, AfterEndAWriteIsFalseAndNoError) {
   Context context{GetParam().make()};
   std::string received;
-  const net::Server server = serve_one(context, echo);
-  const net::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context, echo);
+  const node::Socket client = connect_to(context, server);
   client.on_data([&](std::string_view data) { received += data; });
   client.on_error([](std::error_code error) { ADD_FAILURE() << error.message(); });
   client.end("all");
@@ -310,8 +310,8 @@ TEST_P(NodeSockets, AfterEndAWriteIsFalseAndNoError) {
 TEST_P(NodeSockets, AnIdleSocketIsToldAndLivesOn) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = serve_one(context, echo);
-  const net::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context, echo);
+  const node::Socket client = connect_to(context, server);
   Clock::time_point last;
   client.on_connect([&, client] {
     last = Clock::now();  // before the clock starts; so is that of the write that starts it again
@@ -337,12 +337,12 @@ TEST_P(NodeSockets, AddressesOfBothSidesWhileItIsOpen) {
   Context context{GetParam().make()};
   Address seen_by_server;
   Address client_of_server;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     seen_by_server = socket.remote_address();
     socket.resume();
   });
   const Address listening = server.address();
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_connect([&, client] {
     EXPECT_EQ(client.remote_address(), listening);
     client_of_server = client.local_address();
@@ -356,13 +356,13 @@ TEST_P(NodeSockets, AddressesOfBothSidesWhileItIsOpen) {
 
 TEST_P(NodeSockets, AnUnreferencedSocketKeepsNothingRunning) {
   Context context{GetParam().make()};
-  net::Socket accepted;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  node::Socket accepted;
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     accepted = socket;
     socket.unref();
     EXPECT_FALSE(socket.has_ref());
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_connect([client] { client.unref(); });
   run_to_the_end(context);
   EXPECT_FALSE(client.destroyed());
@@ -376,7 +376,7 @@ TEST_P(NodeSockets, AnUnreferencedSocketKeepsNothingRunning) {
 TEST_P(NodeSockets, ListenersAreCalledInOrderAndLaterOnesFromTheNextEventOn) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([&, socket](std::string_view) {
       notes("first")();
       socket.on_data([&](std::string_view) { notes("third")(); });
@@ -384,7 +384,7 @@ TEST_P(NodeSockets, ListenersAreCalledInOrderAndLaterOnesFromTheNextEventOn) {
     });
     socket.on_data([&](std::string_view) { notes("second")(); });
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   int answers = 0;
   client.on_data([&, client](std::string_view) { ++answers == 1 ? (void)client.write("2") : client.end(); });
   client.write("1");
@@ -395,7 +395,7 @@ TEST_P(NodeSockets, ListenersAreCalledInOrderAndLaterOnesFromTheNextEventOn) {
 TEST_P(NodeSockets, AListenerThatDestroysItHidesTheEventFromNoOther) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([socket](std::string_view) { socket.destroy(); });
     socket.on_data([&](std::string_view) { notes("second")(); });
     socket.on_end(notes("end"));
@@ -409,7 +409,7 @@ TEST_P(NodeSockets, AListenerThatDestroysItHidesTheEventFromNoOther) {
 TEST_P(NodeSockets, WhatItsListenersOwnGoesWithIt) {
   Context context{GetParam().make()};
   const auto owned = flag();
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([socket, owned](std::string_view) {});
     socket.on_end([socket, owned] {});
     socket.on_drain([socket, owned] {});
@@ -420,7 +420,7 @@ TEST_P(NodeSockets, WhatItsListenersOwnGoesWithIt) {
       socket.on_data([socket, owned](std::string_view) {});
     });
   });
-  net::Socket client = connect_to(context, server);
+  node::Socket client = connect_to(context, server);
   client.on_connect([client, owned] { client.end("x"); });
   client.on_data([client, owned](std::string_view) {});
   run_to_the_end(context);
@@ -431,10 +431,10 @@ TEST_P(NodeSockets, WhatItsListenersOwnGoesWithIt) {
 
 TEST_P(NodeSockets, CallsOnNoSocketAndOnOneThatIsOverAreHarmless) {
   Context context{GetParam().make()};
-  const net::Server server = serve_one(context, [](const net::Socket& socket) { socket.end(); });
-  const net::Socket over = connect_to(context, server);
+  const node::Server server = serve_one(context, [](const node::Socket& socket) { socket.end(); });
+  const node::Socket over = connect_to(context, server);
   run_to_the_end(context);
-  for (const net::Socket& socket : {net::Socket(), over}) {
+  for (const node::Socket& socket : {node::Socket(), over}) {
     socket.on_data([](std::span<const std::byte>) { FAIL(); });
     socket.on_connect([] { FAIL(); });
     socket.on_close([] { FAIL(); });
@@ -450,14 +450,14 @@ TEST_P(NodeSockets, CallsOnNoSocketAndOnOneThatIsOverAreHarmless) {
     socket.unref();
   }
   run_to_the_end(context);
-  EXPECT_EQ(over, net::Socket(over));
-  EXPECT_FALSE(over == net::Socket());
+  EXPECT_EQ(over, node::Socket(over));
+  EXPECT_FALSE(over == node::Socket());
 }
 
 TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
   Context context{GetParam().make()};
   const RawListener listener("127.0.0.1:0");
-  const net::Socket client = net::connect(context, listener.address.to_string());
+  const node::Socket client = node::connect(context, listener.address.to_string());
   Peer peer = listener.accept();
   const int small = 32'768;
   ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
@@ -473,8 +473,8 @@ TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
   });
   auto last = Clock::now();
   Clock::duration longest_pause{0};
-  net::Timeout reading;
-  reading = net::set_interval(
+  node::Timeout reading;
+  reading = node::set_interval(
       context,
       [&] {
         const auto now = Clock::now();
@@ -493,9 +493,9 @@ TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
 
 TEST_P(NodeSockets, TimeoutIsNotPutOffByWritesOfNothing) {
   Context context{GetParam().make()};
-  const net::Server server = serve_one(context, echo);
-  const net::Socket client = connect_to(context, server);
-  const net::Timeout writing = net::set_interval(
+  const node::Server server = serve_one(context, echo);
+  const node::Socket client = connect_to(context, server);
+  const node::Timeout writing = node::set_interval(
       context, [&] { client.write(""); }, 5ms);
   client.set_timeout(50ms, [&] {
     client.destroy();
@@ -520,9 +520,9 @@ int option_of_client(std::uint16_t port, int level, int name) {
 
 TEST_P(NodeSockets, ItsOptionsReachTheSocketAlsoWhenTheyAreSetWhileItConnects) {
   Context context{GetParam().make()};
-  const net::Server server = serve_one(context, echo);
+  const node::Server server = serve_one(context, echo);
   const std::uint16_t port = server.address().port();
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.set_keep_alive(true, 77s);
   client.set_no_delay(false);
   client.on_connect([&, client] {

@@ -1,5 +1,5 @@
 #pragma once
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <functional>
 #include <memory>
@@ -25,7 +25,7 @@ inline void run_to_the_end(Context& context, std::chrono::milliseconds limit = 2
 /// Runs `task` so many turns from now, each with its I/O: enough for all that is due, to show that nothing (more)
 /// happens until then.
 inline void after_turns(Context& context, std::function<void()> task, int count = 20) {
-  net::set_immediate(context, [&context, task = std::move(task), count]() mutable {
+  node::set_immediate(context, [&context, task = std::move(task), count]() mutable {
     if (count > 1) {
       after_turns(context, std::move(task), count - 1);
     } else {
@@ -48,10 +48,10 @@ inline std::shared_ptr<int> flag() {
 }
 
 /// A listening server that serves its first client by `serve` and takes no other.
-inline net::Server serve_one(Context& context, std::function<void(net::Socket)> serve, net::ServerOptions options = {},
-                             std::string_view address = "127.0.0.1:0") {
-  const net::Server server = net::create_server(context, std::move(options));
-  server.on_connection([server, serve = std::move(serve)](const net::Socket& socket) {
+inline node::Server serve_one(Context& context, std::function<void(node::Socket)> serve,
+                              node::ServerOptions options = {}, std::string_view address = "127.0.0.1:0") {
+  const node::Server server = node::create_server(context, std::move(options));
+  server.on_connection([server, serve = std::move(serve)](const node::Socket& socket) {
     server.close();
     serve(socket);
   });
@@ -59,12 +59,12 @@ inline net::Server serve_one(Context& context, std::function<void(net::Socket)> 
   return server;
 }
 
-inline void echo(const net::Socket& socket) {
+inline void echo(const node::Socket& socket) {
   socket.on_data([socket](std::string_view data) { socket.write(data); });
 }
 
-inline net::Socket connect_to(Context& context, const net::Server& server, net::SocketOptions options = {}) {
-  return net::connect(context, server.address().to_string(), {}, std::move(options));
+inline node::Socket connect_to(Context& context, const node::Server& server, node::SocketOptions options = {}) {
+  return node::connect(context, server.address().to_string(), {}, std::move(options));
 }
 
 }  // namespace onloop::test

@@ -13,7 +13,7 @@ TEST_P(NodeErrors, DestroyClosesWithoutAnErrorAndWhatWasSentArrives) {
   Context context{GetParam().make()};
   Notes notes;
   std::string received;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_error([](std::error_code) { FAIL(); });
     socket.on_close(notes("close"));
     EXPECT_FALSE(socket.destroyed());
@@ -23,7 +23,7 @@ TEST_P(NodeErrors, DestroyClosesWithoutAnErrorAndWhatWasSentArrives) {
     EXPECT_TRUE(socket.destroyed());
     notes("destroyed")();
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_data([&](std::string_view data) { received += data; });
   client.on_close([](std::error_code error) { EXPECT_FALSE(error) << error.message() << ": a FIN"; });
   run_to_the_end(context);
@@ -35,7 +35,7 @@ TEST_P(NodeErrors, DestroyedWithAnErrorItTellsThatBeforeClose) {
   Context context{GetParam().make()};
   Notes notes;
   const auto code = std::make_error_code(std::errc::bad_message);
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.destroy(code);
     socket.on_error([&](std::error_code error) {
       EXPECT_EQ(error, code);
@@ -54,12 +54,12 @@ TEST_P(NodeErrors, DestroyedWithAnErrorItTellsThatBeforeClose) {
 TEST_P(NodeErrors, DestroyedWithBytesQueuedThePeerGetsAReset) {
   Context context{GetParam().make()};
   std::error_code seen;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     while (socket.write(pattern(100'000))) {
     }
     socket.destroy();
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_data([](std::string_view) {});
   client.on_close([&](std::error_code error) { seen = error; });
   run_to_the_end(context);
@@ -70,7 +70,7 @@ TEST_P(NodeErrors, AConnectThatFailsIsAnErrorAndThenClose) {
   Context context{GetParam().make()};
   Notes notes;
   const RefusedPort refused;
-  const net::Socket client = net::connect(context, refused.address.to_string(), notes("connect"));
+  const node::Socket client = node::connect(context, refused.address.to_string(), notes("connect"));
   client.on_error([&](std::error_code error) {
     EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
     notes("error")();
@@ -94,15 +94,15 @@ TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
   Context context{GetParam().make(), options};
   const RefusedPort refused;
   const Address& address = refused.address;
-  net::connect(context, address.port());
+  node::connect(context, address.port());
   run_to_the_end(context);
   EXPECT_EQ(words, "connect to " + address.to_string() + ": Connection refused");
   words.clear();
-  net::connect(context, address.port()).on_close([] {});
+  node::connect(context, address.port()).on_close([] {});
   run_to_the_end(context);
   EXPECT_EQ(words, "") << "it was told at 'close'";
-  const net::Server server = serve_one(
-      context, [](const net::Socket& socket) { socket.destroy(std::make_error_code(std::errc::bad_message)); });
+  const node::Server server = serve_one(
+      context, [](const node::Socket& socket) { socket.destroy(std::make_error_code(std::errc::bad_message)); });
   connect_to(context, server);
   run_to_the_end(context);
   EXPECT_EQ(words, "a client's connection: Bad message");
@@ -110,9 +110,9 @@ TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
 
 TEST_P(NodeErrors, WhatMakesAnAttemptImpossibleIsThrown) {
   Context context{GetParam().make()};
-  EXPECT_TRUE(is(thrown_by([&] { return net::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
+  EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
   for (const char* host : {"no such name", "unix", "fd"}) {  // the latter would be addresses of another kind
-    EXPECT_TRUE(is(thrown_by([&] { return net::connect(context, 80, host); }).code, std::errc::invalid_argument));
+    EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, 80, host); }).code, std::errc::invalid_argument));
   }
   run_to_the_end(context);
 }
@@ -121,7 +121,7 @@ TEST_P(NodeErrors, DestroyedWhileItConnectsItOnlyCloses) {
   const FullListener full;
   Context context{GetParam().make()};
   Notes notes;
-  const net::Socket client = net::connect(context, full.listener.address.to_string(), notes("connect"));
+  const node::Socket client = node::connect(context, full.listener.address.to_string(), notes("connect"));
   client.on_close(notes("close"));
   client.destroy();
   run_to_the_end(context);
@@ -134,14 +134,14 @@ TEST_P(NodeErrors, ResetAndDestroyedThePeerGetsAReset) {
   Context context{GetParam().make()};
   Notes notes;
   std::error_code error;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_error([](std::error_code) { FAIL(); });
     socket.on_close(notes("close"));
     socket.reset_and_destroy();
     EXPECT_TRUE(socket.destroyed());
     socket.reset_and_destroy();
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_close([&](std::error_code why) { error = why; });
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "close ");
@@ -152,11 +152,11 @@ TEST_P(NodeErrors, ResetAndDestroyedWhileItConnectsItResetsOnceItHas) {
   Context context{GetParam().make()};
   Notes notes;
   std::error_code error;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_close([&](std::error_code why) { error = why; });
     socket.resume();
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_close(notes("close"));
   client.write("queued");
   client.reset_and_destroy();
@@ -171,11 +171,11 @@ TEST_P(NodeErrors, DestroyedSoonWhileItConnectsItSendsWhatWasWritten) {
   Notes notes;
   std::string received;
   bool ended = false;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([&](std::string_view data) { received += data; });
     socket.on_end([&] { ended = true; });
   });
-  const net::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context, server);
   client.on_connect(notes("connect"));
   client.on_error([](std::error_code why) { FAIL() << why.message(); });
   client.on_close(notes("close"));
@@ -192,7 +192,7 @@ TEST_P(NodeErrors, DestroyedSoonBeforeAConnectFailsItTellsThat) {
   const RefusedPort refused;
   Context context{GetParam().make()};
   std::error_code error;
-  const net::Socket client = net::connect(context, refused.address.to_string());
+  const node::Socket client = node::connect(context, refused.address.to_string());
   client.on_close([&](std::error_code why) { error = why; });
   client.write("to nobody");
   client.destroy_soon();

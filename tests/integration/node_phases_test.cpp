@@ -16,7 +16,7 @@ TEST_P(NodePhases, ATimeoutWithoutAHandleRunsOnceAndNotBeforeItsTime) {
   const auto begin = Clock::now();
   int ran = 0;
   Clock::time_point at;
-  net::set_timeout(
+  node::set_timeout(
       context,
       [&] {
         ++ran;
@@ -32,9 +32,9 @@ TEST_P(NodePhases, ATimeoutWithoutAHandleRunsOnceAndNotBeforeItsTime) {
 TEST_P(NodePhases, TimeoutsRunInTheOrderOfTheirMoments) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_timeout(context, notes("third"), 50ms);
-  net::set_timeout(context, notes("first"));
-  net::set_timeout(context, notes("second"));
+  node::set_timeout(context, notes("third"), 50ms);
+  node::set_timeout(context, notes("first"));
+  node::set_timeout(context, notes("second"));
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "first second third ");
 }
@@ -42,9 +42,9 @@ TEST_P(NodePhases, TimeoutsRunInTheOrderOfTheirMoments) {
 TEST_P(NodePhases, AClearedTimeoutIsDestroyedAndKeepsNothingRunning) {
   Context context{GetParam().make()};
   const auto owned = flag();
-  const net::Timeout timeout = net::set_timeout(
+  const node::Timeout timeout = node::set_timeout(
       context, [owned] { FAIL(); }, 1h);
-  net::clear_timeout(timeout);
+  node::clear_timeout(timeout);
   EXPECT_EQ(owned.use_count(), 1);
   timeout.clear();
   timeout.refresh();
@@ -53,9 +53,9 @@ TEST_P(NodePhases, AClearedTimeoutIsDestroyedAndKeepsNothingRunning) {
 
 TEST_P(NodePhases, ATimeoutMayBeClearedByAnotherThatIsDueWithIt) {
   Context context{GetParam().make()};
-  net::Timeout second;
-  net::set_timeout(context, [&] { second.clear(); });
-  second = net::set_timeout(context, [] { FAIL(); });
+  node::Timeout second;
+  node::set_timeout(context, [&] { second.clear(); });
+  second = node::set_timeout(context, [] { FAIL(); });
   run_to_the_end(context);
 }
 
@@ -63,12 +63,12 @@ TEST_P(NodePhases, AnIntervalRepeatsUntilItIsClearedInItsOwnCallback) {
   Context context{GetParam().make()};
   const auto owned = flag();
   int ran = 0;
-  net::Timeout interval;
-  interval = net::set_interval(
+  node::Timeout interval;
+  interval = node::set_interval(
       context,
       [&, owned] {
         if (++ran < 3) return;
-        net::clear_interval(interval);
+        node::clear_interval(interval);
         EXPECT_GT(owned.use_count(), 1) << "it is destroyed while it runs";
       },
       1ms);
@@ -79,14 +79,14 @@ TEST_P(NodePhases, AnIntervalRepeatsUntilItIsClearedInItsOwnCallback) {
 
 TEST_P(NodePhases, AnIntervalOfZeroLeavesImmediatesTheirTurns) {
   Context context{GetParam().make()};
-  net::Timeout interval = net::set_interval(
+  node::Timeout interval = node::set_interval(
       context, [] {}, 0ms);
   int immediates = 0;
   std::function<void()> again = [&] {
     if (++immediates == 5) return interval.clear();
-    net::set_immediate(context, again);
+    node::set_immediate(context, again);
   };
-  net::set_immediate(context, again);
+  node::set_immediate(context, again);
   run_to_the_end(context);
   EXPECT_EQ(immediates, 5);
 }
@@ -96,9 +96,9 @@ TEST_P(NodePhases, RefreshCountsFromThen) {
   const auto begin = Clock::now();
   Clock::time_point refreshed;
   Clock::time_point ran;
-  const net::Timeout timeout = net::set_timeout(
+  const node::Timeout timeout = node::set_timeout(
       context, [&] { ran = Clock::now(); }, 50ms);
-  net::set_timeout(
+  node::set_timeout(
       context,
       [&] {
         refreshed = Clock::now();
@@ -113,8 +113,8 @@ TEST_P(NodePhases, RefreshCountsFromThen) {
 TEST_P(NodePhases, RefreshedInItsOwnCallbackItRunsAgain) {
   Context context{GetParam().make()};
   int ran = 0;
-  net::Timeout timeout;
-  timeout = net::set_timeout(context, [&] {
+  node::Timeout timeout;
+  timeout = node::set_timeout(context, [&] {
     if (++ran < 3) timeout.refresh();
   });
   run_to_the_end(context);
@@ -127,7 +127,7 @@ TEST_P(NodePhases, RefreshedInItsOwnCallbackItRunsAgain) {
 TEST_P(NodePhases, ATimeoutThatIsOverHasDroppedWhatItOwned) {
   Context context{GetParam().make()};
   const auto owned = flag();
-  const net::Timeout timeout = net::set_timeout(context, [owned] {});
+  const node::Timeout timeout = node::set_timeout(context, [owned] {});
   run_to_the_end(context);
   EXPECT_EQ(owned.use_count(), 1);
 }
@@ -136,11 +136,11 @@ TEST_P(NodePhases, ATimeoutThatIsOverHasDroppedWhatItOwned) {
 
 TEST_P(NodePhases, WithNothingToDoRunReturnsAtOnce) {
   Context context{GetParam().make()};
-  net::next_tick(context, nullptr);
-  net::queue_microtask(context, nullptr);
-  EXPECT_FALSE(net::set_timeout(context, nullptr).has_ref());
-  EXPECT_FALSE(net::set_interval(context, nullptr, 1ms).has_ref());
-  EXPECT_FALSE(net::set_immediate(context, nullptr).has_ref());
+  node::next_tick(context, nullptr);
+  node::queue_microtask(context, nullptr);
+  EXPECT_FALSE(node::set_timeout(context, nullptr).has_ref());
+  EXPECT_FALSE(node::set_interval(context, nullptr, 1ms).has_ref());
+  EXPECT_FALSE(node::set_immediate(context, nullptr).has_ref());
   run_to_the_end(context);
   run_to_the_end(context);
 }
@@ -148,22 +148,22 @@ TEST_P(NodePhases, WithNothingToDoRunReturnsAtOnce) {
 TEST_P(NodePhases, WhatTheMainProgramQueuedIsRunBeforeRunReturns) {
   Context context{GetParam().make()};
   Notes notes;
-  net::queue_microtask(context, notes("microtask"));
-  net::next_tick(context, notes("tick"));
+  node::queue_microtask(context, notes("microtask"));
+  node::next_tick(context, notes("tick"));
   EXPECT_EQ(notes.words, "") << "never inside the call";
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "tick microtask ");
-  net::next_tick(context, notes("again"));
+  node::next_tick(context, notes("again"));
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "tick microtask again ");
-  net::set_immediate(context, notes("immediate"));
+  node::set_immediate(context, notes("immediate"));
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "tick microtask again immediate ");
 }
 
 TEST_P(NodePhases, AnUnreferencedTimeoutKeepsNothingRunning) {
   Context context{GetParam().make()};
-  const net::Timeout timeout = net::set_timeout(
+  const node::Timeout timeout = node::set_timeout(
       context, [] { FAIL(); }, 1h);
   EXPECT_TRUE(timeout.has_ref());
   timeout.unref();
@@ -175,7 +175,7 @@ TEST_P(NodePhases, AnUnreferencedTimeoutKeepsNothingRunning) {
 TEST_P(NodePhases, AReferenceThatIsTakenBackKeepsItRunning) {
   Context context{GetParam().make()};
   bool ran = false;
-  const net::Timeout timeout = net::set_timeout(
+  const node::Timeout timeout = node::set_timeout(
       context, [&] { ran = true; }, 2ms);
   timeout.unref();
   timeout.ref();
@@ -186,10 +186,10 @@ TEST_P(NodePhases, AReferenceThatIsTakenBackKeepsItRunning) {
 TEST_P(NodePhases, AnUnreferencedTimeoutRunsWhileSomethingElseLasts) {
   Context context{GetParam().make()};
   bool ran = false;
-  net::set_timeout(
+  node::set_timeout(
       context, [&] { ran = true; }, 1ms)
       .unref();
-  net::set_timeout(
+  node::set_timeout(
       context, [] {}, 20ms);
   run_to_the_end(context);
   EXPECT_TRUE(ran);
@@ -198,16 +198,16 @@ TEST_P(NodePhases, AnUnreferencedTimeoutRunsWhileSomethingElseLasts) {
 TEST_P(NodePhases, AnUnreferencedImmediateRunsOnlyWithSomethingElse) {
   Context context{GetParam().make()};
   bool ran = false;
-  const net::Immediate immediate = net::set_immediate(context, [&] { ran = true; });
+  const node::Immediate immediate = node::set_immediate(context, [&] { ran = true; });
   immediate.unref();
   EXPECT_FALSE(immediate.has_ref());
   run_to_the_end(context);
   EXPECT_FALSE(ran);
-  net::set_timeout(context, [] {});
+  node::set_timeout(context, [] {});
   run_to_the_end(context);
   EXPECT_TRUE(ran) << "the turn of the timeout has its immediates";
-  net::set_immediate(context, [&] { ran = false; }).unref();
-  const net::Immediate again = net::set_immediate(context, [] {});
+  node::set_immediate(context, [&] { ran = false; }).unref();
+  const node::Immediate again = node::set_immediate(context, [] {});
   again.unref();
   again.ref();
   run_to_the_end(context);
@@ -218,10 +218,10 @@ TEST_P(NodePhases, AnUnreferencedImmediateRunsOnlyWithSomethingElse) {
 TEST_P(NodePhases, AChainOfPhasesKeepsItRunningToItsEnd) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_timeout(context, [&] {
-    net::queue_microtask(context, [&] {
-      net::set_immediate(context,
-                         [&] { net::next_tick(context, [&] { net::set_timeout(context, notes("end"), 1ms); }); });
+  node::set_timeout(context, [&] {
+    node::queue_microtask(context, [&] {
+      node::set_immediate(context,
+                          [&] { node::next_tick(context, [&] { node::set_timeout(context, notes("end"), 1ms); }); });
     });
   });
   run_to_the_end(context);
@@ -233,14 +233,14 @@ TEST_P(NodePhases, AChainOfPhasesKeepsItRunningToItsEnd) {
 TEST_P(NodePhases, ImmediatesRunInTheirOrderAndAClearedOneNot) {
   Context context{GetParam().make()};
   Notes notes;
-  net::Immediate third;
-  net::set_immediate(context, [&] {
+  node::Immediate third;
+  node::set_immediate(context, [&] {
     notes("first")();
-    net::clear_immediate(third);
+    node::clear_immediate(third);
   });
-  net::set_immediate(context, notes("second"));
-  third = net::set_immediate(context, [] { FAIL(); });
-  net::set_immediate(context, notes("fourth"));
+  node::set_immediate(context, notes("second"));
+  third = node::set_immediate(context, [] { FAIL(); });
+  node::set_immediate(context, notes("fourth"));
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "first second fourth ");
   third.clear();
@@ -249,11 +249,11 @@ TEST_P(NodePhases, ImmediatesRunInTheirOrderAndAClearedOneNot) {
 TEST_P(NodePhasesInOrder, AnImmediateOfAnImmediateComesInTheNextTurn) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_immediate(context, [&] {
-    net::set_immediate(context, notes("immediate"));
-    net::set_timeout(context, notes("timeout"));
+  node::set_immediate(context, [&] {
+    node::set_immediate(context, notes("immediate"));
+    node::set_timeout(context, notes("timeout"));
   });
-  net::set_immediate(context, notes("other"));
+  node::set_immediate(context, notes("other"));
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "other timeout immediate ");
 }
@@ -263,23 +263,23 @@ TEST_P(NodePhasesInOrder, AnImmediateOfAnImmediateComesInTheNextTurn) {
 TEST_P(NodePhases, TicksThenMicrotasksUntilBothAreEmpty) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_immediate(context, [&] {
-    net::queue_microtask(context, [&] {
+  node::set_immediate(context, [&] {
+    node::queue_microtask(context, [&] {
       notes("m1")();
-      net::next_tick(context, [&] {
+      node::next_tick(context, [&] {
         notes("t3")();
-        net::queue_microtask(context, notes("m4"));
+        node::queue_microtask(context, notes("m4"));
       });
-      net::queue_microtask(context, notes("m3"));
+      node::queue_microtask(context, notes("m3"));
     });
-    net::queue_microtask(context, notes("m2"));
-    net::next_tick(context, [&] {
+    node::queue_microtask(context, notes("m2"));
+    node::next_tick(context, [&] {
       notes("t1")();
-      net::next_tick(context, notes("t2"));
+      node::next_tick(context, notes("t2"));
     });
     notes("body")();
   });
-  net::set_immediate(context, notes("next"));
+  node::set_immediate(context, notes("next"));
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "body t1 t2 m1 m2 m3 t3 m4 next ");
 }
@@ -287,11 +287,11 @@ TEST_P(NodePhases, TicksThenMicrotasksUntilBothAreEmpty) {
 TEST_P(NodePhases, WhatACallbackOfTheContextQueuesIsRunInThatTurnOrTheNext) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Timeout lasting = net::set_timeout(
+  const node::Timeout lasting = node::set_timeout(
       context, [] { FAIL(); }, 1h);
   const Timer timer = context.timer(1ms, [&] {
-    net::queue_microtask(context, notes("microtask"));
-    net::next_tick(context, notes("tick"));
+    node::queue_microtask(context, notes("microtask"));
+    node::next_tick(context, notes("tick"));
     context.post([&] { lasting.clear(); });
   });
   run_to_the_end(context);
@@ -302,9 +302,9 @@ TEST_P(NodePhasesInOrder, ItIsRunBeforeTheNextCallbackOfTheLayer) {
   Context context{GetParam().make()};
   Notes notes;
   Timer plain;
-  net::set_immediate(context, [&] {
-    plain = context.timer(0ns, [&] { net::next_tick(context, notes("tick")); });
-    net::set_timeout(context, notes("timeout"));
+  node::set_immediate(context, [&] {
+    plain = context.timer(0ns, [&] { node::next_tick(context, notes("tick")); });
+    node::set_timeout(context, notes("timeout"));
   });
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "tick timeout ");
@@ -315,9 +315,9 @@ TEST_P(NodePhasesInOrder, ItIsRunBeforeTheNextCallbackOfTheLayer) {
 TEST_P(NodePhases, AWrappedCallbackIsOneOfTheLayersAndKeepsItRunning) {
   Context context{GetParam().make()};
   Notes notes;
-  context.post(net::callback(context, [&, once = std::make_unique<int>(1)] {
-    net::queue_microtask(context, notes("microtask"));
-    net::next_tick(context, notes("tick"));
+  context.post(node::callback(context, [&, once = std::make_unique<int>(1)] {
+    node::queue_microtask(context, notes("microtask"));
+    node::next_tick(context, notes("tick"));
     notes("callback")();
   }));
   context.post(notes("task"));
@@ -328,7 +328,7 @@ TEST_P(NodePhases, AWrappedCallbackIsOneOfTheLayersAndKeepsItRunning) {
 TEST_P(NodePhases, AWrappedCallbackTakesWhatIsGivenAndMayBeCalledAgain) {
   Context context{GetParam().make()};
   int sum = 0;
-  auto add = net::callback(context, [&](std::unique_ptr<int> number, int& other) { sum += *number + other++; });
+  auto add = node::callback(context, [&](std::unique_ptr<int> number, int& other) { sum += *number + other++; });
   int other = 10;
   context.post([&] {
     add(std::make_unique<int>(1), other);
@@ -340,8 +340,8 @@ TEST_P(NodePhases, AWrappedCallbackTakesWhatIsGivenAndMayBeCalledAgain) {
 
 TEST_P(NodePhases, AWrappedCallbackThatGoesUncalledLetsTheLoopGo) {
   Context context{GetParam().make()};
-  auto awaited = std::make_unique<Task>(net::callback(context, [] { FAIL(); }));
-  auto moved = net::callback(context, [] { FAIL(); });
+  auto awaited = std::make_unique<Task>(node::callback(context, [] { FAIL(); }));
+  auto moved = node::callback(context, [] { FAIL(); });
   const Timer timer = context.timer(2ms, [&] {
     awaited.reset();
     const auto end = std::move(moved);
@@ -353,11 +353,11 @@ TEST_P(NodePhases, AWrappedCallbackThatGoesUncalledLetsTheLoopGo) {
 TEST_P(NodePhases, CalledInsideAnotherCallbackItIsAPartOfThat) {
   Context context{GetParam().make()};
   Notes notes;
-  auto inner = net::callback(context, [&] {
-    net::next_tick(context, notes("tick"));
+  auto inner = node::callback(context, [&] {
+    node::next_tick(context, notes("tick"));
     notes("inner")();
   });
-  net::set_immediate(context, [&] {
+  node::set_immediate(context, [&] {
     inner();
     notes("outer")();
   });

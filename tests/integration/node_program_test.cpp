@@ -1,5 +1,5 @@
 // Whole programs in the shape of Node's, whose output is what Node prints for the same program.
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include "drive.hpp"
 
@@ -15,23 +15,23 @@ TEST_P(NodeProgram, TicksComeBeforeMicrotasksInEachPhase) {
   Context context{GetParam().make()};
   const auto say = [&out](std::string_view line) { (out += line) += '\n'; };
 
-  net::set_timeout(context, [&] {
-    net::queue_microtask(context, [&] {
+  node::set_timeout(context, [&] {
+    node::queue_microtask(context, [&] {
       say("promise resolve in timeout");
-      net::next_tick(context, [&] { say("tick task in timeout promise"); });
+      node::next_tick(context, [&] { say("tick task in timeout promise"); });
     });
-    net::next_tick(context, [&] {
+    node::next_tick(context, [&] {
       say("tick task in timeout");
-      net::next_tick(context, [&] { say("tick task in timeout->tick"); });
+      node::next_tick(context, [&] { say("tick task in timeout->tick"); });
     });
     say("timer task");
   });
-  net::set_immediate(context, [&] {
-    net::next_tick(context, [&] { say("immediate->tick task"); });
+  node::set_immediate(context, [&] {
+    node::next_tick(context, [&] { say("immediate->tick task"); });
     say("immediate task");
   });
-  net::queue_microtask(context, [&] { say("promise resolve"); });
-  net::next_tick(context, [&] { say("tick task"); });
+  node::queue_microtask(context, [&] { say("promise resolve"); });
+  node::next_tick(context, [&] { say("tick task"); });
   say("run main thread");
   context.run();
 
@@ -53,21 +53,21 @@ TEST_P(NodeProgram, EverythingComesInNodesOrder) {
   std::string out;
   Context context{GetParam().make()};
   const auto say = [&out](std::string_view line) { (out += line) += '\n'; };
-  const auto tick = [&](std::string_view line) { net::next_tick(context, [=] { say(line); }); };
-  const auto micro = [&](std::string_view line) { net::queue_microtask(context, [=] { say(line); }); };
-  const auto immediate = [&](std::string_view line) { net::set_immediate(context, [=] { say(line); }); };
+  const auto tick = [&](std::string_view line) { node::next_tick(context, [=] { say(line); }); };
+  const auto micro = [&](std::string_view line) { node::queue_microtask(context, [=] { say(line); }); };
+  const auto immediate = [&](std::string_view line) { node::set_immediate(context, [=] { say(line); }); };
 
-  net::Server server;
-  net::Socket client;
-  const auto on_data = [&](const net::Socket& socket, std::string_view data) {
+  node::Server server;
+  node::Socket client;
+  const auto on_data = [&](const node::Socket& socket, std::string_view data) {
     say("data: " + std::string(data));
     tick("data: tick");
-    net::queue_microtask(context, [&] {
+    node::queue_microtask(context, [&] {
       say("data: microtask");
       tick("data: microtask: tick");
       micro("data: microtask: microtask");
     });
-    net::set_immediate(context, [&] {
+    node::set_immediate(context, [&] {
       say("data: immediate");
       tick("data: immediate: tick");
     });
@@ -88,22 +88,22 @@ TEST_P(NodeProgram, EverythingComesInNodesOrder) {
     });
     say("data: end");
   };
-  server = net::create_server(context, [&](const net::Socket& socket) {
+  server = node::create_server(context, [&](const node::Socket& socket) {
     say("connection");
     tick("connection: tick");
     micro("connection: microtask");
-    net::set_timeout(context, [&] {
+    node::set_timeout(context, [&] {
       say("connection: timeout");
       tick("connection: timeout: tick");
     });
-    net::set_immediate(context, [&] {
+    node::set_immediate(context, [&] {
       say("connection: immediate");
-      net::set_immediate(context, [&] {
+      node::set_immediate(context, [&] {
         say("connection: immediate: immediate");
         client.write("hello");
       });
       micro("connection: immediate: microtask");
-      net::next_tick(context, [&] {
+      node::next_tick(context, [&] {
         say("connection: immediate: tick");
         micro("connection: immediate: tick: microtask");
       });
@@ -115,16 +115,16 @@ TEST_P(NodeProgram, EverythingComesInNodesOrder) {
   server.listen(0, [&] {
     say("listening");
     tick("listening: tick");
-    client = net::connect(context, server.address().port());
+    client = node::connect(context, server.address().port());
   });
   server.get_connections([&](std::error_code, std::size_t count) { say("connections: " + std::to_string(count)); });
-  net::set_timeout(context, [&] {
+  node::set_timeout(context, [&] {
     say("timeout");
     micro("timeout: microtask");
     tick("timeout: tick");
   });
-  net::Timeout interval;
-  interval = net::set_interval(
+  node::Timeout interval;
+  interval = node::set_interval(
       context,
       [&] {
         say("interval");
@@ -134,7 +134,7 @@ TEST_P(NodeProgram, EverythingComesInNodesOrder) {
       0ms);
   tick("main: tick");
   micro("main: microtask");
-  net::next_tick(context, [&] {
+  node::next_tick(context, [&] {
     say("main: second tick");
     tick("main: tick: tick");
     micro("main: tick: microtask");

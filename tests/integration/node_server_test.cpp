@@ -12,8 +12,8 @@ TEST_P(NodeServers, WithoutAHandleItListensOnAndKeepsRunning) {
   Address address;
   int served = 0;
   {
-    const net::Server server = net::create_server(context);
-    server.on_connection([&, server](const net::Socket& socket) {
+    const node::Server server = node::create_server(context);
+    server.on_connection([&, server](const node::Socket& socket) {
       socket.end();
       if (++served == 3) server.close();
     });
@@ -27,7 +27,7 @@ TEST_P(NodeServers, WithoutAHandleItListensOnAndKeepsRunning) {
     if (++turn % 20 != 0) {
       next = context.timer(0ns, [&] { go_on(); });
     } else {
-      net::connect(context, address.to_string()).on_close([&] {
+      node::connect(context, address.to_string()).on_close([&] {
         if (served < 3) go_on();
       });
     }
@@ -40,7 +40,7 @@ TEST_P(NodeServers, WithoutAHandleItListensOnAndKeepsRunning) {
 TEST_P(NodeServers, ListeningIsToldToAllWhoListenAndAddressIsThere) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
   EXPECT_EQ(server.address(), Address());
   EXPECT_FALSE(server.listening());
   server.on_listening([&] {
@@ -59,7 +59,7 @@ TEST_P(NodeServers, ListeningIsToldToAllWhoListenAndAddressIsThere) {
 TEST_P(NodeServers, ClosedBeforeItWasToldItNeverListened) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
   server.listen(0, notes("listening"));
   server.close(notes("closed"));
   run_to_the_end(context);
@@ -69,7 +69,7 @@ TEST_P(NodeServers, ClosedBeforeItWasToldItNeverListened) {
 TEST_P(NodeServers, ThatItCannotListenIsThrownIfNobodyListensToErrors) {
   const RawListener taken("127.0.0.1:0");
   Context context{GetParam().make()};
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
   const Thrown thrown = thrown_by([&] { return server.listen(taken.address.port()), 0; });
   EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
   run_to_the_end(context);
@@ -79,7 +79,7 @@ TEST_P(NodeServers, ThatItCannotListenIsAnErrorForThoseWhoListenToItAndItMayTryA
   const RawListener taken("127.0.0.1:0");
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
   server.on_error([&](std::error_code error) {
     EXPECT_TRUE(is(error, std::errc::address_in_use)) << error.message();
     notes("error")();
@@ -96,19 +96,19 @@ TEST_P(NodeServers, ThatItCannotListenIsAnErrorForThoseWhoListenToItAndItMayTryA
 
 TEST_P(NodeServers, ListeningTwiceOrAgainIsRefused) {
   Context context{GetParam().make()};
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
   server.listen(0);
   EXPECT_TRUE(is(thrown_by([&] { return server.listen(0), 0; }).code, std::errc::invalid_argument));
   server.close();
   EXPECT_TRUE(is(thrown_by([&] { return server.listen(0), 0; }).code, std::errc::invalid_argument));
-  EXPECT_TRUE(is(thrown_by([&] { return net::Server().listen(0), 0; }).code, std::errc::invalid_argument));
+  EXPECT_TRUE(is(thrown_by([&] { return node::Server().listen(0), 0; }).code, std::errc::invalid_argument));
   run_to_the_end(context);
 }
 
 TEST_P(NodeServers, HostsAreIpAddresses) {
   Context context{GetParam().make()};
   for (const char* host : {"::1", "[::1]", "127.0.0.1"}) {
-    const net::Server server = net::create_server(context);
+    const node::Server server = node::create_server(context);
     server.listen(0, host, [server] { server.close(); });
     EXPECT_EQ(server.address().family(), host[0] == '1' ? Address::Family::ipv4 : Address::Family::ipv6);
   }
@@ -118,11 +118,11 @@ TEST_P(NodeServers, HostsAreIpAddresses) {
 TEST_P(NodeServers, CountsItsConnections) {
   Context context{GetParam().make()};
   Notes notes;
-  std::vector<net::Socket> clients;
-  const net::Server server = net::create_server(context);
+  std::vector<node::Socket> clients;
+  const node::Server server = node::create_server(context);
   std::size_t most = 0;
   std::size_t told = 0;
-  server.on_connection([&](const net::Socket& socket) {
+  server.on_connection([&](const node::Socket& socket) {
     socket.resume();
     most = server.get_connections();
     server.get_connections([&](std::error_code error, std::size_t count) {
@@ -130,12 +130,12 @@ TEST_P(NodeServers, CountsItsConnections) {
       told = count;
       if (count < 3) return;
       server.close();
-      for (const net::Socket& client : clients) client.end();
+      for (const node::Socket& client : clients) client.end();
     });
     EXPECT_EQ(told + 1, most) << "told by a tick";
   });
   server.listen(0);
-  for (int i = 0; i < 3; ++i) clients.push_back(net::connect(context, server.address().port()));
+  for (int i = 0; i < 3; ++i) clients.push_back(node::connect(context, server.address().port()));
   run_to_the_end(context);
   EXPECT_EQ(most, 3u);
   EXPECT_EQ(told, 3u);
@@ -146,13 +146,13 @@ TEST_P(NodeServers, CloseTakesNoFurtherClientAndIsOverWithTheLastConnection) {
   Context context{GetParam().make()};
   Notes notes;
   Address address;
-  const net::Server server = net::create_server(context);
-  server.on_connection([&](const net::Socket& socket) {
+  const node::Server server = node::create_server(context);
+  server.on_connection([&](const node::Socket& socket) {
     server.close([&](std::error_code error) {
       EXPECT_FALSE(error) << error.message();
       notes("closed")();
     });
-    const net::Socket late = net::connect(context, address.to_string(), [] { FAIL(); });
+    const node::Socket late = node::connect(context, address.to_string(), [] { FAIL(); });
     late.on_error([&, socket](std::error_code error) {
       EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
       notes("refused")();
@@ -162,7 +162,7 @@ TEST_P(NodeServers, CloseTakesNoFurtherClientAndIsOverWithTheLastConnection) {
   server.on_close(notes("close"));
   server.listen(0);
   address = server.address();
-  net::connect(context, address.to_string());
+  node::connect(context, address.to_string());
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "refused close closed ");
 }
@@ -170,7 +170,7 @@ TEST_P(NodeServers, CloseTakesNoFurtherClientAndIsOverWithTheLastConnection) {
 TEST_P(NodeServers, CloseOfOneThatDoesNotListenTellsSo) {
   Context context{GetParam().make()};
   Notes notes;
-  const net::Server server = net::create_server(context);
+  const node::Server server = node::create_server(context);
   server.close([&](std::error_code error) {
     EXPECT_TRUE(is(error, std::errc::not_connected)) << error.message();
     notes("told")();
@@ -185,18 +185,18 @@ TEST_P(NodeServers, CloseOfOneThatDoesNotListenTellsSo) {
 TEST_P(NodeServers, AnUnreferencedOneKeepsNothingRunningButItsConnectionsDo) {
   Context context{GetParam().make()};
   std::string received;
-  const net::Server server = net::create_server(
-      context, [&](const net::Socket& socket) { socket.on_data([&](std::string_view data) { received += data; }); });
+  const node::Server server = node::create_server(
+      context, [&](const node::Socket& socket) { socket.on_data([&](std::string_view data) { received += data; }); });
   server.listen(0);
   server.unref();
   EXPECT_FALSE(server.has_ref());
   run_to_the_end(context);
-  net::connect(context, server.address().port()).end("served");
+  node::connect(context, server.address().port()).end("served");
   run_to_the_end(context);
   EXPECT_EQ(received, "served");
   server.ref();
   EXPECT_TRUE(server.has_ref());
-  net::set_timeout(
+  node::set_timeout(
       context, [server] { server.close(); }, 1ms);
   run_to_the_end(context);
 }
@@ -205,21 +205,21 @@ TEST_P(NodeServers, ItsListenOptionsHold) {
   ContextOptions quiet;
   quiet.on_error = [](std::error_code, std::string_view) {};
   Context context{GetParam().make(), quiet};
-  net::ServerOptions options;
+  node::ServerOptions options;
   options.listen.max_connections = 1;
   Notes notes;
-  const net::Server server = net::create_server(context, options, [&](const net::Socket& socket) {
+  const node::Server server = node::create_server(context, options, [&](const node::Socket& socket) {
     notes("connection")();
     socket.resume();
-    const net::Socket second = net::connect(context, socket.local_address().to_string());
+    const node::Socket second = node::connect(context, socket.local_address().to_string());
     second.on_close([&, socket] {
       notes("turned away")();
       socket.end();
     });
   });
-  server.on_connection([server](const net::Socket& socket) { socket.on_close([server] { server.close(); }); });
+  server.on_connection([server](const node::Socket& socket) { socket.on_close([server] { server.close(); }); });
   server.listen(0);
-  net::connect(context, server.address().port());
+  node::connect(context, server.address().port());
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "connection turned away ");
 }
@@ -227,8 +227,8 @@ TEST_P(NodeServers, ItsListenOptionsHold) {
 TEST_P(NodeServers, WhatItsListenersOwnGoesWithIt) {
   Context context{GetParam().make()};
   const auto owned = flag();
-  net::Server server = net::create_server(context);
-  server.on_connection([server, owned](const net::Socket&) {});
+  node::Server server = node::create_server(context);
+  server.on_connection([server, owned](const node::Socket&) {});
   server.on_listening([server, owned] { server.close(); });
   server.on_error([server, owned](std::error_code) {});
   server.on_close([server, owned] {});
@@ -243,16 +243,16 @@ TEST_P(NodeServers, OneThatNeverListenedGoesWithTheContext) {
   const auto owned = flag();
   {
     Context context{GetParam().make()};
-    const net::Server server = net::create_server(context);
-    server.on_connection([server, owned](const net::Socket&) {});
+    const node::Server server = node::create_server(context);
+    server.on_connection([server, owned](const node::Socket&) {});
     EXPECT_EQ(owned.use_count(), 2);
   }
   EXPECT_EQ(owned.use_count(), 1);
 }
 
 TEST_P(NodeServers, CallsOnNoServerAreHarmless) {
-  const net::Server none;
-  none.on_connection([](const net::Socket&) {});
+  const node::Server none;
+  none.on_connection([](const node::Socket&) {});
   none.on_listening([] {});
   none.on_error([](std::error_code) {});
   none.on_close([] {});
@@ -264,7 +264,7 @@ TEST_P(NodeServers, CallsOnNoServerAreHarmless) {
   none.ref();
   none.unref();
   EXPECT_FALSE(none.has_ref());
-  EXPECT_EQ(none, net::Server());
+  EXPECT_EQ(none, node::Server());
 }
 
 }  // namespace

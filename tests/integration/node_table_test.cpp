@@ -24,39 +24,39 @@ class Program {
   explicit Program(Context& its_context) : context(its_context) {}
 
   void say(const std::string& line) { lines.push_back(line); }
-  void told(const std::string& name, const net::Socket& socket) {
+  void told(const std::string& name, const node::Socket& socket) {
     socket.on_end([this, name] { say(name + " end"); });
     socket.on_error([this, name](std::error_code error) { say(name + " error " + code_of(error)); });
     socket.on_close([this, name] { say(name + " close"); });
   }
   /// Of `socket` all, said at its end.
-  void gather(const net::Socket& socket) {
+  void gather(const node::Socket& socket) {
     const auto got = std::make_shared<std::string>();
     socket.on_data([got](std::string_view data) { *got += data; });
     socket.on_end([this, got] { say("got " + *got); });
   }
-  net::Server serve(std::function<void(net::Socket)> handler, net::ServerOptions options = {}) {
+  node::Server serve(std::function<void(node::Socket)> handler, node::ServerOptions options = {}) {
     return serve_one(context, std::move(handler), std::move(options));
   }
-  net::Socket connect(const net::Server& server) { return connect_to(context, server); }
+  node::Socket connect(const node::Server& server) { return connect_to(context, server); }
 
   Context& context;
   Lines lines;
 };
 
 void destroy_soon_while_connecting(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     program.told("server", socket);
     program.gather(socket);
   });
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.write("last words");
   client.destroy_soon();
   program.say(client.writable() ? "writable true" : "writable false");
 }
 
 void end_while_connecting(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     program.told("server", socket);
     program.gather(socket);
   });
@@ -64,8 +64,8 @@ void end_while_connecting(Program& program) {
 }
 
 void destroy_while_connecting(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket&) { program.say("a client"); });
-  const net::Socket client = program.connect(server);
+  const node::Server server = program.serve([&](const node::Socket&) { program.say("a client"); });
+  const node::Socket client = program.connect(server);
   client.on_connect([&] { program.say("connect"); });
   program.told("client", client);
   client.write("lost");
@@ -75,14 +75,14 @@ void destroy_while_connecting(Program& program) {
 }
 
 void reset_and_destroy(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     program.told("server", socket);
     socket.on_data([&, socket](std::string_view data) {
       program.say("server got " + std::string(data));
       socket.reset_and_destroy();
     });
   });
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.on_connect([client] { client.write("hello"); });
   client.on_error([&](std::error_code error) { program.say("client error " + code_of(error)); });
   client.on_end([&] { program.say("client end"); });
@@ -90,7 +90,7 @@ void reset_and_destroy(Program& program) {
 }
 
 void reset_and_destroy_while_connecting(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     socket.resume();
     program.told("server", socket);
   });
@@ -98,34 +98,34 @@ void reset_and_destroy_while_connecting(Program& program) {
 }
 
 void destroy_with_an_error(Program& program) {
-  const net::Server server = program.serve([](const net::Socket& socket) {
+  const node::Server server = program.serve([](const node::Socket& socket) {
     socket.resume();
     socket.on_close([] {});
   });
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.on_connect([client] { client.destroy(errc(std::errc::protocol_error)); });
   program.told("client", client);
 }
 
 void half_open(Program& program) {
-  const net::Server server = program.serve(
-      [&](const net::Socket& socket) {
+  const node::Server server = program.serve(
+      [&](const node::Socket& socket) {
         program.told("server", socket);
         socket.on_data([&](std::string_view data) { program.say("server got " + std::string(data)); });
         socket.on_end([socket] { socket.end("answer"); });
       },
       {.allow_half_open = true, .listen = {}});
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.on_connect([client] { client.end("question"); });
   client.on_data([&](std::string_view data) { program.say("client got " + std::string(data)); });
 }
 
 void write_after_destroy(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     socket.resume();
     socket.on_close([&] { program.say("server close"); });
   });
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.on_connect([&, client] {
     client.destroy();
     program.say(client.write("x") ? "write true" : "write false");
@@ -135,7 +135,7 @@ void write_after_destroy(Program& program) {
 
 void two_that_write_much(Program& program) {
   const auto ends = std::make_shared<int>(0);
-  const auto stream = [&program, ends](const net::Socket& socket) {
+  const auto stream = [&program, ends](const node::Socket& socket) {
     const std::string pieces(3'000'000, 'x');
     const auto got = std::make_shared<std::size_t>(0);
     socket.write(pieces);
@@ -147,17 +147,17 @@ void two_that_write_much(Program& program) {
       socket.end();
     });
   };
-  const net::Server server = program.serve(stream);
-  const net::Socket client = program.connect(server);
+  const node::Server server = program.serve(stream);
+  const node::Socket client = program.connect(server);
   client.on_connect([client, stream] { stream(client); });
 }
 
 void timeout_of_a_silent_one(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     socket.resume();
     program.told("server", socket);
   });
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.set_timeout(30ms, [&, client] {
     program.say("timeout");
     client.end();
@@ -165,11 +165,11 @@ void timeout_of_a_silent_one(Program& program) {
 }
 
 void paused(Program& program) {
-  const net::Server server = program.serve([&](const net::Socket& socket) {
+  const node::Server server = program.serve([&](const node::Socket& socket) {
     program.told("server", socket);
     socket.pause();
     socket.on_data([&](std::string_view data) { program.say("server got " + std::string(data)); });
-    net::set_timeout(
+    node::set_timeout(
         program.context,
         [&, socket] {
           program.say("resume");
@@ -177,7 +177,7 @@ void paused(Program& program) {
         },
         30ms);
   });
-  const net::Socket client = program.connect(server);
+  const node::Socket client = program.connect(server);
   client.on_connect([client] { client.end("hello"); });
 }
 

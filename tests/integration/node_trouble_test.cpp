@@ -35,10 +35,10 @@ int run_through_exceptions(Context& context) {
 TEST_P(NodeTrouble, WhatACallbackQueuedBeforeItThrewIsRunLater) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_timeout(context, [&] {
-    net::next_tick(context, notes("tick"));
-    net::queue_microtask(context, notes("microtask"));
-    net::set_immediate(context, notes("immediate"));
+  node::set_timeout(context, [&] {
+    node::next_tick(context, notes("tick"));
+    node::queue_microtask(context, notes("microtask"));
+    node::set_immediate(context, notes("immediate"));
     fail_loudly();
   });
   EXPECT_EQ(run_through_exceptions(context), 1);
@@ -48,13 +48,13 @@ TEST_P(NodeTrouble, WhatACallbackQueuedBeforeItThrewIsRunLater) {
 TEST_P(NodeTrouble, ATickThatThrowsTakesNoOtherWithIt) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_immediate(context, [&] {
-    net::next_tick(context, fail_loudly);
-    net::next_tick(context, notes("tick"));
-    net::queue_microtask(context, fail_loudly);
-    net::queue_microtask(context, notes("microtask"));
+  node::set_immediate(context, [&] {
+    node::next_tick(context, fail_loudly);
+    node::next_tick(context, notes("tick"));
+    node::queue_microtask(context, fail_loudly);
+    node::queue_microtask(context, notes("microtask"));
   });
-  net::set_immediate(context, notes("immediate"));
+  node::set_immediate(context, notes("immediate"));
   EXPECT_EQ(run_through_exceptions(context), 2);
   EXPECT_EQ(notes.words, "tick microtask immediate ");
 }
@@ -62,8 +62,8 @@ TEST_P(NodeTrouble, ATickThatThrowsTakesNoOtherWithIt) {
 TEST_P(NodeTrouble, AnImmediateThatThrowsTakesNoOtherWithIt) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_immediate(context, fail_loudly);
-  net::set_immediate(context, notes("immediate"));
+  node::set_immediate(context, fail_loudly);
+  node::set_immediate(context, notes("immediate"));
   EXPECT_EQ(run_through_exceptions(context), 1);
   EXPECT_EQ(notes.words, "immediate ");
 }
@@ -71,8 +71,8 @@ TEST_P(NodeTrouble, AnImmediateThatThrowsTakesNoOtherWithIt) {
 TEST_P(NodeTrouble, AnIntervalThatThrowsGoesOn) {
   Context context{GetParam().make()};
   int ran = 0;
-  net::Timeout interval;
-  interval = net::set_interval(
+  node::Timeout interval;
+  interval = node::set_interval(
       context,
       [&] {
         if (++ran == 3) interval.clear();
@@ -86,8 +86,8 @@ TEST_P(NodeTrouble, ACloseListenerThatThrowsTakesNoOtherSocketsWithIt) {
   Context context{GetParam().make()};
   Notes notes;
   const RefusedPort nobody;
-  const net::Socket first = net::connect(context, nobody.address.port());
-  const net::Socket second = net::connect(context, nobody.address.port());
+  const node::Socket first = node::connect(context, nobody.address.port());
+  const node::Socket second = node::connect(context, nobody.address.port());
   const auto owned = flag();
   first.on_close([owned, first] { fail_loudly(); });
   second.on_close(notes("close"));
@@ -102,18 +102,18 @@ TEST_P(NodeTrouble, ACloseListenerThatThrowsTakesNoOtherSocketsWithIt) {
 TEST_P(NodeTrouble, DataIsNotLostWhenWhatComesBeforeItThrows) {
   Context context{GetParam().make()};
   std::string received;
-  const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
     socket.on_data([&, socket](std::string_view data) {
       received += data;
       if (received.size() < 20) socket.write(data);
     });
   });
-  const net::Socket client = net::connect(context, server.address().port());
+  const node::Socket client = node::connect(context, server.address().port());
   client.on_data([&, client](std::string_view data) {
     received += data;
     received.size() < 20 ? (void)client.write(data) : client.end();
   });
-  const Timer plain = context.every(1ns, [&] { net::next_tick(context, fail_loudly); });
+  const Timer plain = context.every(1ns, [&] { node::next_tick(context, fail_loudly); });
   client.write("x");
   EXPECT_GT(run_through_exceptions(context), 0);
   EXPECT_EQ(received, std::string(20, 'x'));
@@ -123,28 +123,28 @@ TEST_P(NodeTrouble, DataIsNotLostWhenWhatComesBeforeItThrows) {
 
 TEST_P(NodeTrouble, WithTheContextEverythingPendingIsDroppedAndHandlesAreInert) {
   const auto owned = flag();
-  net::Timeout timeout;
-  net::Immediate immediate;
-  net::Server server;
-  net::Socket socket;
+  node::Timeout timeout;
+  node::Immediate immediate;
+  node::Server server;
+  node::Socket socket;
   std::unique_ptr<Task> awaited;
   {
     Context context{GetParam().make()};
-    timeout = net::set_timeout(
+    timeout = node::set_timeout(
         context, [owned] { FAIL(); }, 1h);
-    net::set_interval(
+    node::set_interval(
         context, [owned] { FAIL(); }, 1h);
-    immediate = net::set_immediate(context, [owned] { FAIL(); });
-    net::next_tick(context, [owned] { FAIL(); });
-    net::queue_microtask(context, [owned] { FAIL(); });
-    server = net::create_server(context, [owned](const net::Socket&) { FAIL(); });
+    immediate = node::set_immediate(context, [owned] { FAIL(); });
+    node::next_tick(context, [owned] { FAIL(); });
+    node::queue_microtask(context, [owned] { FAIL(); });
+    server = node::create_server(context, [owned](const node::Socket&) { FAIL(); });
     server.listen(0, [owned] { FAIL(); });
-    socket = net::connect(context, server.address().port(), [owned] { FAIL(); });
+    socket = node::connect(context, server.address().port(), [owned] { FAIL(); });
     socket.on_close([socket, owned] { FAIL(); });
-    const net::Socket destroyed = net::connect(context, server.address().port());
+    const node::Socket destroyed = node::connect(context, server.address().port());
     destroyed.on_close([destroyed, owned] { FAIL(); });
     destroyed.destroy(std::make_error_code(std::errc::bad_message));
-    awaited = std::make_unique<Task>(net::callback(context, [] { FAIL(); }));
+    awaited = std::make_unique<Task>(node::callback(context, [] { FAIL(); }));
     EXPECT_EQ(owned.use_count(), 11);
   }
   EXPECT_EQ(owned.use_count(), 1);
@@ -175,31 +175,31 @@ TEST_P(NodeTrouble, WithTheContextEverythingPendingIsDroppedAndHandlesAreInert) 
 
 TEST_P(NodeTrouble, WhatIsDroppedMayCallTheLayerAsItGoes) {
   struct Last {
-    explicit Last(Context& to) : context(&to), socket(net::connect(to, RefusedPort{}.address.port())) {
+    explicit Last(Context& to) : context(&to), socket(node::connect(to, RefusedPort{}.address.port())) {
       socket.on_close([] { FAIL(); });
     }
     Last(Last&& other) noexcept : context(std::exchange(other.context, nullptr)), socket(other.socket) {}
     ~Last() {
       if (!context) return;
       socket.destroy();
-      net::next_tick(*context, [] { FAIL(); });
-      net::set_immediate(*context, [] { FAIL(); });
-      net::set_timeout(*context, [] { FAIL(); }).refresh();
-      net::connect(*context, 1).on_close([] { FAIL(); });
-      net::callback(*context, [] { FAIL(); })();
-      const net::Server server = net::create_server(*context);
+      node::next_tick(*context, [] { FAIL(); });
+      node::set_immediate(*context, [] { FAIL(); });
+      node::set_timeout(*context, [] { FAIL(); }).refresh();
+      node::connect(*context, 1).on_close([] { FAIL(); });
+      node::callback(*context, [] { FAIL(); })();
+      const node::Server server = node::create_server(*context);
       EXPECT_TRUE(is(thrown_by([&] { return server.listen(0), 0; }).code, std::errc::invalid_argument));
     }
     Context* context;
-    net::Socket socket;
+    node::Socket socket;
   };
   Context context{GetParam().make()};
-  net::set_timeout(
+  node::set_timeout(
       context, [last = Last(context)] { FAIL(); }, 1h);
-  net::set_immediate(context, [last = Last(context)] { FAIL(); });
-  net::next_tick(context, [last = Last(context)] { FAIL(); });
-  net::queue_microtask(context, [last = Last(context)] { FAIL(); });
-  const net::Socket socket = net::connect(context, RefusedPort{}.address.port());
+  node::set_immediate(context, [last = Last(context)] { FAIL(); });
+  node::next_tick(context, [last = Last(context)] { FAIL(); });
+  node::queue_microtask(context, [last = Last(context)] { FAIL(); });
+  const node::Socket socket = node::connect(context, RefusedPort{}.address.port());
   socket.on_close([socket, last = std::make_shared<Last>(context)] { FAIL(); });
 }
 
@@ -216,8 +216,8 @@ TEST_P(NodeTrouble, ItMayBeDestroyedInEachKindOfCallback) {
         context.reset();
       };
     };
-    net::Socket accepted;
-    const net::Server server = net::create_server(*context, [&, reset = at(3)](const net::Socket& socket) {
+    node::Socket accepted;
+    const node::Server server = node::create_server(*context, [&, reset = at(3)](const node::Socket& socket) {
       accepted = socket;
       socket.on_data([&, reset = at(4), socket](std::string_view) {
         reset();
@@ -230,10 +230,10 @@ TEST_P(NodeTrouble, ItMayBeDestroyedInEachKindOfCallback) {
     });
     server.listen(0, at(2));
     server.on_close(at(8));
-    const net::Socket client = net::connect(*context, server.address().port());
+    const node::Socket client = node::connect(*context, server.address().port());
     client.on_connect([&, reset = at(9)] {
       reset();
-      if (!gone) net::set_immediate(*context, at(10));
+      if (!gone) node::set_immediate(*context, at(10));
     });
     client.on_data([&, client](std::string_view) {
       client.end();
@@ -242,9 +242,9 @@ TEST_P(NodeTrouble, ItMayBeDestroyedInEachKindOfCallback) {
     client.on_error([](std::error_code) {});
     client.on_close(at(11));
     client.write("data");
-    net::next_tick(*context, at(0));
-    net::queue_microtask(*context, at(1));
-    net::set_timeout(*context, [] {});
+    node::next_tick(*context, at(0));
+    node::queue_microtask(*context, at(1));
+    node::set_timeout(*context, [] {});
     context->run();
     EXPECT_TRUE(gone) << kind;
   }
@@ -255,20 +255,20 @@ TEST_P(NodeTrouble, ItMayBeDestroyedInEachKindOfCallback) {
 TEST_P(NodeNested, TheQueuesGoOnInsideACallbackThatIteratesTheLoop) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_immediate(context, [&] {
+  node::set_immediate(context, [&] {
     bool inner_done = false;
     bool plain_done = false;
-    net::next_tick(context, notes("outer"));
-    net::set_timeout(context, [&] {
+    node::next_tick(context, notes("outer"));
+    node::set_timeout(context, [&] {
       notes("timeout")();
-      net::next_tick(context, notes("inner"));
-      net::set_immediate(context, [&] { inner_done = true; });
+      node::next_tick(context, notes("inner"));
+      node::set_immediate(context, [&] { inner_done = true; });
     });
     while (!inner_done) context.dispatch();
-    const Timer plain = context.timer(0ns, [&] { net::next_tick(context, [&] { plain_done = true; }); });
+    const Timer plain = context.timer(0ns, [&] { node::next_tick(context, [&] { plain_done = true; }); });
     while (!plain_done) context.dispatch();
     notes("body")();
-    net::next_tick(context, notes("last"));
+    node::next_tick(context, notes("last"));
   });
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "outer timeout inner body last ");
@@ -278,13 +278,13 @@ TEST_P(NodeNested, ATickThatIteratesTheLoopKeepsNoOtherWaiting) {
   Context context{GetParam().make()};
   Notes notes;
   bool done = false;
-  net::set_immediate(context, [&] {
-    net::next_tick(context, [&] {
-      net::set_immediate(context, [&] { done = true; });
+  node::set_immediate(context, [&] {
+    node::next_tick(context, [&] {
+      node::set_immediate(context, [&] { done = true; });
       while (!done) context.dispatch();
       notes("first")();
     });
-    net::next_tick(context, notes("second"));
+    node::next_tick(context, notes("second"));
   });
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "second first ");
@@ -294,8 +294,8 @@ TEST_P(NodeNested, AnIntervalIsNotReentered) {
   Context context{GetParam().make()};
   int ran = 0;
   bool inside = false;
-  net::Timeout interval;
-  interval = net::set_interval(
+  node::Timeout interval;
+  interval = node::set_interval(
       context,
       [&] {
         EXPECT_FALSE(inside);
@@ -317,20 +317,20 @@ TEST_P(NodeTrouble, EverythingPendingComesAlongToAnotherLoop) {
     Notes notes;
     std::string received;
     bool timed_out = false;
-    const net::Server server = serve_one(context, [&](const net::Socket& socket) {
+    const node::Server server = serve_one(context, [&](const node::Socket& socket) {
       socket.on_data([socket](std::string_view data) { socket.write(data); });
     });
-    const net::Socket client = net::connect(context, server.address().port());
+    const node::Socket client = node::connect(context, server.address().port());
     client.on_data([&](std::string_view data) { received += data; });
     client.on_connect([&, client] {
       context.move_to(next.make());
-      net::next_tick(context, notes("tick"));
-      net::queue_microtask(context, notes("microtask"));
-      net::set_immediate(context, [&, client] {
+      node::next_tick(context, notes("tick"));
+      node::queue_microtask(context, notes("microtask"));
+      node::set_immediate(context, [&, client] {
         notes("immediate")();
         client.end("over there");
       });
-      net::set_timeout(context, [&] { timed_out = true; });
+      node::set_timeout(context, [&] { timed_out = true; });
     });
     run_to_the_end(context);
     EXPECT_EQ(notes.words, "tick microtask immediate ");
@@ -351,14 +351,14 @@ TEST_P(NodeTrouble, AMoveInEachPhaseLosesNothing) {
       context.move_to(away ? native().aggregate() : home);
     };
   };
-  net::next_tick(context, moving("tick"));
-  net::next_tick(context, moving("tick"));
-  net::queue_microtask(context, moving("microtask"));
-  net::queue_microtask(context, moving("microtask"));
-  net::set_immediate(context, moving("immediate"));
-  net::set_immediate(context, moving("immediate"));
+  node::next_tick(context, moving("tick"));
+  node::next_tick(context, moving("tick"));
+  node::queue_microtask(context, moving("microtask"));
+  node::queue_microtask(context, moving("microtask"));
+  node::set_immediate(context, moving("immediate"));
+  node::set_immediate(context, moving("immediate"));
   for (int i = 0; i < 2; ++i) {
-    const net::Socket socket = net::connect(context, RefusedPort{}.address.port());
+    const node::Socket socket = node::connect(context, RefusedPort{}.address.port());
     socket.on_close(moving("close"));
     socket.destroy();
   }
@@ -369,13 +369,13 @@ TEST_P(NodeTrouble, AMoveInEachPhaseLosesNothing) {
 TEST_P(NodeTrouble, InAForkedChildItGoesOnOnALoopOfTheChilds) {
   Context context{GetParam().make()};
   Notes notes;
-  net::set_immediate(context, [&] {
+  node::set_immediate(context, [&] {
     notes("immediate")();
-    net::set_timeout(context, notes("timeout"), 1ms);
+    node::set_timeout(context, notes("timeout"), 1ms);
   });
-  const net::Timeout timeout = net::set_timeout(
+  const node::Timeout timeout = node::set_timeout(
       context, [] { FAIL(); }, 1h);
-  net::next_tick(context, [&, timeout] {
+  node::next_tick(context, [&, timeout] {
     notes("tick")();
     timeout.clear();
   });
@@ -390,19 +390,19 @@ TEST_P(NodeTrouble, InAForkedChildItGoesOnOnALoopOfTheChilds) {
 
 TEST_P(NodeTrouble, AnotherThreadIsRefusedWhileTheContextRuns) {
   Context context{GetParam().make()};
-  const net::Server server = net::create_server(context);
-  const net::Timeout timeout = net::set_timeout(
+  const node::Server server = node::create_server(context);
+  const node::Timeout timeout = node::set_timeout(
       context, [] { FAIL(); }, 1h);
   std::vector<std::error_code> codes;
-  net::set_immediate(context, [&] {
+  node::set_immediate(context, [&] {
     std::thread([&] {
-      codes.push_back(thrown_by([&] { return net::set_timeout(context, [] {}); }).code);
-      codes.push_back(thrown_by([&] { return net::set_immediate(context, [] {}); }).code);
-      codes.push_back(thrown_by([&] { return net::next_tick(context, [] {}), 0; }).code);
-      codes.push_back(thrown_by([&] { return net::queue_microtask(context, [] {}), 0; }).code);
-      codes.push_back(thrown_by([&] { return net::create_server(context); }).code);
-      codes.push_back(thrown_by([&] { return net::connect(context, 1); }).code);
-      codes.push_back(thrown_by([&] { return net::callback(context, [] {}); }).code);
+      codes.push_back(thrown_by([&] { return node::set_timeout(context, [] {}); }).code);
+      codes.push_back(thrown_by([&] { return node::set_immediate(context, [] {}); }).code);
+      codes.push_back(thrown_by([&] { return node::next_tick(context, [] {}), 0; }).code);
+      codes.push_back(thrown_by([&] { return node::queue_microtask(context, [] {}), 0; }).code);
+      codes.push_back(thrown_by([&] { return node::create_server(context); }).code);
+      codes.push_back(thrown_by([&] { return node::connect(context, 1); }).code);
+      codes.push_back(thrown_by([&] { return node::callback(context, [] {}); }).code);
       codes.push_back(thrown_by([&] { return server.listen(0), 0; }).code);
       codes.push_back(thrown_by([&] { return timeout.unref(), 0; }).code);
       codes.push_back(thrown_by([&] { return timeout.refresh(), 0; }).code);
@@ -422,8 +422,8 @@ TEST_P(NodeTrouble, AnotherThreadIsRefusedWhileTheContextRuns) {
 TEST_P(NodeTrouble, WhatATaskBeginsAfterAllWasOverKeepsItRunning) {
   Context context{GetParam().make()};
   Notes notes;
-  net::next_tick(context, notes("tick"));
-  context.post([&] { net::set_timeout(context, notes("timeout"), 1ms); });
+  node::next_tick(context, notes("tick"));
+  context.post([&] { node::set_timeout(context, notes("timeout"), 1ms); });
   run_to_the_end(context);
   EXPECT_EQ(notes.words, "tick timeout ");
 }
@@ -438,11 +438,11 @@ TEST_F(NodeOnForeignLoop, WhatIsLeftCountsForALoopThatCounts) {
     Context context{aggregate ? script.foreign().aggregate() : script.foreign()};
     EXPECT_TRUE(script.kept_alive()) << "without the layer";
     bool ran = false;
-    net::set_timeout(
+    node::set_timeout(
         context, [&] { ran = true; }, 1ms);
     while (script.kept_alive()) script.run_once(1ms);
     EXPECT_TRUE(ran);
-    net::next_tick(context, [&] { ran = false; });
+    node::next_tick(context, [&] { ran = false; });
     EXPECT_TRUE(script.kept_alive());
     while (script.kept_alive()) script.run_once(1ms);
     EXPECT_FALSE(ran);
@@ -456,9 +456,9 @@ TEST_F(NodeOnForeignLoop, WhatATickThrowsGoesWhereAnyExceptionGoes) {
   options.on_exception = [&](const std::exception_ptr&) { ++thrown; };
   Context context{script.foreign(), options};
   bool ran = false;
-  net::next_tick(context, fail_loudly);
-  net::next_tick(context, [&] { ran = true; });
-  net::set_immediate(context, fail_loudly);
+  node::next_tick(context, fail_loudly);
+  node::next_tick(context, [&] { ran = true; });
+  node::set_immediate(context, fail_loudly);
   while (script.kept_alive()) script.run_once(1ms);
   EXPECT_EQ(thrown, 2);
   EXPECT_TRUE(ran);
@@ -467,9 +467,9 @@ TEST_F(NodeOnForeignLoop, WhatATickThrowsGoesWhereAnyExceptionGoes) {
 TEST_F(NodeOnForeignLoop, AContextThatIsDrivenByDispatchHasItsTurns) {
   Context context{native()};
   Notes notes;
-  net::set_timeout(context, notes("timeout"));
-  net::set_immediate(context, notes("immediate"));
-  net::next_tick(context, notes("tick"));
+  node::set_timeout(context, notes("timeout"));
+  node::set_immediate(context, notes("immediate"));
+  node::next_tick(context, notes("tick"));
   EXPECT_TRUE(dispatch_until(context, [&] { return notes.words == "tick timeout immediate "; })) << notes.words;
 }
 

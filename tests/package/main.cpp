@@ -52,12 +52,12 @@ bool greets_on(onloop::Loop loop) {
 bool greets_by_coroutine() {
   onloop::Context context{onloop::native()};
   std::string answer;
-  const onloop::net::Server server = onloop::net::create_server(context, [](const onloop::net::Socket& socket) {
+  const onloop::node::Server server = onloop::node::create_server(context, [](const onloop::node::Socket& socket) {
     socket.on_data([socket](std::string_view text) { socket.write(text); });
   });
   server.listen(0, [&] {
-    onloop::co::spawn(context, [&]() -> onloop::co::Task<> {
-      onloop::co::Connection connection = co_await onloop::co::connect(server.address().to_string());
+    onloop::co::spawn(context, [&]() -> onloop::co::Async<> {
+      onloop::co::Stream connection = co_await onloop::co::connect(server.address().to_string());
       co_await connection.write("hello");
       if (const auto data = co_await connection.read()) {
         answer.assign(reinterpret_cast<const char*>(data->data()), data->size());

@@ -37,7 +37,7 @@ void cut_over(Service& service, const Request& request) {
       return;
     }
   }
-  service.move_to(arguments[0], hosting, [&service, request](const Mover::Outcome& outcome) {
+  service.move_to(arguments[0], hosting, [&service, request](const CutoverCoordinator::Outcome& outcome) {
     if (outcome.error.empty()) {
       request.ok(std::string{service.loop().name()} + " " + hosting_name(service.loop().hosting()));
     } else {

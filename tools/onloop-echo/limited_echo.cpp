@@ -4,7 +4,7 @@ namespace echo {
 
 /// A client that is let in may fail to open, for want of memory, and nobody says so: its place is the next one's.
 bool LimitedEcho::on_accept(const onloop::Address&) {
-  has_place_ = has_place_ || census_.take_place();
+  has_place_ = has_place_ || connection_limit_.take_place();
   return has_place_;
 }
 
@@ -13,13 +13,13 @@ void LimitedEcho::on_open(onloop::Connection&) {
 }
 
 void LimitedEcho::on_close(onloop::Connection&, std::error_code error) {
-  census_.give_back_place();
+  connection_limit_.give_back_place();
   if (error == std::errc::timed_out) ++timed_out_;
   if (one_ends_) one_ends_();
 }
 
 void LimitedEcho::on_import(onloop::Connection&, std::span<const std::byte>) {
-  census_.add_place();
+  connection_limit_.add_place();
 }
 
 }  // namespace echo

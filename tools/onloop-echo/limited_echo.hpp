@@ -8,14 +8,14 @@
 #include <span>
 #include <utility>
 
-#include "onloop-echo/census.hpp"
+#include "onloop-echo/connection_limit.hpp"
 
 namespace echo {
 
 /// Echo of one worker, which holds the connections of all of them down to one limit.
 class LimitedEcho : public onloop::Echo {
  public:
-  explicit LimitedEcho(Census& census) noexcept : census_(census) {}
+  explicit LimitedEcho(ConnectionLimit& connection_limit) noexcept : connection_limit_(connection_limit) {}
 
   /// Connections that have ended with ETIMEDOUT.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
@@ -29,10 +29,10 @@ class LimitedEcho : public onloop::Echo {
   void on_import(onloop::Connection& connection, std::span<const std::byte> state) override;
 
  protected:
-  [[nodiscard]] Census& census() const noexcept { return census_; }
+  [[nodiscard]] ConnectionLimit& connection_limit() const noexcept { return connection_limit_; }
 
  private:
-  Census& census_;
+  ConnectionLimit& connection_limit_;
   bool has_place_ = false;  // for the client that was let in and has not opened
   std::uint64_t timed_out_ = 0;
   std::function<void()> one_ends_;

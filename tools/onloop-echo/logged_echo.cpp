@@ -25,7 +25,7 @@ bool LoggedEcho::on_accept(const onloop::Address& peer) {
 }
 
 std::string LoggedEcho::next_name(const onloop::Connection& connection) {
-  return "#" + std::to_string(census().next_number()) + " " + connection.peer().to_string();
+  return "#" + std::to_string(connection_limit().next_number()) + " " + connection.peer().to_string();
 }
 
 void LoggedEcho::on_open(onloop::Connection& connection) {

@@ -14,7 +14,7 @@ namespace echo {
 /// --verbose a message costs nothing of this.
 class LoggedEcho final : public LimitedEcho {
  public:
-  LoggedEcho(const Log& log, Census& census) noexcept : LimitedEcho(census), log_(log) {}
+  LoggedEcho(const Log& log, ConnectionLimit& connection_limit) noexcept : LimitedEcho(connection_limit), log_(log) {}
 
   bool on_accept(const onloop::Address& peer) override;
   void on_open(onloop::Connection& connection) override;

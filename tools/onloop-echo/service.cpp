@@ -24,9 +24,9 @@ Service::Service(const Options& options)
       log_(options.verbosity),
       signals_({SIGINT, SIGTERM, SIGUSR1, SIGUSR2}),
       control_(commands_for(*this)),
-      crew_(options_, log_),
-      mover_(crew_) {
-  crew_.first().leave_out(control_.statistics());
+      workers_(options_, log_),
+      cutover_(workers_) {
+  workers_.first().leave_out(control_.statistics());
   if (options_.takeover.empty()) {
     listen_on_the_rest();
   } else {
@@ -37,18 +37,18 @@ Service::Service(const Options& options)
 /// On what was asked for and did not come by a takeover.
 void Service::listen_on_the_rest() {
   for (const std::string& address : options_.listen) {
-    if (!listens_on(address)) crew_.serve(address);
+    if (!listens_on(address)) workers_.serve(address);
   }
   const bool has_it = control_listener_ != nullptr && control_listener_->address().to_string() == options_.control;
   if (!options_.control.empty() && !has_it)
-    control_listener_ = &crew_.first().listen(options_.control, control_, Control::limits());
+    control_listener_ = &workers_.first().listen(options_.control, control_, Control::limits());
 }
 
 bool Service::listens_on(const std::string& address) const {
   const onloop::Address wanted = onloop::Address::parse(address);
   const std::string port = std::to_string(wanted.port());
   const bool any = wanted.family() == onloop::Address::Family::localhost;
-  for (const onloop::Listener* listener : crew_.first().listeners()) {
+  for (const onloop::Listener* listener : workers_.first().listeners()) {
     for (const onloop::Address& there : listener->addresses()) {
       const std::string text = there.to_string();
       if (text == wanted.to_string() || (any && (text == "127.0.0.1:" + port || text == "[::1]:" + port))) return true;
@@ -65,17 +65,17 @@ void Service::run() {
   if (options_.stats_period.count() > 0) {
     stats_timer_ = context().every(options_.stats_period, [this, print] { ask_statistics(print); });
   }
-  crew_.start([this](const std::string& why) { fail(why); });
+  workers_.start([this](const std::string& why) { fail(why); });
   if (options_.takeover.empty()) announce();
   context().run();
-  crew_.stop();
+  workers_.stop();
   if (!failure_.empty()) throw std::runtime_error(failure_);
-  if (options_.stats_period.count() > 0) print_statistics(crew_.statistics());
+  if (options_.stats_period.count() > 0) print_statistics(workers_.statistics());
 }
 
 void Service::announce() {
   std::string lines;
-  for (const onloop::Listener* listener : crew_.first().listeners()) {
+  for (const onloop::Listener* listener : workers_.first().listeners()) {
     for (const onloop::Address& address : listener->addresses()) {
       const std::string text = tools::one_line(address.to_string());
       lines += "listening on " + text + " (" + std::string{loop().name()} + ")\n";
@@ -108,20 +108,20 @@ void Service::on_signal(int number) {
 
 // ---- moving ----
 
-void Service::move_to(const std::string& name, std::optional<onloop::Hosting> hosting, Mover::Done done) {
+void Service::move_to(const std::string& name, std::optional<onloop::Hosting> hosting, CutoverCoordinator::Done done) {
   move([this, name, hosting] { return loop_of(name, hosting ? hosting : options_.hosting); }, std::move(done));
 }
 
 void Service::move_on() {
   move([this] { return loop_of(loop_after(loop().name()), options_.hosting); },
-       [this](const Mover::Outcome& outcome) {
+       [this](const CutoverCoordinator::Outcome& outcome) {
          if (outcome.error.empty()) return;
          log_.error("SIGUSR2: still on " + std::string{loop().name()} + ": " + outcome.error);
        });
 }
 
-void Service::move(Mover::Where where, Mover::Done done) {
-  mover_.move(std::move(where), [this, done = std::move(done)](const Mover::Outcome& outcome) {
+void Service::move(CutoverCoordinator::Where where, CutoverCoordinator::Done done) {
+  cutover_.move(std::move(where), [this, done = std::move(done)](const CutoverCoordinator::Outcome& outcome) {
     if (outcome.moved) tell_of_move();
     done(outcome);
   });
@@ -155,8 +155,8 @@ void Service::drain(const std::string& who) {
       log_.event(who + ": stopping");
     }
   });
-  crew_.ask(
-      [](Worker& worker, const Crew::Reply& reply) {
+  workers_.ask(
+      [](Worker& worker, const WorkerGroup::Reply& reply) {
         worker.stop_listening();
         reply({});
       },
@@ -165,15 +165,15 @@ void Service::drain(const std::string& who) {
 
 void Service::end_with_the_last() {
   drain_limit_ = context().timer(options_.drain_timeout, [this] { end(); });
-  crew_.ask([](Worker& worker, const Crew::Reply& reply) { worker.when_alone([reply] { reply({}); }); },
-            [this](const auto&) { end(); });
+  workers_.ask([](Worker& worker, const WorkerGroup::Reply& reply) { worker.when_alone([reply] { reply({}); }); },
+               [this](const auto&) { end(); });
 }
 
 /// Control connections do not hold it up, nor does what is left at the limit.
 void Service::end() {
   if (std::exchange(ending_, true)) return;
-  crew_.ask(
-      [](Worker& worker, const Crew::Reply& reply) {
+  workers_.ask(
+      [](Worker& worker, const WorkerGroup::Reply& reply) {
         worker.cut_off([reply](std::uint64_t late) {
           Answer answer;
           answer.timed_out = late;
@@ -199,8 +199,8 @@ void Service::stop_now(const std::string& who) {
 // ---- telling ----
 
 void Service::ask_statistics(std::function<void(const onloop::Statistics&)> then) {
-  crew_.ask(
-      [](Worker& worker, const Crew::Reply& reply) {
+  workers_.ask(
+      [](Worker& worker, const WorkerGroup::Reply& reply) {
         Answer answer;
         answer.statistics = worker.statistics();
         reply(std::move(answer));
@@ -213,7 +213,7 @@ void Service::ask_statistics(std::function<void(const onloop::Statistics&)> then
 }
 
 std::string Service::statistics_line(const onloop::Statistics& statistics) const {
-  return statistics_json(statistics, loop(), crew_.size(), std::chrono::steady_clock::now() - started_);
+  return statistics_json(statistics, loop(), workers_.size(), std::chrono::steady_clock::now() - started_);
 }
 
 void Service::print_statistics(const onloop::Statistics& statistics) const {

@@ -13,15 +13,15 @@
 
 #include "common/signals.hpp"
 #include "onloop-echo/control.hpp"
-#include "onloop-echo/crew.hpp"
+#include "onloop-echo/cutover_coordinator.hpp"
 #include "onloop-echo/log.hpp"
-#include "onloop-echo/mover.hpp"
 #include "onloop-echo/options.hpp"
+#include "onloop-echo/worker_group.hpp"
 
 namespace echo {
 
-/// The echo service from its listening to its end. The crew serves the clients; signals, timers and the control socket
-/// are the first worker's. What asks the crew goes on when all have answered; with one worker, at once.
+/// The echo service from its listening to its end. The workers serves the clients; signals, timers and the control
+/// socket are the first worker's. What asks the workers goes on when all have answered; with one worker, at once.
 class Service {
  public:
   /// Listens on every address, or throws std::system_error that says which one failed and what to do.
@@ -32,14 +32,14 @@ class Service {
 
   // ---- what signals and the control socket ask for; `who` asked, for the log ----
 
-  [[nodiscard]] const onloop::Loop& loop() const noexcept { return crew_.first().context().loop(); }
+  [[nodiscard]] const onloop::Loop& loop() const noexcept { return workers_.first().context().loop(); }
   /// Those of all workers, without the control socket's own connections.
   void ask_statistics(std::function<void(const onloop::Statistics&)> then);
   /// The same as one JSON object in one line.
   [[nodiscard]] std::string statistics_line(const onloop::Statistics& statistics) const;
   /// Moves everything to the loop of that name, hosted so; by default as --hosting says, or as the loop has it. If that
   /// fails, it goes on where it was.
-  void move_to(const std::string& name, std::optional<onloop::Hosting> hosting, Mover::Done done);
+  void move_to(const std::string& name, std::optional<onloop::Hosting> hosting, CutoverCoordinator::Done done);
   /// Stops listening, and ends when the connections are over, or at --drain-timeout. The control socket works until
   /// then.
   void drain(const std::string& who);
@@ -48,7 +48,7 @@ class Service {
   void hand_over(const Request& request);
 
  private:
-  [[nodiscard]] onloop::Context& context() noexcept { return crew_.first().context(); }
+  [[nodiscard]] onloop::Context& context() noexcept { return workers_.first().context(); }
 
   void listen_on_the_rest();
   [[nodiscard]] bool listens_on(const std::string& address) const;
@@ -56,7 +56,7 @@ class Service {
   void fail(const std::string& why);
   void on_signal(int number);
   void move_on();
-  void move(Mover::Where where, Mover::Done done);
+  void move(CutoverCoordinator::Where where, CutoverCoordinator::Done done);
   void tell_of_move();
   void end_with_the_last();
   void end();
@@ -76,8 +76,8 @@ class Service {
   tools::Signals signals_;  // blocked before any other thread starts
   onloop::Listener* control_listener_ = nullptr;
   Control control_;
-  Crew crew_;  // goes before the protocol that its connections call
-  Mover mover_;
+  WorkerGroup workers_;  // goes before the protocol that its connections call
+  CutoverCoordinator cutover_;
   onloop::Watch signal_watch_;
   onloop::Timer stats_timer_;
   onloop::Timer drain_limit_;

@@ -15,7 +15,7 @@
 namespace echo {
 
 onloop::TakeoverOptions Service::members() {
-  return {{{"echo", crew_.first().echo()}, {"control", control_}}, onloop::TakeoverOptions{}.timeout};
+  return {{{"echo", workers_.first().echo()}, {"control", control_}}, onloop::TakeoverOptions{}.timeout};
 }
 
 void Service::take_over() {
@@ -39,7 +39,7 @@ void Service::taken_over(const onloop::TakeoverResult& result) {
     if (name == "control") {
       control_listener_ = listener;
     } else {
-      crew_.first().add(*listener);
+      workers_.first().add(*listener);
     }
   }
   const std::chrono::duration<double, std::micro> stall = result.stall;
@@ -55,7 +55,7 @@ void Service::taken_over(const onloop::TakeoverResult& result) {
 }
 
 void Service::hand_over(const Request& request) {
-  if (crew_.size() > 1) throw std::runtime_error("takeover needs --workers 1");
+  if (workers_.size() > 1) throw std::runtime_error("takeover needs --workers 1");
   if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("it is stopping");
   if (amid_takeover_) throw std::runtime_error("a takeover is under way");
   request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
@@ -82,7 +82,7 @@ void Service::handed_over(const onloop::TakeoverResult& result) {
     return;
   }
   log_.event("handed over " + tools::counted(result.connections, "connection") + ": stopping");
-  crew_.first().forget_listeners();
+  workers_.first().forget_listeners();
   control_listener_ = nullptr;
   draining_ = true;
   end_with_the_last();

@@ -22,16 +22,16 @@ onloop::ContextOptions context_options(const Log& log) {
   return options;
 }
 
-std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log, Census& census) {
-  if (options.verbosity == Verbosity::verbose) return std::make_unique<LoggedEcho>(log, census);
-  return std::make_unique<LimitedEcho>(census);
+std::unique_ptr<LimitedEcho> make_echo(const Options& options, const Log& log, ConnectionLimit& connection_limit) {
+  if (options.verbosity == Verbosity::verbose) return std::make_unique<LoggedEcho>(log, connection_limit);
+  return std::make_unique<LimitedEcho>(connection_limit);
 }
 
 }  // namespace
 
-Worker::Worker(const Options& options, const Log& log, Census& census)
+Worker::Worker(const Options& options, const Log& log, ConnectionLimit& connection_limit)
     : options_(options),
-      echo_(make_echo(options, log, census)),
+      echo_(make_echo(options, log, connection_limit)),
       context_(loop_of(options.loop, options.hosting), context_options(log)),
       remote_(context_.remote()) {}
 

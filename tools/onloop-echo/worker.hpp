@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "onloop-echo/census.hpp"
+#include "onloop-echo/connection_limit.hpp"
 #include "onloop-echo/limited_echo.hpp"
 #include "onloop-echo/log.hpp"
 #include "onloop-echo/options.hpp"
@@ -23,7 +23,7 @@ namespace echo {
 /// one that made it.
 class Worker {
  public:
-  Worker(const Options& options, const Log& log, Census& census);
+  Worker(const Options& options, const Log& log, ConnectionLimit& connection_limit);
 
   [[nodiscard]] onloop::Context& context() noexcept { return context_; }
   [[nodiscard]] const onloop::Context& context() const noexcept { return context_; }

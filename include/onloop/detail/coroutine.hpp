@@ -5,7 +5,7 @@
 /// socket, a piece of work on the pool, the queue of microtasks. The context drops all of these when it goes, and the
 /// chains with them; so there is no list of coroutines.
 #include <onloop/blocking.hpp>
-#include <onloop/net.hpp>
+#include <onloop/node/net.hpp>
 
 #include <cerrno>
 #include <chrono>
@@ -30,7 +30,7 @@ namespace onloop::co::detail {
 struct Root {
   explicit Root(Context& its_context) : context(its_context), hold(its_context) {}
   Context& context;
-  onloop::detail::Hold hold;  // keeps run() from returning, and knows whether there is a context
+  onloop::detail::KeepAlive hold;  // keeps run() from returning, and knows whether there is a context
   std::coroutine_handle<> frame;
 };
 
@@ -63,7 +63,7 @@ class Resumption {
   void schedule() {
     if (!root_) return;
     Context& context = root_->context;
-    net::queue_microtask(context, std::move(*this));
+    node::queue_microtask(context, std::move(*this));
   }
 
  private:
@@ -134,24 +134,24 @@ struct Promise<void> : PromiseBase {
   void take() const noexcept {}
 };
 
-/// Of a Task. It is not resumed in place of the awaiting one: compilers that don't optimise make each such transfer a
-/// call, so a loop over tasks that end at once would use up the stack.
+/// Of an Async. It is not resumed in place of the awaiting one: compilers that don't optimise make each such transfer a
+/// call, so a loop over coroutines that end at once would use up the stack.
 template <class T>
-struct AwaitTask {
+struct AwaitAsync {
   std::coroutine_handle<Promise<T>> frame;
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   /// False if it has ended already.
   template <class P>
   bool await_suspend(std::coroutine_handle<P> awaiting) const {
-    const std::coroutine_handle<Promise<T>> task = frame;  // this object goes with the chain
+    const std::coroutine_handle<Promise<T>> callee = frame;  // this object goes with the chain
     bool gone = false;
-    task.promise().root = awaiting.promise().root;
-    task.promise().gone = &gone;
-    task.resume();
+    callee.promise().root = awaiting.promise().root;
+    callee.promise().gone = &gone;
+    callee.resume();
     if (gone) return true;  // with the whole chain, since the context is
-    task.promise().gone = nullptr;
-    if (task.done()) return false;
-    task.promise().awaiting = awaiting;
+    callee.promise().gone = nullptr;
+    if (callee.done()) return false;
+    callee.promise().awaiting = awaiting;
     return true;
   }
   T await_resume() const {
@@ -185,7 +185,7 @@ Outermost outermost(Context&, F function, Arguments... arguments) {
 }
 
 /// What has come for a connection.
-struct Wire {
+struct StreamState {
   std::vector<std::byte> received;
   std::vector<std::byte> given;  // to the last read()
   std::size_t keep = 0;          // so much may be received while nobody reads: while somebody waits in write()
@@ -217,43 +217,43 @@ struct Waiters {
 };
 
 struct Read {
-  const net::Socket& socket;
-  Wire& wire;
+  const node::Socket& socket;
+  StreamState& state;
   const std::weak_ptr<Waiters>& waiters;
-  [[nodiscard]] bool await_ready() const noexcept { return !wire.received.empty() || wire.peer_ended || wire.over; }
+  [[nodiscard]] bool await_ready() const noexcept { return !state.received.empty() || state.peer_ended || state.over; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> leaf) const {
     if (Waiters::suspend(leaf, waiters, &Waiters::reader, "read")) socket.resume();
   }
   [[nodiscard]] std::optional<std::span<const std::byte>> await_resume() const noexcept {
-    if (wire.received.empty()) return {};
-    std::swap(wire.given, wire.received);
-    wire.received.clear();
-    return wire.given;
+    if (state.received.empty()) return {};
+    std::swap(state.given, state.received);
+    state.received.clear();
+    return state.given;
   }
 };
 
 struct Write {
-  const net::Socket& socket;
-  Wire& wire;
+  const node::Socket& socket;
+  StreamState& state;
   const std::weak_ptr<Waiters>& waiters;
   bool taken;
-  [[nodiscard]] bool await_ready() const noexcept { return taken || wire.over || wire.ended; }
+  [[nodiscard]] bool await_ready() const noexcept { return taken || state.over || state.ended; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> leaf) const {
     // The peer may have to write before it reads. A peer that does the same has queued at most as much, or keeps more.
     const std::size_t keep = 2 * socket.writable_length() + std::size_t{64} * 1024;
     if (!Waiters::suspend(leaf, waiters, &Waiters::writer, "write")) return;
-    wire.keep = keep;
-    if (wire.received.size() < keep) socket.resume();
+    state.keep = keep;
+    if (state.received.size() < keep) socket.resume();
   }
   bool await_resume() const noexcept {
-    wire.keep = 0;
-    return taken || !(wire.over || wire.ended);
+    state.keep = 0;
+    return taken || !(state.over || state.ended);
   }
 };
 
-/// Gives a C, made of the net::Socket.
+/// Gives a C, made of the node::Socket.
 template <class C>
 struct Connect {
   struct Attempt {
@@ -262,13 +262,13 @@ struct Connect {
   };
   std::string address;
   ConnectOptions options;
-  net::Socket socket = {};
+  node::Socket socket = {};
   std::shared_ptr<Attempt> attempt = std::make_shared<Attempt>();
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> leaf) {
     wait(leaf, [&](auto resume) {
-      socket = net::connect(leaf.promise().root->context, address, {}, {.allow_half_open = true, .connect = options});
+      socket = node::connect(leaf.promise().root->context, address, {}, {.allow_half_open = true, .connect = options});
       socket.on_connect([attempt = attempt, resume] {
         attempt->open = true;
         resume();
@@ -290,7 +290,7 @@ struct Sleep {
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> leaf) const {
-    wait(leaf, [&](auto resume) { net::set_timeout(leaf.promise().root->context, resume, duration); });
+    wait(leaf, [&](auto resume) { node::set_timeout(leaf.promise().root->context, resume, duration); });
   }
   void await_resume() const noexcept {}
 };

@@ -1,0 +1,39 @@
+#include "core/base/error.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace onloop::detail {
+
+std::error_code error_of(int error) noexcept {
+  return {error < 0 ? -error : error, std::generic_category()};
+}
+
+void throw_error(int error, const std::string& what) {
+  throw std::system_error(error_of(error), what);
+}
+
+void log_line(const std::string& text) noexcept try {
+  std::string line = "onloop: ";
+  for (const char character : text) {
+    const auto code = static_cast<unsigned char>(character);
+    if (code < 0x20 || code == 0x7f) {  // the text may name a peer, which must not write to the terminal
+      constexpr char kDigits[] = "0123456789abcdef";
+      line.append({'\\', 'x', kDigits[code >> 4], kDigits[code & 0xf]});
+    } else {
+      line += character;
+    }
+  }
+  line += '\n';
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+} catch (const std::bad_alloc&) {
+  // There is nobody left to tell.
+}
+
+void die(const char* words) noexcept {
+  log_line(words);
+  std::abort();
+}
+
+}  // namespace onloop::detail

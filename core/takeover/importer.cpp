@@ -1,0 +1,226 @@
+#include "core/takeover/importer.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/base/clock.hpp"
+#include "core/base/error.hpp"
+#include "core/net/acceptor.hpp"
+#include "core/net/net.hpp"
+#include "core/net/socket.hpp"
+#include "core/net/stream.hpp"
+
+namespace onloop::detail {
+namespace {
+
+constexpr std::chrono::seconds kLongestSilence{10};  // at least, after the acknowledgement
+
+}  // namespace
+
+void Importer::on_frame(const Channel::Frame& frame) {
+  if (frame.type == FrameType::go && acknowledged_) {
+    serve();
+    return;
+  }
+  if (complete_ || greeted_ == (frame.type == FrameType::hello)) {
+    throw_error(EPROTO, "the other process sends records in a wrong order");
+  }
+  if (data_left_ > 0 && frame.type != FrameType::data) {
+    throw_error(EPROTO, "the other process sends less data of a connection than it said");
+  }
+  switch (frame.type) {
+    case FrameType::hello:
+      hello_ = hello_from(frame.bytes);
+      greeted_ = true;
+      break;
+    case FrameType::listener:
+      take_listener(listener_from(frame.bytes));
+      break;
+    case FrameType::connection:
+      take_connection(connection_from(frame.bytes));
+      break;
+    case FrameType::data:
+      take_data(frame.bytes);
+      break;
+    case FrameType::end:
+      acknowledge(end_from(frame.bytes));
+      break;
+    default:
+      throw_error(EPROTO, "the other process sends records in a wrong order");
+  }
+}
+
+Protocol& Importer::protocol_of(const std::string& name) const {
+  Protocol* protocol = protocol_named(name);
+  if (!protocol)
+    throw_error(EPROTONOSUPPORT, "take over what is of the protocol \"" + name + "\", which is not known here");
+  return *protocol;
+}
+
+void Importer::take_listener(const ListenerRecord& record) {
+  if (!streams_.empty()) throw_error(EPROTO, "the other process sends records in a wrong order");
+  ListenOptions options;
+  options.limits = record.limits;
+  options.max_connections = record.max_connections;
+  auto* acceptor = new Acceptor(net_, protocol_of(record.protocol), options);
+  acceptor->hold();
+  try {
+    listeners_.push_back({acceptor, record});
+  } catch (...) {
+    acceptor->sever();
+    acceptor->release();
+    throw;
+  }
+  net_.keep_reserve();
+  acceptor->freeze();
+  for (std::uint32_t i = 0; i < record.sockets; ++i) acceptor->restore(channel().take_fd(), record.paused);
+}
+
+void Importer::take_connection(const ConnectionRecord& record) {
+  constexpr const char* kWhat = "take over a connection";
+  UniqueFd socket = channel().take_fd();
+  if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
+      get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 0) {
+    throw_error(EPROTO, std::string(kWhat) + ": the descriptor is not that of one");
+  }
+  Acceptor* acceptor = nullptr;
+  if (record.listener != ConnectionRecord::kNoListener) {
+    if (record.listener >= listeners_.size())
+      throw_error(EPROTO, std::string(kWhat) + " of a listener that was not sent");
+    acceptor = listeners_[record.listener].acceptor;
+    if (acceptor->severed()) acceptor = nullptr;
+  }
+  Protocol& protocol = protocol_of(record.protocol);
+  auto limits = acceptor && *acceptor->limits() == record.limits ? acceptor->limits()
+                                                                 : std::make_shared<const Limits>(record.limits);
+  if (streams_.size() == streams_.capacity()) streams_.reserve(2 * streams_.size() + 16);
+  auto* stream = new Stream(net_, protocol, std::move(limits), acceptor);
+  stream->pin();
+  streams_.push_back(stream);
+  stream->restore(socket.get(), record);
+  socket.release();
+  data_left_ = record.queued;
+  const Source::Busy busy(*stream);  // as in every callback, its state outlives it
+  protocol.on_import(*stream, record.state);
+}
+
+void Importer::take_data(std::span<const std::byte> data) {
+  if (data.empty() || data.size() > data_left_)
+    throw_error(EPROTO, "the other process sends more data of a connection than it said");
+  data_left_ -= data.size();
+  if (streams_.back()->frozen()) streams_.back()->restore_queued(data);
+}
+
+void Importer::acknowledge(const EndRecord& end) {
+  if (end.listeners != listeners_.size() || end.connections != streams_.size() || channel().fds_left()) {
+    throw_error(EPROTO, "the other process sends another number of records than it says");
+  }
+  result_.taken.reserve(listeners_.size());
+  channel().put(FrameType::acknowledge, to_bytes(end));
+  complete_ = true;
+  send_acknowledgement();
+}
+
+/// Once all of it is sent, this side is the owner.
+void Importer::send_acknowledgement() {
+  if (!complete_ || acknowledged_) return;
+  bool goes = false;
+  try {
+    goes = channel().send();
+  } catch (const std::system_error&) {
+    receive();  // it has given up, or gone, and may have said why
+    throw;
+  }
+  if (channel().sent()) {
+    acknowledged_ = true;
+    no_limit();
+    again_ = runtime().facade().timer(std::max<std::chrono::nanoseconds>(timeout(), kLongestSilence),
+                                      [this] { step([this] { serve_unbidden(); }); });
+    want(Interest::read);
+  } else if (goes) {
+    want(Interest::both);
+  } else {
+    want(Interest::read);
+    again_ = runtime().facade().timer(kMoment, [this] { step([this] { send_acknowledgement(); }); });
+  }
+}
+
+/// The other side is silent, and lives: it is stopped, or stuck. If it goes on, it finds both words in its socket, and
+/// hands over, even if this process has ended by then. As long as they can't be sent, only its word or its end counts.
+void Importer::serve_unbidden() {
+  if (!unbidden_) channel().put(FrameType::go);
+  unbidden_ = true;
+  static_cast<void>(channel().send());  // fails where the other side has gone, or listens no more: it will say why
+  if (channel().sent()) {
+    serve();
+  } else {
+    again_ = runtime().facade().timer(kMoment, [this] { step([this] { serve_unbidden(); }); });
+  }
+}
+
+/// Before the acknowledgement all is still the other side's, and goes on there if that lives. After it nobody else will
+/// serve it, unless the other side has said that it gave up.
+void Importer::on_end() {
+  if (!acknowledged_) throw_error(ECONNRESET, "the other process has gone, or refused, before everything was here");
+  serve();
+}
+
+/// After the acknowledgement no error tells who is the owner: the word does, or the other side's end.
+bool Importer::on_read_error(std::error_code error) {
+  if (!acknowledged_ && !is_passing(error.value())) return false;
+  constexpr int kEnough = 200;
+  if (acknowledged_ && channel().peer_closed() && ++failed_reads_ > kEnough) {
+    // What can't be read is told by its length: "go" has no bytes, while "give up" has a reason.
+    told_unread_ = channel().untaken() > Channel::kHead;
+    if (told_unread_) return false;
+    serve();
+    return true;
+  }
+  rest();
+  return true;
+}
+
+bool Importer::may_fail(std::error_code error, const std::string&) {
+  if (acknowledged_ && !told() && !told_unread_ && error != std::errc::protocol_error) return false;
+  if (channel().is_amid()) channel().mute();  // half of a word that is not true any more must not become a whole one
+  return true;
+}
+
+void Importer::serve() {
+  TakeoverResult result = std::move(result_);
+  for (Stream* stream : streams_) {
+    if (!stream->frozen()) continue;
+    stream->thaw();
+    ++result.connections;
+  }
+  for (TakenListener& listener : listeners_) {
+    if (listener.acceptor->severed()) continue;
+    listener.acceptor->thaw();
+    ++result.listeners;
+    result.taken.push_back({std::move(listener.record.protocol), listener.acceptor});
+    listener.acceptor->adopt_file(std::move(listener.record));
+  }
+  if (const std::uint64_t now = now_ns(); now > hello_.frozen_at) {
+    result.stall = std::chrono::nanoseconds(now - hello_.frozen_at);
+  }
+  finish(result);
+}
+
+void Importer::undo() noexcept {
+  for (Stream* stream : streams_) {
+    if (!stream->over()) stream->sever();
+  }
+  for (const TakenListener& listener : listeners_) listener.acceptor->sever();
+}
+
+void Importer::release() noexcept {
+  again_.cancel();
+  for (Stream* stream : streams_) stream->unpin();
+  streams_.clear();
+  for (const TakenListener& listener : listeners_) listener.acceptor->release();
+  listeners_.clear();
+}
+
+}  // namespace onloop::detail
