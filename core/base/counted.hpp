@@ -11,8 +11,8 @@ class Held;
 
 /// Base class of an object that counted pointers (Held) own. The last of them deletes it.
 ///
-/// The object starts without an owner. `Count` is a plain integer where all pointers live on one thread, and an atomic
-/// one where a pointer may be dropped on another thread.
+/// The object starts without an owner, or with one that has no Held yet. `Count` is a plain integer where all pointers
+/// live on one thread, and an atomic one where a pointer may be dropped on another thread.
 template <class Count>
 class BasicCounted {
  public:
@@ -20,7 +20,7 @@ class BasicCounted {
   BasicCounted& operator=(const BasicCounted&) = delete;
 
  protected:
-  BasicCounted() noexcept = default;
+  explicit BasicCounted(std::uint32_t owners = 0) noexcept : owners_(owners) {}
   virtual ~BasicCounted() = default;
 
  private:
@@ -42,7 +42,7 @@ class BasicCounted {
     }
   }
 
-  Count owners_{0};
+  Count owners_;
 };
 
 /// All its pointers live on one thread.
@@ -80,7 +80,7 @@ class Held {
   bool operator==(const Held&) const noexcept = default;
   bool operator==(const T* other) const noexcept { return object_ == other; }
 
-  /// Gives the ownership to the caller, as a plain pointer. Only adopt() takes it back.
+  /// Gives the ownership to the caller, as a plain pointer, which goes to adopt() or drop().
   [[nodiscard]] T* release() noexcept { return std::exchange(object_, nullptr); }
   /// Takes over the ownership that release() gave.
   [[nodiscard]] static Held adopt(T* released) noexcept {
@@ -88,6 +88,8 @@ class Held {
     held.object_ = released;
     return held;
   }
+  /// Ends the ownership that release() gave.
+  static void drop(T* released) noexcept { const Held held = adopt(released); }
 
  private:
   T* object_ = nullptr;

@@ -25,11 +25,6 @@ constexpr unsigned kFailuresInARow = 64;            // of clients that are gone 
 constexpr std::uint64_t kRetryAfter = 100'000'000;  // ns, when accepting fails for want of resources
 constexpr int kPortAttempts = 32;                   // for one port that is free on both loopback addresses
 
-struct ScopedRelease {
-  Acceptor& acceptor;
-  ~ScopedRelease() { acceptor.release(); }
-};
-
 }  // namespace
 
 // ---- one socket ----
@@ -56,8 +51,7 @@ void ListeningSocket::sever() noexcept {
 }
 
 void ListeningSocket::on_ready(std::uint32_t) {
-  acceptor_.hold();
-  const ScopedRelease release_at_end{acceptor_};
+  const Held<Acceptor> held(acceptor_);
   for (int left = kAcceptsPerTurn; left > 0 && !runtime()->turn_is_over(); --left) {
     if (!accept_one(Opening::now)) return;
     if (!(wanted() & ONLOOP_READ) || runtime()->budget_is_spent()) return;  // on_open may have taken long
@@ -161,7 +155,7 @@ void ListeningSocket::on_due() {
 // ---- the listener ----
 
 Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
-    : net_(net), options_(std::move(options)), limits_(std::make_shared<const Limits>(options_.limits)) {
+    : Counted(1), net_(net), options_(std::move(options)), limits_(std::make_shared<const Limits>(options_.limits)) {
   net_.add(*this);
   set_protocol(&protocol);
 }
@@ -258,8 +252,7 @@ void Acceptor::set_paused(bool paused) {
 }
 
 void Acceptor::accept_waiting() {
-  hold();
-  const ScopedRelease release_at_end{*this};
+  const Held<Acceptor> held(*this);
   for (std::size_t i = 0; i < sockets_.size() && !severed_; ++i) sockets_[i]->accept_waiting();
 }
 
@@ -277,7 +270,7 @@ void Acceptor::sever() noexcept {
   sockets_.clear();
   set_protocol(nullptr);
   net_.remove(*this);
-  release();
+  Held<Acceptor>::drop(this);
 }
 
 // ---- to another process ----

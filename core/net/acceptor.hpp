@@ -46,9 +46,9 @@ class ListeningSocket final : public Source, public TimerNode {
   unsigned failures_ = 0;  // in a row
 };
 
-/// The Listener: one address, one or several listening sockets. Counted: by its Net, its connections, and the frame
-/// that accepts.
-class Acceptor final : public Listener, public Endpoint {
+/// The Listener: one address, one or several listening sockets. Its owners are its Net until it is severed, its
+/// connections, and the frame that accepts.
+class Acceptor final : public Listener, public Endpoint, public Counted {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
@@ -81,19 +81,14 @@ class Acceptor final : public Listener, public Endpoint {
 
   void connection_came() noexcept {
     ++connections_;
-    hold();
+    (void)Held<Acceptor>(*this).release();
   }
   void connection_left() noexcept {
     --connections_;
-    release();
-  }
-  void hold() noexcept { ++references_; }
-  void release() noexcept {
-    if (--references_ == 0) delete this;
+    Held<Acceptor>::drop(this);
   }
 
  private:
-  ~Acceptor() = default;
   void start(int fd, const std::string& what);
   void take_inherited(int fd, const std::string& what);
   int bind_all(const Address& address, Address& failed);
@@ -107,7 +102,6 @@ class Acceptor final : public Listener, public Endpoint {
   std::vector<Address> addresses_;
   UnixFile file_;
   std::size_t connections_ = 0;
-  unsigned references_ = 1;
   bool severed_ = false;
   bool paused_ = false;
   bool frozen_ = false;

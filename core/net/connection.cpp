@@ -85,8 +85,7 @@ int Connection::fd() const noexcept {
   return stream_of(*this).fd();
 }
 Ref Connection::ref() noexcept {
-  stream_of(*this).pin();
-  return Ref(this);
+  return Ref(detail::Held<Stream>(stream_of(*this)).release());
 }
 
 void Connection::set_state(void* state, const StateType& type) {
@@ -100,12 +99,11 @@ Cork::~Cork() {
   if (Connection* connection = connection_.get()) stream_of(*connection).uncork();
 }
 
-Ref::Ref(const Ref& other) noexcept : held_(other.held_) {
-  if (held_) stream_of(*held_).pin();
-}
+Ref::Ref(const Ref& other) noexcept
+    : held_(other.held_ ? detail::Held<Stream>(stream_of(*other.held_)).release() : nullptr) {}
 
 Ref::~Ref() {
-  if (held_) stream_of(*held_).unpin();
+  if (held_) detail::Held<Stream>::drop(&stream_of(*held_));
 }
 
 Connection* Ref::get() const noexcept {

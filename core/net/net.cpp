@@ -83,7 +83,7 @@ void Net::report_starved(std::error_code error, const std::string& what) noexcep
 
 void Net::drain(std::chrono::nanoseconds limit, Task done) {
   if (draining_) throw_error(EALREADY, "drain a context that is draining");
-  const Runtime::Pin pin(runtime_);
+  const Held<Runtime> held(runtime_);
   // on_accept of those who wait in a backlog may close any of them, make others, or destroy the context.
   for (std::size_t i = 0; i < acceptors_.size(); ++i) acceptors_[i]->accept_waiting();
   if (!runtime_.alive() || runtime_.ending()) return;

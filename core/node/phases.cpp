@@ -112,7 +112,7 @@ void Phases::schedule() {
 
 void Phases::check() {
   posted_ = false;
-  const Runtime::Pin pin(runtime_);
+  const Held<Runtime> held(runtime_);
   struct AtEnd {
     Phases& phases;
     ~AtEnd() { phases.checked(); }

@@ -36,7 +36,7 @@ class Phases final : public Subsystem {
       callback();
       return;
     }
-    const Runtime::Pin pin(runtime_);
+    const Held<Runtime> held(runtime_);
     const Frame frame(*this);
     was_kept_ = was_kept_ || kept();
     settle();

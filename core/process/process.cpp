@@ -17,8 +17,7 @@ Process Context::spawn(SpawnOptions options, std::function<void(ExitStatus)> on_
   if (runtime_->forked()) detail::throw_error(EPERM, "spawn in a forked child: call after_fork() first");
   detail::Launch launch(options);
   auto* child = new detail::Child(runtime_->subsystem<detail::Children>(), std::move(on_exit));
-  child->pin();
-  Process process(child);
+  Process process{detail::HandleTo<detail::Child>(detail::Held<detail::Child>(child).release())};
   child->start(launch);
   return process;
 }
@@ -31,17 +30,9 @@ std::string ExitStatus::to_string() const {
          (core_dumped ? ", core dumped" : "");
 }
 
-Process& Process::operator=(Process&& other) noexcept {
-  if (this != &other) {
-    Process old(std::exchange(child_, std::exchange(other.child_, nullptr)));
-  }
-  return *this;
-}
-
-Process::~Process() {
-  if (!child_) return;
-  child_->cancel();
-  child_->unpin();
+void detail::Retire::operator()(Child* child) const noexcept {
+  child->cancel();
+  Held<Child>::drop(child);
 }
 
 pid_t Process::pid() const noexcept {

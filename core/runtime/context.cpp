@@ -40,16 +40,23 @@ void refuse_if_always_ready(int fd, const std::string& what) {
                          : what);
 }
 
+/// A counted object that a handle owns.
+template <class T, class... Arguments>
+detail::HandleTo<T> new_entry(Arguments&&... arguments) {
+  return detail::HandleTo<T>(detail::make_held<T>(std::forward<Arguments>(arguments)...).release());
+}
+
 }  // namespace
 
 Context::Context(Loop loop, ContextOptions options) {
   if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
   if (options.worker_threads == 0) throw_error(EINVAL, "make a context with no worker threads");
-  runtime_ = new detail::Runtime(*this, loop, std::move(options));
+  runtime_ = detail::make_held<detail::Runtime>(*this, loop, std::move(options)).release();
 }
 
 Context::~Context() {
   runtime_->shutdown();
+  detail::Held<detail::Runtime>::drop(runtime_);  // frames that use it may still own it
 }
 
 Watch Context::watch(int fd, Interest interest, std::function<void(Interest)> callback) {
@@ -59,18 +66,15 @@ Watch Context::watch(int fd, Interest interest, std::function<void(Interest)> ca
   struct stat status {};
   if (fstat(fd, &status) < 0) throw_error(errno, what);
   if (is_perhaps_always_ready(status)) refuse_if_always_ready(fd, what);
-  struct Unpin {
-    void operator()(detail::RawWatch* watch) const { watch->unpin(); }
-  };
-  std::unique_ptr<detail::RawWatch, Unpin> watch(new detail::RawWatch(*runtime_, std::move(callback)));
+  detail::HandleTo<detail::RawWatch> watch(new detail::RawWatch(*runtime_, std::move(callback)));
   runtime_->watch(*watch, fd, static_cast<std::uint32_t>(interest), what);
-  return Watch(watch.release());
+  return Watch(std::move(watch));
 }
 
 Timer Context::timer(std::chrono::nanoseconds delay, Task task) {
   runtime_->check_thread();
   if (!task) return {};
-  Timer timer(new detail::TimerEntry(*runtime_, std::move(task), 0));
+  Timer timer(new_entry<detail::TimerEntry>(*runtime_, std::move(task), 0));
   timer.entry_->start(detail::later(detail::now_ns(), delay));
   return timer;
 }
@@ -79,7 +83,8 @@ Timer Context::every(std::chrono::nanoseconds period, std::function<void()> call
   runtime_->check_thread();
   if (period.count() <= 0) throw_error(EINVAL, "set a timer with a period that is not above zero");
   if (!callback) return {};
-  Timer timer(new detail::TimerEntry(*runtime_, std::move(callback), static_cast<std::uint64_t>(period.count())));
+  Timer timer(
+      new_entry<detail::TimerEntry>(*runtime_, std::move(callback), static_cast<std::uint64_t>(period.count())));
   timer.entry_->start(detail::later(detail::now_ns(), period));
   return timer;
 }
@@ -87,7 +92,7 @@ Timer Context::every(std::chrono::nanoseconds period, std::function<void()> call
 Signal Context::on_signal(int number, std::function<void()> callback) {
   runtime_->check_thread();
   if (!callback) return {};
-  return Signal(new detail::SignalEntry(*runtime_, number, std::move(callback)));
+  return Signal(new_entry<detail::SignalEntry>(*runtime_, number, std::move(callback)));
 }
 
 void Context::post(Task task) {

@@ -39,20 +39,12 @@ void RawWatch::on_watch_error(std::error_code error) noexcept {
   runtime()->report(error, "watch descriptor " + std::to_string(fd()));
 }
 
+void Retire::operator()(RawWatch* watch) const noexcept {
+  watch->cancel();
+  watch->drop();
+}
+
 }  // namespace detail
-
-Watch& Watch::operator=(Watch&& other) noexcept {
-  if (this != &other) {
-    Watch old(std::exchange(watch_, std::exchange(other.watch_, nullptr)));
-  }
-  return *this;
-}
-
-Watch::~Watch() {
-  if (!watch_) return;
-  watch_->cancel();
-  watch_->drop();
-}
 
 void Watch::set(Interest interest) {
   if (watch_) watch_->set(interest);

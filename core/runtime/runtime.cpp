@@ -87,10 +87,7 @@ void Runtime::shutdown() noexcept {
   for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
     if (sources_[fd]) sources_[fd]->sever();
   }
-  while (Source* source = deferred_head_) {
-    deferred_head_ = source->next_deferred_;
-    source->unpin();
-  }
+  while (deferred_head_) deferred_head_ = std::move(deferred_head_->next_deferred_);
   while (timers_.take_any()) {
   }
   for (SignalEntry* entry : signals_) {
@@ -102,7 +99,6 @@ void Runtime::shutdown() noexcept {
   due_ |= kLeave;
   outer_.reset();
   host_.reset();
-  release();
 }
 
 bool Runtime::forked() const noexcept {
@@ -137,7 +133,7 @@ void Runtime::run() {
   if (running_) throw_error(EBUSY, "run a context that is running already");
   if (!signals_.empty()) SignalSubscription::look_after_all();
 
-  const Pin pin(*this);
+  const Held<Runtime> held(*this);
   struct Running {
     Runtime& runtime;
     const Frame frame{runtime};
@@ -231,7 +227,7 @@ void Runtime::dispatch() {
     throw_error(ENOTSUP, "dispatch a loop that is the application's, or whose shim has no turn");
   }
   bind_thread();
-  const Pin pin(*this);
+  const Held<Runtime> held(*this);
   const Frame frame(*this);
   struct AtEnd {
     Runtime& runtime;
@@ -283,9 +279,7 @@ void Runtime::unwatch(Source& source) noexcept {
 void Runtime::defer(Source& source) noexcept {
   if (source.deferred_) return;
   source.deferred_ = true;
-  source.pin();
-  source.next_deferred_ = nullptr;
-  (deferred_head_ ? deferred_tail_->next_deferred_ : deferred_head_) = &source;
+  (deferred_head_ ? deferred_tail_->next_deferred_ : deferred_head_) = Held<Source>(source);
   deferred_tail_ = &source;
   ++deferred_count_;
   due_ |= kDeferred;
@@ -324,7 +318,7 @@ void Runtime::remove_signal(SignalEntry& entry) noexcept {
 }
 
 void Runtime::report(std::error_code error, std::string_view what) noexcept try {
-  const Pin pin(*this);
+  const Held<Runtime> held(*this);
   if (options_.on_error) {
     options_.on_error(error, what);
   } else {

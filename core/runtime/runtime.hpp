@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/counted.hpp"
 #include "core/base/process_mark.hpp"
 #include "core/base/thread_id.hpp"
 #include "core/loop/loop_attachment.hpp"
@@ -47,28 +48,14 @@ class Subsystem {
 /// after the callback that is running. What is left makes the next turn due at once, and that turn begins with the kind
 /// of work that follows the one in which the last turn ended. So each kind gets its share, and keeps its own order.
 ///
-/// It is counted: one reference is the Context's, the others are frames that are using it while the Context is
-/// destroyed. Then alive() turns false and every frame on the stack winds up.
-class Runtime {
+/// Its owners are the Context and each frame that uses it. When the Context is destroyed, alive() turns false and every
+/// frame on the stack winds up.
+class Runtime final : public Counted {
  public:
   Runtime(Context& facade, const Loop& loop, ContextOptions options);
-  Runtime(const Runtime&) = delete;
-  Runtime& operator=(const Runtime&) = delete;
-
-  /// Holds the runtime's memory while a frame uses it.
-  class Pin {
-   public:
-    explicit Pin(Runtime& runtime) noexcept : runtime_(runtime) { ++runtime_.references_; }
-    Pin(const Pin&) = delete;
-    Pin& operator=(const Pin&) = delete;
-    ~Pin() { runtime_.release(); }
-
-   private:
-    Runtime& runtime_;
-  };
 
   // ---- the context's life ----
-  void shutdown() noexcept;  // ~Context; releases its reference
+  void shutdown() noexcept;  // ~Context
   [[nodiscard]] bool alive() const noexcept { return host_ != nullptr; }
   /// The context is being destroyed, or has been.
   [[nodiscard]] bool ending() const noexcept { return ending_; }
@@ -175,10 +162,6 @@ class Runtime {
     Runtime& runtime_;
   };
 
-  ~Runtime() = default;
-  void release() noexcept {
-    if (--references_ == 0) delete this;
-  }
   [[nodiscard]] onloop_guest guest() noexcept;
   [[nodiscard]] onloop_guest outer_guest() noexcept;
   [[nodiscard]] std::unique_ptr<LoopAttachment> attach_loop(const Loop& loop);
@@ -245,7 +228,6 @@ class Runtime {
 
   Context& facade_;
   ContextOptions options_;
-  unsigned references_ = 1;
   unsigned frames_ = 0;
   std::atomic<ThreadId> owner_{nullptr};  // null: not bound
   std::unique_ptr<LoopAttachment>
@@ -263,14 +245,14 @@ class Runtime {
   std::vector<SignalEntry*> signals_;  // null: cancelled while they were being called
   Source* ready_head_ = nullptr;       // a nested turn goes on with it where the outer one is
   Source** ready_end_ = &ready_head_;
-  Source* deferred_head_ = nullptr;
+  Held<Source> deferred_head_;
   Source* deferred_tail_ = nullptr;
   std::size_t deferred_count_ = 0;
   std::vector<std::unique_ptr<Subsystem>> subsystems_;
   std::shared_ptr<Mailbox> mailbox_;
   Waker waker_;
   Deadline deadline_;
-  Source* blamed_ = nullptr;    // whose callback threw; pinned
+  Held<Source> blamed_;         // whose callback threw
   std::exception_ptr escaped_;  // from a callback under the loop's own run call
   /// What a turn has to look at besides the sources, so that most turns look at nothing.
   enum Due : std::uint8_t {

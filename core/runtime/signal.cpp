@@ -30,28 +30,16 @@ void SignalEntry::sever() noexcept {
 }
 
 void SignalEntry::call() {
-  ++references_;  // the callback may destroy the handle
-  struct Release {
-    SignalEntry& entry;
-    ~Release() { entry.release(); }
-  } const release_at_end{*this};
+  const Held<SignalEntry> held(*this);  // the callback may destroy the handle
   callback_();
 }
 
+void Retire::operator()(SignalEntry* entry) const noexcept {
+  entry->cancel();
+  Held<SignalEntry>::drop(entry);
+}
+
 }  // namespace detail
-
-Signal& Signal::operator=(Signal&& other) noexcept {
-  if (this != &other) {
-    Signal old(std::exchange(entry_, std::exchange(other.entry_, nullptr)));
-  }
-  return *this;
-}
-
-Signal::~Signal() {
-  if (!entry_) return;
-  entry_->cancel();
-  entry_->release();
-}
 
 void Signal::cancel() noexcept {
   if (entry_) entry_->cancel();

@@ -1,9 +1,10 @@
 #pragma once
 #include <onloop/loop_ops.h>
 
-#include <atomic>
 #include <cstdint>
 #include <system_error>
+
+#include "core/base/counted.hpp"
 
 namespace onloop::detail {
 
@@ -11,18 +12,10 @@ class Runtime;
 
 /// Whoever watches one descriptor in a context: a connection, a listening socket, a raw watch.
 ///
-/// Its memory is counted: by its owner (one reference from birth, given back by drop()) and by the handles that outlive
-/// it. The count alone is thread-safe, since such a handle may go anywhere; by then a source is an empty husk.
-class Source {
+/// A source is counted. It is made with one owner, whose share drop() gives back. Handles and frames that use it are
+/// further owners. A handle may be dropped on any thread, since by then the source is an empty husk.
+class Source : public SharedCounted {
  public:
-  Source(const Source&) = delete;
-  Source& operator=(const Source&) = delete;
-
-  void pin() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-  void unpin() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-  }
-
   /// Null once it was cut off from its context.
   [[nodiscard]] Runtime* runtime() const noexcept { return runtime_; }
   /// -1 while it watches none.
@@ -31,13 +24,13 @@ class Source {
   /// User code is on the stack for it.
   [[nodiscard]] bool busy() const noexcept { return busy_; }
 
-  /// The owner lets go: the memory stays for the frame that is busy with it, and for the handles.
+  /// Gives back the share of the owner. Where a frame is busy with the source, or it is queued, that happens later.
   void drop() noexcept {
     if (busy_ || queued_) {
       postponed_ |= kDrop;
     } else {
       on_dropped();
-      unpin();
+      Held<Source>::drop(this);
     }
   }
 
@@ -55,8 +48,7 @@ class Source {
   };
 
  protected:
-  explicit Source(Runtime& runtime) noexcept : runtime_(&runtime) {}
-  virtual ~Source() = default;
+  explicit Source(Runtime& runtime) noexcept : SharedCounted(1), runtime_(&runtime) {}
   /// The source no longer belongs to a context.
   void cut_off() noexcept { runtime_ = nullptr; }
 
@@ -85,12 +77,11 @@ class Source {
   }
   static constexpr std::uint8_t kGone = 0x80;  // readiness that nobody wants
 
+  int fd_ = -1;
   Runtime* runtime_;
   onloop_watch* watch_ = nullptr;
-  Source* next_deferred_ = nullptr;
+  Held<Source> next_deferred_;
   Source* next_ready_ = nullptr;
-  int fd_ = -1;
-  std::atomic<std::uint32_t> references_{1};
   std::uint8_t wanted_ = 0;  // interest by our own books
   std::uint8_t set_ = 0;     // interest that the loop knows: it may still have READ that is wanted no more
   std::uint8_t ready_ = 0;   // readiness, while it is queued_; kGone if it was unwatched meanwhile

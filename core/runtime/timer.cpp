@@ -21,11 +21,7 @@ void TimerEntry::cancel() noexcept {
 }
 
 void TimerEntry::on_due() {
-  ++references_;  // the callback may destroy the handle
-  struct Release {
-    TimerEntry& entry;
-    ~Release() { entry.release(); }
-  } const release_at_end{*this};
+  const Held<TimerEntry> held(*this);  // the callback may destroy the handle
   if (period_ == 0) {
     Task task = std::move(task_);
     task();
@@ -36,20 +32,12 @@ void TimerEntry::on_due() {
   task_();
 }
 
+void Retire::operator()(TimerEntry* entry) const noexcept {
+  entry->cancel();
+  Held<TimerEntry>::drop(entry);
+}
+
 }  // namespace detail
-
-Timer& Timer::operator=(Timer&& other) noexcept {
-  if (this != &other) {
-    Timer old(std::exchange(entry_, std::exchange(other.entry_, nullptr)));
-  }
-  return *this;
-}
-
-Timer::~Timer() {
-  if (!entry_) return;
-  entry_->cancel();
-  entry_->release();
-}
 
 void Timer::cancel() noexcept {
   if (entry_) entry_->cancel();

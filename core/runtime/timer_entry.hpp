@@ -1,14 +1,15 @@
 #pragma once
 #include <onloop/task.hpp>
 
+#include "core/base/counted.hpp"
 #include "core/runtime/timer_heap.hpp"
 
 namespace onloop::detail {
 
 class Runtime;
 
-/// What a Timer owns. Counted: by its handle, and by the frame that is running it.
-class TimerEntry final : public TimerNode {
+/// What a Timer owns. The handle owns it, and so does the frame that is running it.
+class TimerEntry final : public TimerNode, public Counted {
  public:
   /// period: nanoseconds, 0 for a timer that fires once.
   TimerEntry(Runtime& runtime, Task task, std::uint64_t period) noexcept
@@ -16,18 +17,13 @@ class TimerEntry final : public TimerNode {
 
   void start(std::uint64_t at);
   void cancel() noexcept;
-  void release() noexcept {
-    if (--references_ == 0) delete this;
-  }
 
  private:
-  ~TimerEntry() = default;
   void on_due() override;
 
   Runtime* runtime_;  // used only while scheduled: the context takes every timer off its heap when it goes
   Task task_;
   std::uint64_t period_;
-  unsigned references_ = 1;
 };
 
 }  // namespace onloop::detail

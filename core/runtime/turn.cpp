@@ -73,7 +73,7 @@ void Runtime::on_deadline(void* context) {
 /// too.
 void Runtime::on_set_ready(void* context, std::uint32_t) {
   Runtime& runtime = *static_cast<Runtime*>(context);
-  const Pin pin(runtime);
+  const Held<Runtime> held(runtime);
   const Frame frame(runtime);
   if (!runtime.collecting_) runtime.enter_upcall();
   int error = 0;
@@ -97,7 +97,7 @@ void Runtime::enter_upcall() noexcept {
 }
 
 void Runtime::serve_upcall() noexcept {
-  const Pin pin(*this);
+  const Held<Runtime> held(*this);
   const Frame frame(*this);
   enter_upcall();
   const bool in_run = running_ && driver_->owned();
@@ -111,7 +111,7 @@ void Runtime::serve_upcall() noexcept {
 }
 
 void Runtime::caught(const std::exception_ptr& exception, bool in_run) noexcept {
-  Source* culprit = blamed_;
+  Source* culprit = blamed_.get();
   std::string words = "a callback threw";
   try {
     if (in_run) {
@@ -341,14 +341,11 @@ void Runtime::serve_deferred() {
     }
   } const rest{*this};
   for (std::size_t left = deferred_count_; left > 0 && deferred_head_ && !turn_is_over(); --left) {
-    Source& source = *deferred_head_;
-    deferred_head_ = source.next_deferred_;
+    const Held<Source> held = std::move(deferred_head_);
+    Source& source = *held;
+    deferred_head_ = std::move(source.next_deferred_);
     --deferred_count_;
     source.deferred_ = false;
-    struct Unpin {
-      Source& source;
-      ~Unpin() { source.unpin(); }
-    } const unpin{source};
     if (!source.runtime_) continue;
     if (source.busy_) {
       source.postponed_ |= Source::kDeferred;
@@ -415,13 +412,11 @@ void Runtime::serve_signals() {
 }
 
 void Runtime::blame(Source& source) noexcept {
-  if (blamed_) return;
-  blamed_ = &source;
-  source.pin();
+  if (!blamed_) blamed_ = Held<Source>(source);
 }
 
 void Runtime::clear_blame() noexcept {
-  if (Source* source = std::exchange(blamed_, nullptr)) source->unpin();
+  blamed_ = nullptr;
 }
 
 }  // namespace onloop::detail

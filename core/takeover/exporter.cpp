@@ -33,14 +33,12 @@ void Exporter::freeze() {
   for (Acceptor* acceptor : net_.acceptors()) {
     if (!name_of(acceptor->protocol())) continue;
     if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
-    acceptors_.push_back(acceptor);
-    acceptor->hold();
+    acceptors_.emplace_back(acceptor);
     acceptor->freeze();
   }
   net_.each_stream([this](Stream& stream) {
     if (!name_of(stream.protocol()) || !stream.can_freeze()) return;
-    streams_.push_back(&stream);
-    stream.pin();
+    streams_.emplace_back(stream);
     stream.freeze();
   });
 }
@@ -175,7 +173,7 @@ bool Exporter::on_read_error(std::error_code error) {
 }
 
 bool Exporter::lost_a_listener() const noexcept {
-  return std::any_of(acceptors_.begin(), acceptors_.end(), [](const Acceptor* each) { return each->severed(); });
+  return std::any_of(acceptors_.begin(), acceptors_.end(), [](const auto& each) { return each->severed(); });
 }
 
 /// What the other side has said, if it has said it by now.
@@ -239,10 +237,10 @@ void Exporter::hand_over() {
   for (Stream* stream : sent_streams_) {
     if (stream->frozen()) stream->sever();
   }
-  for (Stream* stream : streams_) {
+  for (const Held<Stream>& stream : streams_) {
     if (stream->frozen()) stream->thaw();
   }
-  for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
+  for (const Held<Acceptor>& acceptor : acceptors_) acceptor->hand_over();
   result.left_behind = net_.statistics.connections;
   finish(result);
 }
@@ -314,7 +312,7 @@ void Exporter::on_severed() noexcept try {
   }
   if (said == Answer::unknown) said = guess();
   if (said == Answer::served || (said == Answer::acknowledgement && say_go())) {
-    for (Acceptor* acceptor : acceptors_) acceptor->hand_over();
+    for (const Held<Acceptor>& acceptor : acceptors_) acceptor->hand_over();
     return;
   }
   if (!end_sent_ && !deaf_ && phase_ != Phase::freezing) channel().mute();
@@ -324,18 +322,16 @@ void Exporter::on_severed() noexcept try {
 }
 
 void Exporter::undo() noexcept {
-  for (Stream* stream : streams_) {
+  for (const Held<Stream>& stream : streams_) {
     if (stream->frozen()) stream->thaw();
   }
-  for (Acceptor* acceptor : acceptors_) acceptor->thaw();
+  for (const Held<Acceptor>& acceptor : acceptors_) acceptor->thaw();
 }
 
 void Exporter::release() noexcept {
   again_.cancel();
-  for (Stream* stream : streams_) stream->unpin();
   streams_.clear();
   sent_streams_.clear();
-  for (Acceptor* acceptor : acceptors_) acceptor->release();
   acceptors_.clear();
 }
 

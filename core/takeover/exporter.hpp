@@ -1,12 +1,11 @@
 #pragma once
 #include <vector>
 
+#include "core/net/acceptor.hpp"
+#include "core/net/stream.hpp"
 #include "core/takeover/takeover.hpp"
 
 namespace onloop::detail {
-
-class Acceptor;
-class Stream;
 
 /// The side that hands over: freezes, sends, and either hands over or thaws.
 class Exporter final : public Takeover {
@@ -43,8 +42,8 @@ class Exporter final : public Takeover {
   [[nodiscard]] bool retreat_later() noexcept;
 
   Phase phase_ = Phase::freezing;
-  std::vector<Acceptor*> acceptors_;         // held
-  std::vector<Stream*> streams_;             // pinned
+  std::vector<Held<Acceptor>> acceptors_;
+  std::vector<Held<Stream>> streams_;
   std::size_t next_listener_ = 0;            // of acceptors_
   std::vector<Stream*> sent_streams_;        // of them, those whose record is sent
   std::size_t next_ = 0;                     // of streams_

@@ -64,13 +64,11 @@ void Importer::take_listener(const ListenerRecord& record) {
   ListenOptions options;
   options.limits = record.limits;
   options.max_connections = record.max_connections;
-  auto* acceptor = new Acceptor(net_, protocol_of(record.protocol), options);
-  acceptor->hold();
+  const Held<Acceptor> acceptor(new Acceptor(net_, protocol_of(record.protocol), options));
   try {
     listeners_.push_back({acceptor, record});
   } catch (...) {
     acceptor->sever();
-    acceptor->release();
     throw;
   }
   net_.keep_reserve();
@@ -89,7 +87,7 @@ void Importer::take_connection(const ConnectionRecord& record) {
   if (record.listener != ConnectionRecord::kNoListener) {
     if (record.listener >= listeners_.size())
       throw_error(EPROTO, std::string(kWhat) + " of a listener that was not sent");
-    acceptor = listeners_[record.listener].acceptor;
+    acceptor = listeners_[record.listener].acceptor.get();
     if (acceptor->severed()) acceptor = nullptr;
   }
   Protocol& protocol = protocol_of(record.protocol);
@@ -97,8 +95,7 @@ void Importer::take_connection(const ConnectionRecord& record) {
                                                                  : std::make_shared<const Limits>(record.limits);
   if (streams_.size() == streams_.capacity()) streams_.reserve(2 * streams_.size() + 16);
   auto* stream = new Stream(net_, protocol, std::move(limits), acceptor);
-  stream->pin();
-  streams_.push_back(stream);
+  streams_.emplace_back(stream);
   stream->restore(socket.get(), record);
   socket.release();
   data_left_ = record.queued;
@@ -190,7 +187,7 @@ bool Importer::may_fail(std::error_code error, const std::string&) {
 
 void Importer::serve() {
   TakeoverResult result = std::move(result_);
-  for (Stream* stream : streams_) {
+  for (const Held<Stream>& stream : streams_) {
     if (!stream->frozen()) continue;
     stream->thaw();
     ++result.connections;
@@ -199,7 +196,7 @@ void Importer::serve() {
     if (listener.acceptor->severed()) continue;
     listener.acceptor->thaw();
     ++result.listeners;
-    result.taken.push_back({std::move(listener.record.protocol), listener.acceptor});
+    result.taken.push_back({std::move(listener.record.protocol), listener.acceptor.get()});
     listener.acceptor->adopt_file(std::move(listener.record));
   }
   if (const std::uint64_t now = now_ns(); now > hello_.frozen_at) {
@@ -209,7 +206,7 @@ void Importer::serve() {
 }
 
 void Importer::undo() noexcept {
-  for (Stream* stream : streams_) {
+  for (const Held<Stream>& stream : streams_) {
     if (!stream->over()) stream->sever();
   }
   for (const TakenListener& listener : listeners_) listener.acceptor->sever();
@@ -217,9 +214,7 @@ void Importer::undo() noexcept {
 
 void Importer::release() noexcept {
   again_.cancel();
-  for (Stream* stream : streams_) stream->unpin();
   streams_.clear();
-  for (const TakenListener& listener : listeners_) listener.acceptor->release();
   listeners_.clear();
 }
 

@@ -1,12 +1,11 @@
 #pragma once
 #include <vector>
 
+#include "core/net/acceptor.hpp"
+#include "core/net/stream.hpp"
 #include "core/takeover/takeover.hpp"
 
 namespace onloop::detail {
-
-class Acceptor;
-class Stream;
 
 /// The side that takes over: makes everything, frozen, acknowledges, and serves when it is told to.
 class Importer final : public Takeover {
@@ -32,7 +31,7 @@ class Importer final : public Takeover {
   void serve();
 
   struct TakenListener {
-    Acceptor* acceptor;  // held
+    Held<Acceptor> acceptor;
     ListenerRecord record;
   };
   bool greeted_ = false;
@@ -45,8 +44,8 @@ class Importer final : public Takeover {
   Timer again_;
   HelloRecord hello_;
   std::vector<TakenListener> listeners_;
-  std::vector<Stream*> streams_;  // pinned
-  std::uint64_t data_left_ = 0;   // of the last one
+  std::vector<Held<Stream>> streams_;
+  std::uint64_t data_left_ = 0;  // of the last one
 };
 
 }  // namespace onloop::detail

@@ -1,5 +1,6 @@
 #pragma once
 #include <sys/types.h>
+#include <onloop/detail/retire.hpp>
 #include <onloop/options.hpp>
 
 #include <optional>
@@ -12,7 +13,6 @@ namespace onloop {
 class Connection;
 class Protocol;
 namespace detail {
-class Child;
 class Launch;
 }  // namespace detail
 
@@ -105,9 +105,6 @@ struct ExitStatus {
 class [[nodiscard]] Process {
  public:
   Process() noexcept = default;
-  Process(Process&& other) noexcept : child_(std::exchange(other.child_, nullptr)) {}
-  Process& operator=(Process&& other) noexcept;
-  ~Process();
 
   /// 0 for a handle without a child. The kernel may give the number to another process once running() is false.
   [[nodiscard]] pid_t pid() const noexcept;
@@ -125,8 +122,8 @@ class [[nodiscard]] Process {
 
  private:
   friend class Context;
-  explicit Process(detail::Child* child) noexcept : child_(child) {}
-  detail::Child* child_ = nullptr;
+  explicit Process(detail::HandleTo<detail::Child> child) noexcept : child_(std::move(child)) {}
+  detail::HandleTo<detail::Child> child_;
 };
 
 }  // namespace onloop
