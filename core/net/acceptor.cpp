@@ -15,7 +15,6 @@
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
 #include "core/runtime/runtime.hpp"
-#include "core/takeover/record.hpp"
 
 namespace onloop::detail {
 namespace {
@@ -77,7 +76,7 @@ bool ListeningSocket::accept_one(Opening opening) {
   }
   if (acceptor_.severed()) return false;  // by on_accept
   ++net_.statistics.accepted;
-  auto* stream = new Stream(net_, *acceptor_.protocol(), acceptor_.limits(), &acceptor_);
+  auto* stream = new Stream(*acceptor_.protocol(), acceptor_.origin());
   try {
     if (opening == Opening::later) {
       stream->adopted(client.get(), "watch an accepted connection");
@@ -155,7 +154,11 @@ void ListeningSocket::on_due() {
 // ---- the listener ----
 
 Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
-    : Counted(1), net_(net), options_(std::move(options)), limits_(std::make_shared<const Limits>(options_.limits)) {
+    : Endpoint(Kind::acceptor),
+      Counted(1),
+      net_(net),
+      options_(std::move(options)),
+      origin_(make_held<Origin>(net, options_.limits, this)) {
   net_.add(*this);
   set_protocol(&protocol);
 }
@@ -270,6 +273,7 @@ void Acceptor::sever() noexcept {
   sockets_.clear();
   set_protocol(nullptr);
   net_.remove(*this);
+  const Held<Origin> last = std::move(origin_);  // this goes with its connections, unless a frame holds it
   Held<Acceptor>::drop(this);
 }
 
@@ -288,17 +292,15 @@ void Acceptor::thaw() noexcept {
   }
 }
 
-ListenerRecord Acceptor::record() const {
-  ListenerRecord record;
-  record.limits = *limits_;
-  record.max_connections = options_.max_connections;
-  record.paused = paused_;
-  record.sockets = static_cast<std::uint32_t>(sockets_.size());
+ListenerSnapshot Acceptor::snapshot() const {
   const UnixFile::Identity file = file_.identity();
-  record.path = file.path;
-  record.device = file.device;
-  record.inode = file.inode;
-  return record;
+  return {.limits = options_.limits,
+          .max_connections = options_.max_connections,
+          .paused = paused_,
+          .sockets = static_cast<std::uint32_t>(sockets_.size()),
+          .path = file.path,
+          .device = file.device,
+          .inode = file.inode};
 }
 
 void Acceptor::hand_over() noexcept {
@@ -320,8 +322,8 @@ void Acceptor::restore(UniqueFd socket, bool paused) {
   (void)socket.release();
 }
 
-void Acceptor::adopt_file(ListenerRecord&& record) noexcept {
-  if (!record.path.empty()) file_.adopt({std::move(record.path), record.device, record.inode});
+void Acceptor::adopt_file(ListenerSnapshot&& listener) noexcept {
+  if (!listener.path.empty()) file_.adopt({std::move(listener.path), listener.device, listener.inode});
 }
 
 }  // namespace onloop::detail

@@ -8,6 +8,8 @@
 
 #include "core/base/unique_fd.hpp"
 #include "core/net/endpoint.hpp"
+#include "core/net/origin.hpp"
+#include "core/net/snapshot.hpp"
 #include "core/net/unix_file.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -16,7 +18,6 @@ namespace onloop::detail {
 
 class Acceptor;
 class Net;
-struct ListenerRecord;
 
 /// One listening socket.
 class ListeningSocket final : public Source, public TimerNode {
@@ -55,38 +56,33 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   /// Throws std::system_error; then nothing listens, and the caller severs.
   void listen(const Address& address);
   void set_paused(bool paused);
-  void sever() noexcept override;
+  void sever() noexcept;
 
   // ---- to another process ----
   /// Does not accept any more, until thaw().
   void freeze() noexcept;
   void thaw() noexcept;
-  [[nodiscard]] ListenerRecord record() const;
+  [[nodiscard]] ListenerSnapshot snapshot() const;
   [[nodiscard]] const std::vector<ListeningSocket*>& sockets() const noexcept { return sockets_; }
   /// Severs, but leaves the file of a UNIX socket, which is another process's now.
   void hand_over() noexcept;
   /// One of its sockets from there. Throws std::system_error if it is none.
   void restore(UniqueFd socket, bool paused);
-  void adopt_file(ListenerRecord&& record) noexcept;
+  void adopt_file(ListenerSnapshot&& listener) noexcept;
 
   [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }
   [[nodiscard]] std::size_t connections() const noexcept { return connections_; }
   [[nodiscard]] bool full() const noexcept { return connections_ >= options_.max_connections; }
-  [[nodiscard]] const std::shared_ptr<const Limits>& limits() const noexcept { return limits_; }
+  /// For a connection that it has accepted. Null once it was severed.
+  [[nodiscard]] const Held<Origin>& origin() const noexcept { return origin_; }
   [[nodiscard]] Net& net() noexcept { return net_; }
   [[nodiscard]] bool severed() const noexcept { return severed_; }
   [[nodiscard]] int backlog() const noexcept { return options_.backlog; }
   /// Before it is severed for good: clients whose connection is complete have not been refused, so they are served.
   void accept_waiting();
 
-  void connection_came() noexcept {
-    ++connections_;
-    (void)Held<Acceptor>(*this).release();
-  }
-  void connection_left() noexcept {
-    --connections_;
-    Held<Acceptor>::drop(this);
-  }
+  void connection_came() noexcept { ++connections_; }
+  void connection_left() noexcept { --connections_; }
 
  private:
   void start(int fd, const std::string& what);
@@ -97,7 +93,7 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
 
   Net& net_;
   ListenOptions options_;
-  std::shared_ptr<const Limits> limits_;
+  Held<Origin> origin_;
   std::vector<ListeningSocket*> sockets_;
   std::vector<Address> addresses_;
   UnixFile file_;

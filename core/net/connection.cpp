@@ -88,10 +88,10 @@ Ref Connection::ref() noexcept {
   return Ref(detail::Held<Stream>(stream_of(*this)).release());
 }
 
-void Connection::set_state(void* state, const StateType& type) {
-  checked(*this).set_state(state, type);
+void Connection::set_state(std::unique_ptr<State> state) {
+  checked(*this).set_state(std::move(state));
 }
-void* Connection::get_state(const std::type_info& type) {
+Connection::State& Connection::get_state(const std::type_info& type) {
   return stream_of(*this).get_state(type);
 }
 

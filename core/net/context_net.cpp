@@ -46,7 +46,7 @@ T& set_up(T* made, SetUp&& set) {
 
 detail::Stream& detail::adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what) {
   check_limits(limits, what);
-  return set_up(new Stream(net, protocol, std::make_shared<const Limits>(limits), nullptr),
+  return set_up(new Stream(protocol, make_held<Origin>(net, limits)),
                 [&](Stream& stream) { stream.adopted(fd, what); });
 }
 
@@ -65,15 +65,14 @@ Connection& Context::connect(std::string_view address, Protocol& protocol, Conne
   const Address parsed = host ? Address() : Address::parse(address);
   if (parsed.family() == Address::Family::inherited) throw_error(EINVAL, what + ": fd: is for listening");
   check_limits(options.limits, what);
-  auto limits = std::make_shared<const Limits>(options.limits);
-  return set_up(new detail::Stream(detail::Net::of(*runtime_), protocol, std::move(limits), nullptr),
-                [&](detail::Stream& stream) {
-                  if (host) {
-                    stream.connecting(*host, options.timeout);
-                  } else {
-                    stream.connecting(detail::expand(parsed), options.timeout, what);
-                  }
-                });
+  auto origin = detail::make_held<detail::Origin>(detail::Net::of(*runtime_), options.limits);
+  return set_up(new detail::Stream(protocol, std::move(origin)), [&](detail::Stream& stream) {
+    if (host) {
+      stream.connecting(*host, options.timeout);
+    } else {
+      stream.connecting(detail::expand(parsed), options.timeout, what);
+    }
+  });
 }
 
 Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {

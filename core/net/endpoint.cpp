@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "core/net/acceptor.hpp"
+#include "core/net/stream.hpp"
+
 namespace onloop::detail {
 
 void Endpoint::set_protocol(Protocol* protocol) noexcept {
@@ -17,7 +20,13 @@ void Endpoint::set_protocol(Protocol* protocol) noexcept {
 }
 
 void Endpoint::sever_all(Protocol& protocol) noexcept {
-  while (protocol.endpoints_) protocol.endpoints_->sever();
+  while (Endpoint* endpoint = protocol.endpoints_) {
+    if (endpoint->kind_ == Kind::stream) {
+      static_cast<Stream*>(endpoint)->sever();
+    } else {
+      static_cast<Acceptor*>(endpoint)->sever();
+    }
+  }
 }
 
 }  // namespace onloop::detail

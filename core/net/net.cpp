@@ -11,7 +11,6 @@
 #include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
 #include "core/net/stream.hpp"
-#include "core/takeover/takeover.hpp"
 
 namespace onloop::detail {
 
@@ -21,17 +20,12 @@ Net& Net::of(Runtime& runtime) {
 
 void Net::sever() noexcept {
   const auto dropped = std::exchange(drain_tasks_, {});  // last: what they own may be a protocol, and severs its own
-  if (const auto ended = std::exchange(takeover, nullptr)) ended->sever();
   while (!acceptors_.empty()) acceptors_.back()->sever();
   draining_ = false;  // nobody is told any more
   while (streams_) streams_->sever();
   drain_limit_ = {};
   drained_ = {};
   reserve_.reset();
-}
-
-void Net::after_fork() noexcept {
-  if (const auto ended = std::exchange(takeover, nullptr)) ended->abandon();
 }
 
 void Net::add(Stream& stream) noexcept {

@@ -18,7 +18,6 @@ namespace onloop::detail {
 
 class Acceptor;
 class Stream;
-class Takeover;
 
 /// The listeners and connections of one context, and what they share.
 class Net final : public Subsystem {
@@ -27,7 +26,7 @@ class Net final : public Subsystem {
   static Net& of(Runtime& runtime);
   explicit Net(Runtime& runtime) noexcept : buffer_size(runtime.options().read_buffer), runtime_(runtime) {}
   void sever() noexcept override;
-  void after_fork() noexcept override;
+  void after_fork() noexcept override {}  // its sockets are the child's, too
   [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }
 
   // ---- who is there: kept by Acceptor and Stream themselves ----
@@ -44,9 +43,6 @@ class Net final : public Subsystem {
   /// Calls `call` with each connection; it may remove that one.
   template <class F>
   void each_stream(F&& call);
-
-  /// In which the context takes part, if there is one.
-  std::shared_ptr<Takeover> takeover;
 
   /// The context's read buffer while no frame uses it, else null.
   std::unique_ptr<std::byte[]> spare_buffer;

@@ -19,9 +19,5 @@ void Protocol::on_end(Connection& connection) {
   connection.close();
 }
 void Protocol::on_close(Connection&, std::error_code) {}
-bool Protocol::on_export(Connection&, std::vector<std::byte>&) {
-  return false;
-}
-void Protocol::on_import(Connection&, std::span<const std::byte>) {}
 
 }  // namespace onloop

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "core/base/at_scope_exit.hpp"
 #include "core/base/clock.hpp"
 #include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
@@ -28,11 +29,13 @@ void reset_on_close(int fd) noexcept {
 
 }  // namespace
 
-Stream::Stream(Net& net, Protocol& protocol, std::shared_ptr<const Limits> limits, Acceptor* acceptor) noexcept
-    : Source(net.runtime()), net_(net), acceptor_(acceptor), limits_(std::move(limits)) {
-  net_.add(*this);
+static_assert(sizeof(Stream) <= 152, "an idle connection has grown");
+
+Stream::Stream(Protocol& protocol, Held<Origin> origin) noexcept
+    : Source(origin->net.runtime()), Endpoint(Kind::stream), origin_(std::move(origin)) {
+  net().add(*this);
   set_protocol(&protocol);
-  if (acceptor_) acceptor_->connection_came();
+  if (origin_->acceptor) origin_->acceptor->connection_came();
 }
 
 Stream::~Stream() = default;
@@ -40,7 +43,7 @@ Stream::~Stream() = default;
 // ---- ways in ----
 
 void Stream::accepted(int fd) {
-  start_idle_clock(positive(limits_->idle_timeout));
+  start_idle_clock(positive(limits().idle_timeout));
   runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
   phase_ = Phase::open;
   note_plain();
@@ -51,7 +54,7 @@ void Stream::opened() {
 }
 
 void Stream::adopted(int fd, const std::string& what) {
-  start_idle_clock(positive(limits_->idle_timeout));
+  start_idle_clock(positive(limits().idle_timeout));
   runtime()->watch(*this, fd, ONLOOP_NONE, what);
   runtime()->defer(*this);
 }
@@ -62,38 +65,38 @@ void Stream::adopted(int fd, const std::string& what) {
 /// stays valid for its whole call.
 class Stream::ReadBuffer {
  public:
-  explicit ReadBuffer(Stream& stream) : stream_(stream), bytes_(stream.net_.spare_buffer.release()) {
+  explicit ReadBuffer(Net& net) : net_(net), bytes_(net.spare_buffer.release()) {
     if (!bytes_) bytes_ = new std::byte[size()];  // not initialised: most of it is never touched
   }
   ReadBuffer(const ReadBuffer&) = delete;
   ReadBuffer& operator=(const ReadBuffer&) = delete;
   ~ReadBuffer() {
-    if (stream_.net_.spare_buffer) {
+    if (net_.spare_buffer) {
       delete[] bytes_;
     } else {
-      stream_.net_.spare_buffer.reset(bytes_);
+      net_.spare_buffer.reset(bytes_);
     }
   }
   [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
-  [[nodiscard]] std::size_t size() const noexcept { return stream_.net_.buffer_size; }
+  [[nodiscard]] std::size_t size() const noexcept { return net_.buffer_size; }
 
  private:
-  Stream& stream_;
+  Net& net_;  // which the connection may have left at the end of the frame
   std::byte* bytes_;
 };
 
 void Stream::on_ready(std::uint32_t readiness) {
   if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
-  const ReadBuffer buffer(*this);
+  const ReadBuffer buffer(net());
   const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (plain_ && got > 0) [[likely]] {
-    net_.statistics.bytes_received += static_cast<std::size_t>(got);
+    net().statistics.bytes_received += static_cast<std::size_t>(got);
     protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
   } else if (got > 0) {
     received(buffer.data(), got);
   }
   // A short read means that there was no more.
-  if (got <= 0 || static_cast<std::size_t>(got) == buffer.size()) read_on(buffer.data(), got);
+  if (got <= 0 || static_cast<std::size_t>(got) == buffer.size()) read_on(buffer, got);
 }
 
 /// What comes before reading; false if there is nothing to read.
@@ -109,8 +112,7 @@ bool Stream::on_writable(std::uint32_t readiness) {
 }
 
 /// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
-void Stream::read_on(std::byte* buffer, ssize_t got) {
-  const std::size_t size = net_.buffer_size;
+void Stream::read_on(const ReadBuffer& buffer, ssize_t got) {
   for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
       const int error = got == 0 ? 0 : errno;
@@ -118,16 +120,16 @@ void Stream::read_on(std::byte* buffer, ssize_t got) {
       read_stopped(error);
       return;
     }
-    if (got > 0 && static_cast<std::size_t>(got) < size) return;
+    if (got > 0 && static_cast<std::size_t>(got) < buffer.size()) return;
     if (left == 0 || !(wanted() & ONLOOP_READ) || runtime()->turn_is_over() || runtime()->budget_is_spent()) return;
-    got = ::recv(fd(), buffer, size, MSG_DONTWAIT);
-    if (got > 0) received(buffer, got);
+    got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got > 0) received(buffer.data(), got);
   }
 }
 
 void Stream::received(std::byte* buffer, ssize_t got) {
   if (phase_ != Phase::open) return;  // close() was called: discarded
-  net_.statistics.bytes_received += static_cast<std::size_t>(got);
+  net().statistics.bytes_received += static_cast<std::size_t>(got);
   note_activity();
   protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
 }
@@ -136,11 +138,11 @@ void Stream::received(std::byte* buffer, ssize_t got) {
 void Stream::read_stopped(int error) {
   if (write_failed_) {
     // EPIPE: a FIN had come before the reset, whose own error the write got. After ECONNRESET zero is no end.
-    if (error == 0 && phase_ == Phase::open && error_ == std::errc::broken_pipe) {
+    if (error == 0 && phase_ == Phase::open && error_ == EPIPE) {
       read_ended_ = true;
       protocol()->on_end(*this);
     }
-    if (runtime()) shut(error_);
+    if (runtime()) shut(close_error());
     return;
   }
   if (error != 0) {
@@ -156,13 +158,10 @@ void Stream::read_stopped(int error) {
 void Stream::on_deferred() {
   if (phase_ == Phase::closed) {
     phase_ = Phase::over;
-    struct Leave {
-      Stream& stream;
-      ~Leave() {
-        if (stream.runtime()) stream.leave();
-      }
-    } const leave_at_end{*this};
-    protocol()->on_close(*this, error_);
+    const AtScopeExit leave_at_end([this] {
+      if (runtime()) leave();
+    });
+    protocol()->on_close(*this, close_error());
     return;
   }
   if (phase_ == Phase::opening) {
@@ -172,8 +171,8 @@ void Stream::on_deferred() {
     opened();
     return;
   }
-  if (phase_ != Phase::open || frozen_ || !std::exchange(drain_due_, false)) return;
-  if (queued() > limits_->low_water) {
+  if (phase_ != Phase::open || frozen() || !std::exchange(drain_due_, false)) return;
+  if (queued() > limits().low_water) {
     waiting_ = true;  // a callback has written again meanwhile: on_drain comes when that is gone, too
   } else {
     protocol()->on_drain(*this);
@@ -184,43 +183,36 @@ void Stream::on_deferred() {
 
 void Stream::end_writing() {
   if (write_ended_ || phase_ >= Phase::closing) return;
-  if (frozen_) {
-    wish_ = std::max(wish_, Wish::end_writing);
-    return;
-  }
+  if (postpone(Wish::end_writing)) return;
   write_ended_ = true;
   if (phase_ != Phase::connecting) flush();
 }
 
 void Stream::end() {
   if (phase_ >= Phase::closing) return;
-  if (frozen_) {
-    wish_ = std::max(wish_, Wish::end);
-    return;
-  }
+  if (postpone(Wish::end)) return;
   if (phase_ == Phase::connecting) {
     shut(error_of(ECANCELED));
     return;
   }
   if (write_failed_) {
-    shut(error_);
+    shut(close_error());
     return;
   }
-  if (limits_->linger.count() <= 0) {
+  if (limits().linger.count() <= 0) {
     reset({});
     return;
   }
   phase_ = Phase::closing;
   write_ended_ = true;
-  start_clock(positive(limits_->linger));
+  start_clock(positive(limits().linger));
   flush();
 }
 
 void Stream::reset(std::error_code error) noexcept {
   if (phase_ >= Phase::closed) return;
-  if (frozen_) {
-    wish_ = Wish::reset;
-    error_ = error;
+  if (postpone(Wish::reset)) {
+    transit_->reset_with = error;
     return;
   }
   reset_socket();
@@ -231,7 +223,7 @@ void Stream::reset(std::error_code error) noexcept {
 void Stream::reset_socket() noexcept {
   if (fd() < 0) return;
   constexpr sockaddr kNobody{.sa_family = AF_UNSPEC, .sa_data = {}};
-  if (!copied_ || ::connect(fd(), &kNobody, sizeof kNobody) < 0) reset_on_close(fd());
+  if (!copied() || ::connect(fd(), &kNobody, sizeof kNobody) < 0) reset_on_close(fd());
 }
 
 void Stream::close_if_both_ended() noexcept {
@@ -241,14 +233,14 @@ void Stream::close_if_both_ended() noexcept {
 void Stream::shut(std::error_code error) noexcept {
   if (phase_ >= Phase::closed) return;
   if (queue_) reset_socket();  // bytes are lost: the peer must not take that for an orderly end
-  if (copied_ && fd() >= 0) ::shutdown(fd(), SHUT_RDWR);  // closing ends nothing while another process has a copy
+  if (copied() && fd() >= 0) ::shutdown(fd(), SHUT_RDWR);  // closing ends nothing while another process has a copy
   stop_clock();
   remember_peer();
   release_socket();
   queue_.reset();
   plain_ = false;
   phase_ = Phase::closed;
-  error_ = error;
+  set_error(error);
   runtime()->defer(*this);
 }
 
@@ -271,14 +263,29 @@ void Stream::sever() noexcept {
 /// The connection is no longer its context's; it is deleted here, or when the last frame or Ref lets go.
 void Stream::leave() noexcept {
   set_protocol(nullptr);
-  if (acceptor_) std::exchange(acceptor_, nullptr)->connection_left();
-  net_.remove(*this);
+  net().remove(*this);
+  if (origin_->acceptor) origin_->acceptor->connection_left();
+  origin_ = nullptr;
   cut_off();
   drop();
 }
 
-void Stream::destroy_state() noexcept {
-  if (void* state = std::exchange(state_, nullptr)) state_type_->destroy(state);
+/// The reason for on_close. An error of another category than ours goes to the rare part, if there is memory for that.
+void Stream::set_error(std::error_code error) noexcept {
+  error_ = error.value();
+  if (extra_) extra_->error.clear();
+  if (error_ == 0 || error.category() == error_of(error_).category()) return;
+  error_ = ENOMEM;
+  try {
+    if (!extra_) extra_ = std::make_unique<Extra>(*this);
+    extra_->error = error;
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+std::error_code Stream::close_error() const noexcept {
+  if (extra_ && extra_->error) return extra_->error;
+  return error_ ? error_of(error_) : std::error_code{};
 }
 
 // ---- settings ----
@@ -287,19 +294,19 @@ void Stream::pause(bool paused) {
   if (paused_ == paused) return;
   paused_ = paused;
   if (write_failed_ && paused && !has_input(fd())) {  // nothing else is left to do
-    shut(error_);
+    shut(close_error());
   } else {
     apply();
   }
 }
 
 void Stream::note_plain() noexcept {
-  plain_ = phase_ == Phase::open && !frozen_ && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
+  plain_ = phase_ == Phase::open && !frozen() && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
 }
 
 std::uint32_t Stream::interest() const noexcept {
-  if (frozen_) return ONLOOP_NONE;
-  const bool stalled = full_ && limits_->pause_reading_when_full;
+  if (frozen()) return ONLOOP_NONE;
+  const bool stalled = full_ && limits().pause_reading_when_full;
   const std::uint32_t write = queue_ && corks_ == 0 ? ONLOOP_WRITE : ONLOOP_NONE;
   switch (phase_) {
     case Phase::connecting:
@@ -321,15 +328,9 @@ void Stream::apply() noexcept {
   if (const std::error_code error = runtime()->want(*this, interest())) shut(error);
 }
 
-void Stream::set_state(void* state, const StateType& type) noexcept {
-  destroy_state();
-  state_ = state;
-  state_type_ = &type;
-}
-
-void* Stream::get_state(const std::type_info& type) {
-  if (!state_ || state_type_->type != type) throw std::bad_cast();
-  return state_;
+Connection::State& Stream::get_state(const std::type_info& type) {
+  if (!state_ || state_->type() != type) throw std::bad_cast();
+  return *state_;
 }
 
 // ---- the clock: connecting, idle, linger ----
@@ -360,10 +361,11 @@ void Stream::set_idle(std::chrono::nanoseconds timeout) {
   if (write_failed_) return;  // its clock bounds what is left
   if (phase_ == Phase::connecting) {
     extra_->idle_ns = idle_ns;
-  } else if (frozen_ && phase_ < Phase::closing) {  // thaw() starts it
+  } else if (frozen() && phase_ < Phase::closing) {  // thaw() starts it
     if (!extra_) extra_ = std::make_unique<Extra>(*this);
     extra_->idle_ns = idle_ns;
-    extra_->last_activity = extra_->frozen_at = now_ns();
+    extra_->last_activity = now_ns();
+    transit_->frozen_at = extra_->last_activity;
   } else if (phase_ < Phase::closing) {
     stop_clock();
     start_idle_clock(idle_ns);
@@ -376,7 +378,7 @@ void Stream::note_time() noexcept {
 
 /// How long after the last activity it ends; 0: when it is due.
 std::uint64_t Stream::clock_limit() const noexcept {
-  if (phase_ == Phase::closing) return positive(limits_->linger);
+  if (phase_ == Phase::closing) return positive(limits().linger);
   return phase_ == Phase::connecting ? 0 : extra_->idle_ns;
 }
 
@@ -449,7 +451,7 @@ void Stream::on_due() {
   if (limit > 0 && end > now_ns()) {
     runtime()->schedule(*extra_, end);
   } else if (write_failed_) {
-    shut(error_);
+    shut(close_error());
   } else if (limit > 0 && peer_took_bytes(limit)) {
     runtime()->schedule(*extra_, extra_->last_activity + limit);
   } else if (phase_ == Phase::connecting && !extra_->candidates.empty()) {

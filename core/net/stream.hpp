@@ -9,6 +9,8 @@
 
 #include "core/net/endpoint.hpp"
 #include "core/net/net.hpp"
+#include "core/net/origin.hpp"
+#include "core/net/snapshot.hpp"
 #include "core/net/write_queue.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
@@ -16,7 +18,6 @@
 namespace onloop::detail {
 
 class Acceptor;
-struct ConnectionRecord;
 struct HostName;
 
 /// The Connection: one stream socket, its queue and its life.
@@ -25,8 +26,8 @@ struct HostName;
 /// Errors and the end never call back from inside a call: the descriptor closes at once, on_close is deferred.
 class Stream final : public Connection, public Source, public Endpoint {
  public:
-  /// Belongs to `net` from now on. `acceptor`: where it came from, or null.
-  Stream(Net& net, Protocol& protocol, std::shared_ptr<const Limits> limits, Acceptor* acceptor) noexcept;
+  /// Belongs to the Net of its origin from now on.
+  Stream(Protocol& protocol, Held<Origin> origin) noexcept;
 
   using Endpoint::set_protocol;  // Connection has one too, which comes here
   using Source::fd;
@@ -44,8 +45,8 @@ class Stream final : public Connection, public Source, public Endpoint {
   /// What the peer has not taken yet: queued here, or in the kernel.
   [[nodiscard]] std::uint64_t untaken() const noexcept;
   /// write() takes something.
-  [[nodiscard]] bool writable() const noexcept { return !write_ended_ && !frozen_ && phase_ < Phase::closing; }
-  [[nodiscard]] const Limits& limits() const noexcept { return *limits_; }
+  [[nodiscard]] bool writable() const noexcept { return !write_ended_ && !frozen() && phase_ < Phase::closing; }
+  [[nodiscard]] const Limits& limits() const noexcept { return origin_->limits; }
   void cork() noexcept;
   void uncork() noexcept;
   void when_drained(Task task);
@@ -54,31 +55,31 @@ class Stream final : public Connection, public Source, public Endpoint {
   void end_writing();
   void end();
   void reset(std::error_code error) noexcept;
-  void set_state(void* state, const StateType& type) noexcept;
-  [[nodiscard]] void* get_state(const std::type_info& type);
+  void set_state(std::unique_ptr<State> state) noexcept { state_ = std::move(state); }
+  [[nodiscard]] State& get_state(const std::type_info& type);
   [[nodiscard]] bool over() const noexcept { return phase_ == Phase::over; }
   /// Also while on_close runs, when the descriptor is closed already.
   [[nodiscard]] Address peer() const;
 
   void sever() noexcept override;
 
-  // ---- to another process: stream_takeover.cpp ----
+  // ---- standing still, for another process: stream_transit.cpp ----
   /// Open or closing, and no callback of it is on the stack.
   [[nodiscard]] bool can_freeze() const noexcept {
-    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen_ && !write_failed_ && !busy();
+    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen() && !write_failed_ && !busy();
   }
-  [[nodiscard]] bool frozen() const noexcept { return frozen_ && phase_ < Phase::closed; }
-  /// Is not served any more, until thaw().
-  void freeze() noexcept;
+  [[nodiscard]] bool frozen() const noexcept { return transit_ && transit_->frozen && phase_ < Phase::closed; }
+  /// Is not served any more, until thaw(). Throws std::bad_alloc.
+  void freeze();
   void thaw() noexcept;
   /// Its descriptor is on the way to another process.
-  void note_copied() noexcept { copied_ = true; }
-  /// Its state while it is frozen, but for what its protocol adds.
-  [[nodiscard]] ConnectionRecord record() const;
+  void note_copied() noexcept { transit_->copied = true; }
+  /// Its state while it is frozen.
+  [[nodiscard]] ConnectionSnapshot snapshot() const;
   void copy_queued(std::size_t offset, std::span<std::byte> into) const noexcept;
-  [[nodiscard]] const Acceptor* acceptor() const noexcept { return acceptor_; }
-  /// As such a record says, frozen. Takes the descriptor on success.
-  void restore(int fd, const ConnectionRecord& record);
+  [[nodiscard]] const Acceptor* acceptor() const noexcept { return origin_->acceptor.get(); }
+  /// As such a snapshot says, frozen. Takes the descriptor on success.
+  void restore(int fd, const ConnectionSnapshot& snapshot);
   void restore_queued(std::span<const std::byte> data);
 
  private:
@@ -101,19 +102,28 @@ class Stream final : public Connection, public Source, public Endpoint {
     Stream& stream;
     std::uint64_t idle_ns = 0;
     std::uint64_t last_activity = 0;
-    std::uint64_t frozen_at = 0;
     std::uint64_t sent = 0;         // bytes handed to the kernel since the clock last looked
     std::uint64_t left = 0;         // in the kernel's queue then
     std::uint64_t connect_end = 0;  // when the time-out of the whole attempt to connect is over; 0: never
     unsigned self_connects = 0;
     std::vector<Address> candidates;  // the next to try is the last
     Address peer;                     // of a connection that is closed, for on_close
+    std::error_code error;            // of another category than error_of(), for on_close
     Job lookup;                       // for them
   };
 
-  class ReadBuffer;
-  /// What was asked for while it was frozen.
+  /// What was asked for while it stood still.
   enum class Wish : std::uint8_t { none, end_writing, end, reset };
+  /// Of a connection that another process is to get, or has sent.
+  struct Transit {
+    bool frozen = true;
+    bool copied = false;         // another process may have its descriptor, too: also when it is served here again
+    bool write_refused = false;  // on_drain is owed at the end
+    Wish wish = Wish::none;
+    std::error_code reset_with;
+    std::uint64_t frozen_at = 0;
+  };
+  class ReadBuffer;
 
   ~Stream() override;
   void on_ready(std::uint32_t readiness) override;
@@ -123,7 +133,7 @@ class Stream final : public Connection, public Source, public Endpoint {
     return true;
   }
   void on_watch_error(std::error_code error) noexcept override { shut(error); }
-  void on_dropped() noexcept override { destroy_state(); }
+  void on_dropped() noexcept override { state_.reset(); }
   void on_due();
   [[nodiscard]] std::uint64_t clock_limit() const noexcept;
 
@@ -156,7 +166,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   int try_next(int error) noexcept;
   void finish_connect();
   [[gnu::noinline]] bool on_writable(std::uint32_t readiness);
-  [[gnu::noinline]] void read_on(std::byte* buffer, ssize_t got);
+  [[gnu::noinline]] void read_on(const ReadBuffer& buffer, ssize_t got);
   [[gnu::noinline]] void received(std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;
@@ -172,34 +182,32 @@ class Stream final : public Connection, public Source, public Endpoint {
   void release_socket() noexcept;
   void reset_socket() noexcept;
   void leave() noexcept;
-  void destroy_state() noexcept;
+  void set_error(std::error_code error) noexcept;
+  [[nodiscard]] std::error_code close_error() const noexcept;
+  [[nodiscard]] bool postpone(Wish wish) noexcept;
+  [[nodiscard]] bool copied() const noexcept { return transit_ && transit_->copied; }
+  [[nodiscard]] Net& net() const noexcept { return origin_->net; }
 
-  Net& net_;
-  Acceptor* acceptor_;
-  Stream* before_ = nullptr;  // in Net's list
-  Stream* after_ = nullptr;
-  std::shared_ptr<const Limits> limits_;
-  std::unique_ptr<WriteQueue> queue_;  // null when empty, so that an idle connection holds none
-  std::unique_ptr<Extra> extra_;
-  void* state_ = nullptr;
-  const StateType* state_type_ = nullptr;
-  std::error_code error_;
   Phase phase_ = Phase::opening;
   bool plain_ = false;  // open, nothing queued, corked or ended, no clock: the short ways of send() and on_ready()
   std::uint8_t corks_ = 0;
-  bool paused_ = false;       // by the user
-  bool full_ = false;         // above the high-water mark, until the low-water mark
-  bool waiting_ = false;      // Flow::wait was returned: on_drain is owed at the low-water mark
-  bool drain_due_ = false;    // on_drain is owed now
-  bool read_ended_ = false;   // the peer's FIN was read
-  bool write_ended_ = false;  // ours comes after the queue
-  bool fin_sent_ = false;
-  bool frozen_ = false;        // on its way to another process, or from one
-  bool refused_ = false;       // a write, meanwhile: on_drain is owed at the end
-  bool copied_ = false;        // another process may have its descriptor, too
-  bool write_failed_ = false;  // with error_: what the peer had sent before is read, then it closes
-  Wish wish_ = Wish::none;
   std::uint8_t vain_wakes_ = 0;  // since woken_in_vain() last asked why
+  bool waiting_ = false;         // Flow::wait was returned: on_drain is owed at the low-water mark
+  bool drain_due_ = false;       // on_drain is owed now
+  bool fin_sent_ = false;
+  Held<Origin> origin_;       // null once it has left its context
+  Stream* before_ = nullptr;  // in Net's list
+  Stream* after_ = nullptr;
+  std::unique_ptr<WriteQueue> queue_;  // null when empty, so that an idle connection holds none
+  std::unique_ptr<Extra> extra_;
+  std::unique_ptr<Transit> transit_;
+  std::unique_ptr<State> state_;
+  int error_ = 0;                  // an errno; Extra has an error of another category
+  bool paused_ : 1 = false;        // by the user
+  bool full_ : 1 = false;          // above the high-water mark, until the low-water mark
+  bool read_ended_ : 1 = false;    // the peer's FIN was read
+  bool write_ended_ : 1 = false;   // ours comes after the queue
+  bool write_failed_ : 1 = false;  // with close_error(): what the peer had sent before is read, then it closes
 };
 
 /// As Context::adopt, for a socket that is known to be fit. An error begins with `what`.

@@ -21,7 +21,7 @@ namespace onloop::detail {
 void Stream::start_connecting(std::chrono::nanoseconds timeout) {
   phase_ = Phase::connecting;
   extra_ = std::make_unique<Extra>(*this);
-  extra_->idle_ns = positive(limits_->idle_timeout);
+  extra_->idle_ns = positive(limits().idle_timeout);
   if (timeout.count() <= 0) return;
   start_clock(positive(timeout));
   extra_->connect_end = extra_->last_activity + positive(timeout);

@@ -19,8 +19,8 @@ namespace onloop::detail {
 Flow Stream::send_later(std::span<const std::byte> data) {
   if (runtime()) runtime()->check_thread();
   if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
-  if (frozen_) {
-    refused_ = true;
+  if (frozen()) {
+    transit_->write_refused = true;
     return Flow::closed;
   }
   if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
@@ -33,7 +33,7 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
     return Flow::closed;
   }
   const std::size_t taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
-  net_.statistics.bytes_sent += taken;
+  net().statistics.bytes_sent += taken;
   note_sent(taken);
   try {
     return queue(data.subspan(taken));
@@ -45,18 +45,18 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
 
 /// What exceeds the limit is never copied. A cork holds back what could have been sent, so it is lifted for that.
 Flow Stream::queue(std::span<const std::byte> data) {
-  if (data.size() > limits_->max_queued - std::min(queued(), limits_->max_queued)) {
+  if (data.size() > limits().max_queued - std::min(queued(), limits().max_queued)) {
     if (corks_ && phase_ == Phase::open) data = send_beside_cork(data);
-    if (phase_ < Phase::closing && queued() + data.size() > limits_->max_queued) reset(error_of(ENOBUFS));
+    if (phase_ < Phase::closing && queued() + data.size() > limits().max_queued) reset(error_of(ENOBUFS));
     if (phase_ >= Phase::closing || write_failed_) return Flow::closed;
   }
   if (!data.empty()) {
     if (!queue_) queue_ = std::make_unique<WriteQueue>();
     queue_->append(data);
   }
-  if (corks_ && queued() >= limits_->high_water && phase_ != Phase::connecting) flush();
+  if (corks_ && queued() >= limits().high_water && phase_ != Phase::connecting) flush();
   if (phase_ >= Phase::closing || write_failed_) return Flow::closed;
-  if (queued() > limits_->high_water) full_ = waiting_ = true;
+  if (queued() > limits().high_water) full_ = waiting_ = true;
   apply();
   return waiting_ ? Flow::wait : Flow::go;
 }
@@ -68,7 +68,7 @@ std::span<const std::byte> Stream::send_beside_cork(std::span<const std::byte> d
   const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0 && !would_block(errno) && errno != EINTR) fail_writing(error_of(errno));
   if (sent <= 0) return data;
-  net_.statistics.bytes_sent += static_cast<std::size_t>(sent);
+  net().statistics.bytes_sent += static_cast<std::size_t>(sent);
   note_sent(static_cast<std::size_t>(sent));
   return data.subspan(static_cast<std::size_t>(sent));
 }
@@ -80,7 +80,7 @@ void Stream::fail_writing(std::error_code error) noexcept {
   const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
   const bool readable = (phase_ == Phase::open || phase_ == Phase::opening) && !read_ended_;
   if (!gone || !readable || (paused_ && !has_input(fd()))) return shut(error);
-  const std::uint64_t limit = positive(std::max(limits_->linger, kLeast));
+  const std::uint64_t limit = positive(std::max(limits().linger, kLeast));
   try {
     start_clock(limit);
   } catch (const std::exception&) {
@@ -91,9 +91,9 @@ void Stream::fail_writing(std::error_code error) noexcept {
   drain_due_ = paused_ && (waiting_ || drain_due_);  // who has paused until on_drain goes on, and reads
   if (drain_due_) runtime()->defer(*this);
   waiting_ = full_ = false;
-  error_ = error;
+  set_error(error);
   queue_.reset();
-  net_.drained(*this);
+  net().drained(*this);
   apply();
 }
 
@@ -110,14 +110,14 @@ void Stream::flush() noexcept {
       fail_writing(error_of(errno));
       return;
     }
-    net_.statistics.bytes_sent += static_cast<std::size_t>(sent);
+    net().statistics.bytes_sent += static_cast<std::size_t>(sent);
     note_sent(static_cast<std::size_t>(sent));
     queue_->consume(static_cast<std::size_t>(sent));
     if (queue_->empty()) queue_.reset();
   }
-  if (queued() <= limits_->low_water) {
+  if (queued() <= limits().low_water) {
     full_ = false;
-    net_.drained(*this);
+    net().drained(*this);
     if (std::exchange(waiting_, false)) {
       drain_due_ = true;
       runtime()->defer(*this);
@@ -133,12 +133,12 @@ void Stream::cork() noexcept {
 }
 
 void Stream::uncork() noexcept {
-  if (--corks_ == 0 && !frozen_ && (phase_ == Phase::open || phase_ == Phase::opening)) flush();
+  if (--corks_ == 0 && !frozen() && (phase_ == Phase::open || phase_ == Phase::opening)) flush();
 }
 
 void Stream::when_drained(Task task) {
-  if (queued() > limits_->low_water && phase_ != Phase::over) {
-    net_.when_drained(*this, std::move(task));
+  if (queued() > limits().low_water && phase_ != Phase::over) {
+    net().when_drained(*this, std::move(task));
   } else {
     runtime()->post(std::move(task));
   }
@@ -158,7 +158,7 @@ inline Flow Stream::send(std::span<const std::byte> data) {
   runtime()->check_thread();
   const ssize_t sent = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent != static_cast<ssize_t>(data.size())) return send_rest(data, sent);
-  net_.statistics.bytes_sent += data.size();
+  net().statistics.bytes_sent += data.size();
   return Flow::go;
 }
 

@@ -12,8 +12,4 @@ void Echo::on_drain(Connection& connection) {
   connection.resume_reading();
 }
 
-bool Echo::on_export(Connection&, std::vector<std::byte>&) {
-  return true;
-}
-
 }  // namespace onloop

@@ -31,13 +31,13 @@ void Exporter::freeze() {
   channel().put(FrameType::hello, to_bytes(HelloRecord{now_ns()}));
   phase_ = Phase::sending;
   for (Acceptor* acceptor : net_.acceptors()) {
-    if (!name_of(acceptor->protocol())) continue;
+    if (!member(acceptor->protocol())) continue;
     if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
     acceptors_.emplace_back(acceptor);
     acceptor->freeze();
   }
   net_.each_stream([this](Stream& stream) {
-    if (!name_of(stream.protocol()) || !stream.can_freeze()) return;
+    if (!member(stream.protocol()) || !stream.can_freeze()) return;
     streams_.emplace_back(stream);
     stream.freeze();
   });
@@ -98,8 +98,7 @@ bool Exporter::put_next() {
 void Exporter::put_listener(Acceptor& acceptor) {
   queued_acceptors_.push_back(&acceptor);
   check_queued();
-  ListenerRecord record = acceptor.record();
-  record.protocol = *name_of(acceptor.protocol());
+  const ListenerRecord record{acceptor.snapshot(), member(acceptor.protocol())->name};
   channel().put(FrameType::listener, to_bytes(record));
   for (const ListeningSocket* socket : acceptor.sockets()) channel().put_fd(socket->fd());
   ++sent_.listeners;
@@ -107,20 +106,20 @@ void Exporter::put_listener(Acceptor& acceptor) {
 
 void Exporter::put_connection(Stream& stream) {
   std::vector<std::byte> state;
-  Protocol& protocol = *stream.protocol();
-  const std::string* name = name_of(&protocol);  // it may be another one than when it was frozen
-  bool goes = false;
-  if (name) {
+  const TakeoverOptions::Member* its = member(stream.protocol());  // perhaps another one than when it was frozen
+  bool goes = its != nullptr;
+  if (its && its->export_state) {
     const Source::Busy busy(stream);  // as in every callback, its state outlives it
-    goes = protocol.on_export(stream, state) && state.size() <= kLongestState;
+    goes = its->export_state(stream, state) && state.size() <= kLongestState;
   }
   if (over() || !stream.frozen()) return;
   if (!goes) {
     stream.thaw();
     return;
   }
-  ConnectionRecord record = stream.record();
-  record.protocol = *name;
+  ConnectionRecord record;
+  static_cast<ConnectionSnapshot&>(record) = stream.snapshot();
+  record.protocol = its->name;
   record.state = std::move(state);
   const auto from = std::find(acceptors_.begin(), acceptors_.end(), stream.acceptor());
   if (from != acceptors_.end()) record.listener = static_cast<std::uint32_t>(from - acceptors_.begin());

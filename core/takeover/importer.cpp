@@ -52,11 +52,11 @@ void Importer::on_frame(const Channel::Frame& frame) {
   }
 }
 
-Protocol& Importer::protocol_of(const std::string& name) const {
-  Protocol* protocol = protocol_named(name);
-  if (!protocol)
+const TakeoverOptions::Member& Importer::known(const std::string& name) const {
+  const TakeoverOptions::Member* found = member(name);
+  if (!found)
     throw_error(EPROTONOSUPPORT, "take over what is of the protocol \"" + name + "\", which is not known here");
-  return *protocol;
+  return *found;
 }
 
 void Importer::take_listener(const ListenerRecord& record) {
@@ -64,7 +64,7 @@ void Importer::take_listener(const ListenerRecord& record) {
   ListenOptions options;
   options.limits = record.limits;
   options.max_connections = record.max_connections;
-  const Held<Acceptor> acceptor(new Acceptor(net_, protocol_of(record.protocol), options));
+  const Held<Acceptor> acceptor(new Acceptor(net_, known(record.protocol).protocol, options));
   try {
     listeners_.push_back({acceptor, record});
   } catch (...) {
@@ -90,17 +90,19 @@ void Importer::take_connection(const ConnectionRecord& record) {
     acceptor = listeners_[record.listener].acceptor.get();
     if (acceptor->severed()) acceptor = nullptr;
   }
-  Protocol& protocol = protocol_of(record.protocol);
-  auto limits = acceptor && *acceptor->limits() == record.limits ? acceptor->limits()
-                                                                 : std::make_shared<const Limits>(record.limits);
+  const TakeoverOptions::Member& its = known(record.protocol);
+  auto origin = acceptor && acceptor->origin()->limits == record.limits
+                    ? acceptor->origin()
+                    : make_held<Origin>(net_, record.limits, acceptor);
   if (streams_.size() == streams_.capacity()) streams_.reserve(2 * streams_.size() + 16);
-  auto* stream = new Stream(net_, protocol, std::move(limits), acceptor);
+  auto* stream = new Stream(its.protocol, std::move(origin));
   streams_.emplace_back(stream);
   stream->restore(socket.get(), record);
   socket.release();
   data_left_ = record.queued;
+  if (!its.import_state) return;
   const Source::Busy busy(*stream);  // as in every callback, its state outlives it
-  protocol.on_import(*stream, record.state);
+  its.import_state(*stream, record.state);
 }
 
 void Importer::take_data(std::span<const std::byte> data) {

@@ -21,7 +21,7 @@ class Importer final : public Takeover {
   void undo() noexcept override;
   void release() noexcept override;
 
-  [[nodiscard]] Protocol& protocol_of(const std::string& name) const;
+  [[nodiscard]] const TakeoverOptions::Member& known(const std::string& name) const;
   void take_listener(const ListenerRecord& record);
   void take_connection(const ConnectionRecord& record);
   void take_data(std::span<const std::byte> data);

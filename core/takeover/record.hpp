@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/net/snapshot.hpp"
+
 namespace onloop::detail {
 
 /// The records of a takeover, as they are and as bytes. Reading one throws std::system_error (EPROTO) that says what is
@@ -23,36 +25,16 @@ struct HelloRecord {
   std::uint64_t frozen_at = 0;  // ns of CLOCK_MONOTONIC, when the last byte was served
 };
 
-struct ListenerRecord {
+struct ListenerRecord : ListenerSnapshot {
   std::string protocol;
-  Limits limits;
-  std::uint64_t max_connections = 0;
-  bool paused = false;
-  std::uint32_t sockets = 0;  // so many descriptors
-  // The file of a UNIX socket, if it is the exporting context's to unlink.
-  std::string path;
-  std::uint64_t device = 0;
-  std::uint64_t inode = 0;
 };
 
 /// One descriptor goes with it, and data frames with the `queued` bytes come after it.
-struct ConnectionRecord {
+struct ConnectionRecord : ConnectionSnapshot {
   static constexpr std::uint32_t kNoListener = UINT32_MAX;
   std::string protocol;
   std::uint32_t listener = kNoListener;  // the number of one of the listener records, from 0
-  bool closing = false;                  // close() was called
-  bool paused = false;
-  bool full = false;
-  bool waiting = false;
-  bool drain_due = false;
-  bool read_ended = false;
-  bool write_ended = false;
-  bool fin_sent = false;
-  Limits limits;
-  std::uint64_t idle_ns = 0;   // the time-out in force; 0: none
-  std::uint64_t clock_ns = 0;  // what is left of it, or of the linger time; 0: no clock
-  std::uint64_t queued = 0;
-  std::vector<std::byte> state;  // the protocol's
+  std::vector<std::byte> state;          // the protocol's
 };
 
 /// Comes last, and comes back as the acknowledgement: who has not read it can't know the nonce.

@@ -28,6 +28,20 @@ void import_context(Context& context, int socket, TakeoverOptions options,
 }  // namespace onloop
 
 namespace onloop::detail {
+
+/// Made after Net, and so severed before it.
+class Takeover::Current final : public Subsystem {
+ public:
+  explicit Current(Runtime&) noexcept {}
+  void sever() noexcept override {
+    if (const auto ended = std::exchange(takeover, nullptr)) ended->sever();
+  }
+  void after_fork() noexcept override {
+    if (const auto ended = std::exchange(takeover, nullptr)) ended->abandon();
+  }
+  std::shared_ptr<Takeover> takeover;
+};
+
 namespace {
 
 Net& checked(Runtime& runtime, const TakeoverOptions& options, const char* what) {
@@ -39,7 +53,8 @@ Net& checked(Runtime& runtime, const TakeoverOptions& options, const char* what)
     }
   }
   Net& net = Net::of(runtime);
-  if (net.takeover) throw_error(EALREADY, std::string(what) + ": this context takes part in a takeover already");
+  if (runtime.subsystem<Takeover::Current>().takeover)
+    throw_error(EALREADY, std::string(what) + ": this context takes part in a takeover already");
   return net;
 }
 
@@ -74,7 +89,7 @@ void Takeover::start(UniqueFd socket, Interest interest) {
     watch_ = context.watch(fd, interest, [this](Interest ready) { on_ready(ready); });
     limit_ = context.timer(options_.timeout,
                            [this] { step([] { throw_error(ETIMEDOUT, "the other process took too long"); }); });
-    net_.takeover = shared_from_this();
+    runtime().subsystem<Current>().takeover = shared_from_this();
   } catch (...) {
     watch_.cancel();
     limit_.cancel();
@@ -87,16 +102,16 @@ Runtime& Takeover::runtime() const noexcept {
   return net_.runtime();
 }
 
-Protocol* Takeover::protocol_named(const std::string& name) const noexcept {
-  for (const TakeoverOptions::Member& member : options_.protocols) {
-    if (member.name == name) return &member.protocol;
+const TakeoverOptions::Member* Takeover::member(std::string_view name) const noexcept {
+  for (const TakeoverOptions::Member& each : options_.protocols) {
+    if (each.name == name) return &each;
   }
   return nullptr;
 }
 
-const std::string* Takeover::name_of(const Protocol* protocol) const noexcept {
-  for (const TakeoverOptions::Member& member : options_.protocols) {
-    if (&member.protocol == protocol) return &member.name;
+const TakeoverOptions::Member* Takeover::member(const Protocol* protocol) const noexcept {
+  for (const TakeoverOptions::Member& each : options_.protocols) {
+    if (&each.protocol == protocol) return &each;
   }
   return nullptr;
 }
@@ -197,7 +212,7 @@ void Takeover::conclude(std::error_code error, const std::string& reason) {
 void Takeover::finish(const TakeoverResult& result) {
   const std::shared_ptr<Takeover> self = shared_from_this();
   const Done done = std::move(done_);
-  net_.takeover.reset();
+  runtime().subsystem<Current>().takeover.reset();
   over_ = true;
   watch_.cancel();
   limit_.cancel();

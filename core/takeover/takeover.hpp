@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/takeover/channel.hpp"
 #include "core/takeover/record.hpp"
@@ -29,6 +30,9 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   /// Checks what the caller gave and starts one; takes `socket` unless it throws.
   static void start_export(Context& context, int socket, TakeoverOptions options, Done done);
   static void start_import(Context& context, int socket, TakeoverOptions options, Done done);
+
+  /// In which the context takes part. One at a time.
+  class Current;
 
   /// The context goes: ends, and `done` is not called.
   void sever() noexcept;
@@ -54,8 +58,9 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   [[nodiscard]] bool over() const noexcept { return over_; }
   [[nodiscard]] Runtime& runtime() const noexcept;
   [[nodiscard]] Channel& channel() noexcept { return *channel_; }
-  [[nodiscard]] Protocol* protocol_named(const std::string& name) const noexcept;
-  [[nodiscard]] const std::string* name_of(const Protocol* protocol) const noexcept;
+  /// Null if no such protocol takes part.
+  [[nodiscard]] const TakeoverOptions::Member* member(std::string_view name) const noexcept;
+  [[nodiscard]] const TakeoverOptions::Member* member(const Protocol* protocol) const noexcept;
   void want(Interest interest) {
     interest_ = interest;
     watch_.set(interest);

@@ -111,34 +111,41 @@ class Connection {
   /// connection where that is severed without one.
   template <class S, class... A>
   S& emplace_state(A&&... arguments) {
-    std::unique_ptr<S> state;
-    if constexpr (std::is_constructible_v<S, A...>) {
-      state = std::make_unique<S>(std::forward<A>(arguments)...);
-    } else {  // an aggregate: not every compiler initialises one by parentheses
-      state.reset(new S{std::forward<A>(arguments)...});
-    }
-    set_state(state.get(), kStateType<S>);
-    return *state.release();
+    auto made = std::make_unique<StateOf<S>>(std::forward<A>(arguments)...);
+    S& state = made->value;
+    set_state(std::move(made));
+    return state;
   }
   /// The state. Throws std::bad_cast if there is none or it is no S.
   template <class S>
   S& state() {
-    return *static_cast<S*>(get_state(typeid(S)));
+    return static_cast<StateOf<S>&>(get_state(typeid(S))).value;
   }
 
  protected:
   Connection() noexcept = default;
   ~Connection() = default;
-  struct StateType {
-    const std::type_info& type;
-    void (*destroy)(void*) noexcept;
+  struct State {
+    State() noexcept = default;
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+    virtual ~State() = default;
+    [[nodiscard]] virtual const std::type_info& type() const noexcept = 0;
   };
 
  private:
   template <class S>
-  static constexpr StateType kStateType{typeid(S), [](void* state) noexcept { delete static_cast<S*>(state); }};
-  void set_state(void* state, const StateType& type);  // takes it, unless it throws
-  void* get_state(const std::type_info& type);
+  struct StateOf final : State {
+    template <class... A>
+    requires std::is_constructible_v<S, A...>
+    explicit StateOf(A&&... arguments) : value(std::forward<A>(arguments)...) {}
+    template <class... A>  // an aggregate: not every compiler initialises one by parentheses
+    explicit StateOf(A&&... arguments) : value{std::forward<A>(arguments)...} {}
+    [[nodiscard]] const std::type_info& type() const noexcept override { return typeid(S); }
+    S value;
+  };
+  void set_state(std::unique_ptr<State> state);
+  State& get_state(const std::type_info& type);
 };
 
 }  // namespace onloop

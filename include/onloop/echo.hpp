@@ -10,8 +10,6 @@ class Echo : public Protocol {
  public:
   void on_data(Connection& connection, std::span<const std::byte> data) override;
   void on_drain(Connection& connection) override;
-  /// It has no state of its own.
-  bool on_export(Connection& connection, std::vector<std::byte>& state) override;
 };
 
 }  // namespace onloop

@@ -2,7 +2,6 @@
 #include <cstddef>
 #include <span>
 #include <system_error>
-#include <vector>
 
 namespace onloop {
 
@@ -41,15 +40,6 @@ class Protocol {
   /// error: an orderly end on our side; both sides closed, or the peer did not within Limits::linger, or abort() gave
   /// none. The reference is valid until this returns, its descriptor is already closed.
   virtual void on_close(Connection& connection, std::error_code error);
-
-  /// The connection is to be handed to another process (onloop/takeover.hpp), where on_import() of the protocol of the
-  /// same name gets `state`, at most 60,000 bytes, by which it goes on. False: it can't be. Throwing ends the takeover.
-  /// Default: false.
-  virtual bool on_export(Connection& connection, std::vector<std::byte>& state);
-  /// A connection from another process, in place of on_open(). It is not served yet: restore what belongs to it, and
-  /// don't write. Throwing refuses the takeover. If that comes to nothing, the connection goes without on_close().
-  /// Default: nothing.
-  virtual void on_import(Connection& connection, std::span<const std::byte> state);
 
  private:
   friend class detail::Endpoint;

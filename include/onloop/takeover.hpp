@@ -16,28 +16,40 @@
 /// sockets are never closed, so no client is refused: those that come meanwhile wait in the backlog.
 ///
 /// What comes along with a connection: what is queued for it, which directions have ended, whether reading is paused,
-/// Limits, what is left of its time-outs, its listener, and what its protocol says in on_export(). What does not:
-/// timers, watches and tasks of the application, connections that are still connecting, connections of protocols that
-/// are not named or whose on_export() returns false, adopted ones before on_open(), and those in whose callback the
-/// application is iterating the loop. They stay, and go on; drain() waits for their end.
+/// Limits, what is left of its time-outs, its listener, and what TakeoverOptions::Member::export_state says of it. What
+/// does not: timers, watches and tasks of the application, connections that are still connecting, connections of
+/// protocols that are not named or whose export_state returns false, adopted ones before on_open(), and those in whose
+/// callback the application is iterating the loop. They stay, and go on; drain() waits for their end.
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <vector>
 
 namespace onloop {
 
+class Connection;
 class Context;
 class Listener;
 class Protocol;
 
 struct TakeoverOptions {
-  /// A protocol that takes part, by a name that both sides know, of 1 to 255 bytes.
+  /// A protocol whose listeners and connections take part.
   struct Member {
+    /// Both sides know the protocol by this name, of 1 to 255 bytes.
     std::string name;
-    Protocol& protocol;  ///< must live until the takeover is over
+    /// Must live until the takeover is over.
+    Protocol& protocol;
+    /// Puts what the protocol knows of this connection into `state`, at most 60,000 bytes. The function must not change
+    /// the connection. If it returns false, the connection stays behind. If it throws, the takeover fails. Without a
+    /// function, every connection goes over with an empty state.
+    std::function<bool(Connection& connection, std::vector<std::byte>& state)> export_state = {};
+    /// A connection has come from the other process. This call takes the place of Protocol::on_open(). The connection
+    /// is not served yet: make its state from `state`, and do not write. If the function throws, the takeover is
+    /// refused. If the takeover fails, the connection goes without on_close(). Without a function, nothing is called.
+    std::function<void(Connection& connection, std::span<const std::byte> state)> import_state = {};
   };
   std::vector<Member> protocols;
   /// How long, from the call on, the exporting side waits for the acknowledgement, and the importing side for
@@ -69,7 +81,7 @@ struct TakeoverResult {
 ///
 /// While a connection is being handed over, Connection::write() returns Flow::closed, and shutdown_write(), close() and
 /// abort() wait: they come into force if the takeover fails, and on_drain() then tells whoever had a write refused.
-/// What else is changed of it after on_export() does not go over. Its clocks stand still. Once it is done, the
+/// What else is changed of it after export_state does not go over. Its clocks stand still. Once it is done, the
 /// connection is gone from this context: without a further callback, its state destroyed. So is a listener, whose
 /// reference is invalid then; the file of a UNIX socket stays, and is the importing side's to unlink. Closing a
 /// listener before that ends the takeover.
@@ -77,7 +89,7 @@ void export_context(Context& context, int socket, TakeoverOptions options,
                     std::function<void(const TakeoverResult&)> done);
 
 /// Takes over what the process at the other end of `socket` exports; the same conditions. Each connection comes with
-/// Protocol::on_import() instead of on_open(), before the acknowledgement; what that throws refuses the whole takeover.
+/// import_state instead of on_open(), before the acknowledgement; what that throws refuses the whole takeover.
 /// A record that is cut short, too long, of another version, or in any way not what it should be is refused likewise.
 /// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement, or
 /// is silent for ten seconds (or the time-out, if that is longer), they are served here all the same.

@@ -86,7 +86,7 @@ TakeoverResult Importing::import(const std::string& bytes, const std::vector<int
   {
     auto [here, there] = connected_pair(Kind::unix_pair);
     TakeoverOptions options;
-    options.protocols.push_back({"traveller", protocol_});
+    options.protocols.push_back(member("traveller", protocol_));
     import_context(*context_, here.release(), options,
                    [&](const TakeoverResult& result) { results.push_back(result); });
     Wire wire(std::move(there));

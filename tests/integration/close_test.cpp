@@ -311,5 +311,25 @@ TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
   }
 }
 
+class OwnCategory final : public std::error_category {
+ public:
+  [[nodiscard]] const char* name() const noexcept override { return "own"; }
+  [[nodiscard]] std::string message(int) const override { return "an error of the application's"; }
+};
+
+TEST_P(Close, AnAbortGivesItsErrorToOnCloseAsItIs) {
+  static const OwnCategory own;
+  for (const std::error_code error : {std::error_code(7, own), std::error_code(EPIPE, std::system_category()),
+                                      std::make_error_code(std::errc::broken_pipe), std::error_code()}) {
+    Recorder recorder;
+    Context context{GetParam().make()};
+    Line line = join(context, recorder);
+    turns(context);
+    line.connection.abort(error);
+    ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+    EXPECT_EQ(recorder.errors[0], error) << error.message();
+  }
+}
+
 }  // namespace
 }  // namespace onloop::test

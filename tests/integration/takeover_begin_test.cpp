@@ -62,12 +62,12 @@ TEST_F(TakeoverBegin, NeedsANameOfItsOwnForEachProtocol) {
   Traveller other;
   for (const std::string& name : {std::string(), std::string(256, 'n')}) {
     TakeoverOptions options;
-    options.protocols.push_back({name, protocol_});
+    options.protocols.push_back(member(name, protocol_));
     expect_refused(here.get(), options, std::errc::invalid_argument);
   }
   TakeoverOptions twice;
-  twice.protocols.push_back({"name", protocol_});
-  twice.protocols.push_back({"name", other});
+  twice.protocols.push_back(member("name", protocol_));
+  twice.protocols.push_back(member("name", other));
   expect_refused(here.get(), twice, std::errc::invalid_argument);
 }
 
@@ -77,7 +77,7 @@ TEST_F(TakeoverBegin, TakesANameOf255BytesWithAnyInIt) {
   const Line line = join(context_, protocol_);
   turns(context_);
   TakeoverOptions options;
-  options.protocols.push_back({std::string(255, '\0'), protocol_});
+  options.protocols.push_back(member(std::string(255, '\0'), protocol_));
   int done = 0;
   const auto expect_one = [&](const TakeoverResult& result) {
     ++done;

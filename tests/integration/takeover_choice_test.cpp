@@ -83,10 +83,10 @@ TEST_P(TakeoverChoice, WhatIsStillConnectingStaysAndConnects) {
 
 TEST_P(TakeoverChoice, EachConnectionGetsTheProtocolOfTheSameName) {
   Traveller old_second, next_second;
-  old_options_.protocols.push_back({"second", old_second});
+  old_options_.protocols.push_back(member("second", old_second));
   next_options_.protocols.clear();
-  next_options_.protocols.push_back({"second", next_second});
-  next_options_.protocols.push_back({"traveller", *next_protocol_});
+  next_options_.protocols.push_back(member("second", next_second));
+  next_options_.protocols.push_back(member("traveller", *next_protocol_));
   Line first = join_old();
   Line second = join(*old_, old_second);
   ASSERT_TRUE(until([&] { return old_second.opens == 1; }));

@@ -84,8 +84,8 @@ TEST_P(TakeoverDestroy, AConnectionInOnExportOfAnother) {
   auto first = std::make_unique<Traveller>();
   for (Traveller* each : {second.get(), first.get()}) {
     const std::string name(each == first.get() ? "first" : "second");
-    old_options_.protocols.push_back({name, *each});
-    next_options_.protocols.push_back({name, *each});
+    old_options_.protocols.push_back(member(name, *each));
+    next_options_.protocols.push_back(member(name, *each));
   }
   Line one = join(*old_, *second), two = join(*old_, *first);
   ASSERT_TRUE(until([&] { return first->opens + second->opens == 2; }));

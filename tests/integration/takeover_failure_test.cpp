@@ -154,7 +154,7 @@ TEST_P(TakeoverFailure, TheReasonOfTheOtherSideIsTold) {
 TEST_P(TakeoverFailure, AProtocolThatIsNotKnownThere) {
   Traveller other;
   next_options_.protocols.clear();
-  next_options_.protocols.push_back({"another", other});
+  next_options_.protocols.push_back(member("another", other));
   start();
   ASSERT_TRUE(both_fail());
   EXPECT_NE(imported_[0].reason.find("traveller"), std::string::npos) << imported_[0].reason;

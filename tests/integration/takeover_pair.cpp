@@ -17,8 +17,8 @@ void TakeoverTest::SetUp() {
   next_ = std::make_unique<Context>(another_loop());
   old_protocol_ = std::make_unique<Traveller>();
   next_protocol_ = std::make_unique<Traveller>();
-  old_options_.protocols.push_back({"traveller", *old_protocol_});
-  next_options_.protocols.push_back({"traveller", *next_protocol_});
+  old_options_.protocols.push_back(member("traveller", *old_protocol_));
+  next_options_.protocols.push_back(member("traveller", *next_protocol_));
 }
 
 void TakeoverTest::TearDown() {

@@ -9,13 +9,13 @@ namespace onloop::test {
 /// A Recorder that may go to another context, and notes when it does.
 class Traveller : public Recorder {
  public:
-  bool on_export(Connection& connection, std::vector<std::byte>& state) override {
+  bool export_state(Connection& connection, std::vector<std::byte>& state) {
     ++calls;
     ++exports;
     const auto hook = when_export;
     return hook ? hook(connection, state) : true;
   }
-  void on_import(Connection& connection, std::span<const std::byte> state) override {
+  void import_state(Connection& connection, std::span<const std::byte> state) {
     ++calls;
     ++imports;
     last = connection.ref();
@@ -26,8 +26,18 @@ class Traveller : public Recorder {
   std::function<bool(Connection&, std::vector<std::byte>&)> when_export;
   std::function<void(Connection&)> when_import;
   int exports = 0, imports = 0;
-  std::vector<std::string> states;  ///< that on_import got
+  std::vector<std::string> states;  ///< that import_state got
 };
+
+/// As a part of TakeoverOptions.
+[[nodiscard]] inline TakeoverOptions::Member member(std::string name, Traveller& protocol) {
+  return {
+      .name = std::move(name),
+      .protocol = protocol,
+      .export_state = [&protocol](Connection& connection,
+                                  auto& state) { return protocol.export_state(connection, state); },
+      .import_state = [&protocol](Connection& connection, auto state) { protocol.import_state(connection, state); }};
+}
 
 /// For when_data: answers with what has come.
 inline void echo_back(Connection& connection, std::string_view data) {

@@ -11,8 +11,8 @@ ONLOOP_ON_LOOPS(Takeover, loops_with_dispatch());
 TEST_P(Takeover, ListenersAndLiveConnectionsGoOverAndNoByteIsLost) {
   Echo echo;
   Echo next_echo;
-  old_options_.protocols.push_back({"echo", echo});
-  next_options_.protocols.push_back({"echo", next_echo});
+  old_options_.protocols.push_back({.name = "echo", .protocol = echo});
+  next_options_.protocols.push_back({.name = "echo", .protocol = next_echo});
   Listener& listener = old_->listen("127.0.0.1:0", echo);
   const Address address = listener.address();
   std::vector<Peer> peers;

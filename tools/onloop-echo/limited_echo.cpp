@@ -18,7 +18,11 @@ void LimitedEcho::on_close(onloop::Connection&, std::error_code error) {
   if (one_ends_) one_ends_();
 }
 
-void LimitedEcho::on_import(onloop::Connection&, std::span<const std::byte>) {
+bool LimitedEcho::export_state(onloop::Connection&, std::vector<std::byte>&) {
+  return true;
+}
+
+void LimitedEcho::import_state(onloop::Connection&, std::span<const std::byte>) {
   connection_limit_.add_place();
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "onloop-echo/connection_limit.hpp"
 
@@ -26,7 +27,10 @@ class LimitedEcho : public onloop::Echo {
   bool on_accept(const onloop::Address& peer) override;
   void on_open(onloop::Connection& connection) override;
   void on_close(onloop::Connection& connection, std::error_code error) override;
-  void on_import(onloop::Connection& connection, std::span<const std::byte> state) override;
+
+  // ---- a takeover: see onloop::TakeoverOptions ----
+  [[nodiscard]] virtual bool export_state(onloop::Connection& connection, std::vector<std::byte>& state);
+  virtual void import_state(onloop::Connection& connection, std::span<const std::byte> state);
 
  protected:
   [[nodiscard]] ConnectionLimit& connection_limit() const noexcept { return connection_limit_; }

@@ -49,14 +49,14 @@ void LoggedEcho::on_close(onloop::Connection& connection, std::error_code error)
 // In another process a connection has another number; what it has sent goes on being counted. A process that does not
 // log knows nothing of that, and exports nothing.
 
-bool LoggedEcho::on_export(onloop::Connection& connection, std::vector<std::byte>& state) {
+bool LoggedEcho::export_state(onloop::Connection& connection, std::vector<std::byte>& state) {
   const auto bytes = std::as_bytes(std::span{&connection.state<Seen>().bytes, 1});
   state.assign(bytes.begin(), bytes.end());
   return true;
 }
 
-void LoggedEcho::on_import(onloop::Connection& connection, std::span<const std::byte> state) {
-  LimitedEcho::on_import(connection, state);
+void LoggedEcho::import_state(onloop::Connection& connection, std::span<const std::byte> state) {
+  LimitedEcho::import_state(connection, state);
   Seen& seen = connection.emplace_state<Seen>(Seen{next_name(connection)});
   if (state.size() == sizeof seen.bytes) std::memcpy(&seen.bytes, state.data(), sizeof seen.bytes);
   log_.detail("took over " + seen.name + " on " + connection.local().to_string());

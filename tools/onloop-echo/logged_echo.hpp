@@ -20,8 +20,8 @@ class LoggedEcho final : public LimitedEcho {
   void on_open(onloop::Connection& connection) override;
   void on_data(onloop::Connection& connection, std::span<const std::byte> data) override;
   void on_close(onloop::Connection& connection, std::error_code error) override;
-  bool on_export(onloop::Connection& connection, std::vector<std::byte>& state) override;
-  void on_import(onloop::Connection& connection, std::span<const std::byte> state) override;
+  [[nodiscard]] bool export_state(onloop::Connection& connection, std::vector<std::byte>& state) override;
+  void import_state(onloop::Connection& connection, std::span<const std::byte> state) override;
 
  private:
   [[nodiscard]] std::string next_name(const onloop::Connection& connection);

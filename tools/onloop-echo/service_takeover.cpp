@@ -15,7 +15,18 @@
 namespace echo {
 
 onloop::TakeoverOptions Service::members() {
-  return {{{"echo", workers_.first().echo()}, {"control", control_}}, onloop::TakeoverOptions{}.timeout};
+  LimitedEcho& echo = workers_.first().echo();
+  onloop::TakeoverOptions members;
+  members.protocols.push_back(
+      {.name = "echo",
+       .protocol = echo,
+       .export_state = [&echo](onloop::Connection& connection,
+                               auto& state) { return echo.export_state(connection, state); },
+       .import_state = [&echo](onloop::Connection& connection, auto state) { echo.import_state(connection, state); }});
+  // Its listener goes over, its conversations are brought to their end here.
+  members.protocols.push_back(
+      {.name = "control", .protocol = control_, .export_state = [](auto&, auto&) { return false; }});
+  return members;
 }
 
 void Service::take_over() {
