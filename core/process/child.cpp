@@ -10,7 +10,9 @@
 #include "core/base/error.hpp"
 #include "core/net/net.hpp"
 #include "core/net/stream.hpp"
+#include "core/process/children.hpp"
 #include "core/process/pidfd.hpp"
+#include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {
 namespace {
@@ -28,28 +30,6 @@ void undo(pid_t pid) noexcept {
 }
 
 }  // namespace
-
-// ---- the children of a context ----
-
-void Children::sever() noexcept {
-  if (!runtime_.forked()) {
-    for (const Child* child : children_) (void)child->kill_now();  // all of them, before one is waited for
-    for (const Child* child : children_) {
-      if (child->kill_now()) child->reap();
-    }
-  }
-  forget();
-}
-
-void Children::after_fork() noexcept {
-  forget();
-}
-
-void Children::forget() noexcept {
-  while (!children_.empty()) children_.back()->sever();
-}
-
-// ---- one child ----
 
 Child::Child(Children& children, std::function<void(ExitStatus)> on_exit)
     : Source(children.runtime()), children_(children), on_exit_(std::move(on_exit)) {
@@ -130,6 +110,10 @@ void Child::sever() noexcept {
 void Child::cancel() noexcept {
   if (runtime()) runtime()->check_thread_or_die();
   const auto dropped = std::exchange(on_exit_, nullptr);
+}
+
+bool Child::running() const noexcept {
+  return runtime() && !runtime()->forked();
 }
 
 void Child::kill(int signal) {

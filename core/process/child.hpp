@@ -5,35 +5,13 @@
 
 #include <array>
 #include <functional>
-#include <vector>
 
 #include "core/process/launch.hpp"
-#include "core/runtime/runtime.hpp"
 #include "core/runtime/source.hpp"
 
 namespace onloop::detail {
 
-class Child;
-
-/// The children of one context.
-class Children final : public Subsystem {
- public:
-  explicit Children(Runtime& runtime) noexcept : runtime_(runtime) {}
-  [[nodiscard]] Runtime& runtime() noexcept { return runtime_; }
-  void add(Child& child) { children_.push_back(&child); }
-  void remove(Child& child) noexcept { std::erase(children_, &child); }
-
-  /// Kills and reaps them, so that no zombie is left.
-  void sever() noexcept override;
-  /// They are the parent's.
-  void after_fork() noexcept override;
-
- private:
-  void forget() noexcept;
-
-  Runtime& runtime_;
-  std::vector<Child*> children_;
-};
+class Children;
 
 /// One child process: watches its pidfd, and reaps it. Belongs to its context until it has ended, and its memory also
 /// to the Process.
@@ -46,7 +24,7 @@ class Child final : public Source {
 
   // ---- Process ----
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
-  [[nodiscard]] bool running() const noexcept { return runtime() && !runtime()->forked(); }
+  [[nodiscard]] bool running() const noexcept;
   void kill(int signal);
   [[nodiscard]] Connection* stream(std::size_t number) const noexcept { return streams_[number].get(); }
   /// Nobody is told any more.

@@ -8,6 +8,7 @@
 
 #include "core/base/error.hpp"
 #include "core/process/child.hpp"
+#include "core/process/children.hpp"
 #include "core/process/launch.hpp"
 
 namespace onloop {
