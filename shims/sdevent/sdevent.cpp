@@ -247,7 +247,7 @@ class UpCall : Frame {
 // are left out, since everything else goes first.
 
 bool is_pending(const SdLoop& own, const Member& member) {
-  return &member != &own.timer && member.index >= own.resting && sd_event_source_get_pending(member.source) > 0;
+  return &member != &own.timer && sd_event_source_get_pending(member.source) > 0;
 }
 
 void take_back(const SdWatch& watch) {
@@ -276,19 +276,22 @@ bool may_go_on(const SdLoop& own, std::uint64_t began, std::size_t called) {
 /// Below which place to look. `place`: of the watch that the host has called.
 std::size_t first_look(SdLoop& own, std::size_t place) {
   own.anywhere = own.anywhere * 1'664'525u + 1'013'904'223u;  // a sequence without a pattern
-  return own.found || (own.anywhere >> 31) != 0 ? place : (own.anywhere >> 8) % own.members.size() + 1;
+  if (own.found || (own.anywhere >> 31) != 0) return place;
+  return own.resting + (own.anywhere >> 8) % (own.members.size() - own.resting) + 1;
 }
 
-/// The search goes downwards, so that a removal skips none.
-std::size_t call_others(SdLoop& own, std::size_t from) {
+/// How many were called. The search goes downwards, so that a removal skips none.
+std::size_t call_others(SdLoop& own, std::size_t place) {
+  if (own.members.size() <= own.resting || (!own.owned && own.members.size() < kFew)) return 0;
   const std::uint64_t began = own.streak.started();
   std::size_t called = 0;
   std::size_t looks = own.found ? kMore : 1;
+  std::size_t below = first_look(own, place);
   bool more = may_go_on(own, began, called);
   for (std::size_t left = own.members.size(); more && looks > 0 && left > 0; --left, --looks) {
-    if (from == 0 || from > own.members.size()) from = own.members.size();
-    if (from == 0) break;  // all were removed
-    Member& member = *own.members[--from];
+    if (below <= own.resting || below > own.members.size()) below = own.members.size();
+    if (below <= own.resting) break;  // no other is there
+    Member& member = *own.members[--below];
     if (!is_pending(own, member)) continue;
     call_early(own, static_cast<SdWatch&>(member));
     more = may_go_on(own, began, ++called);
@@ -302,8 +305,7 @@ std::size_t call_others(SdLoop& own, std::size_t from) {
   const Frame frame(own);
   const std::size_t place = watch.index;
   report(watch, events);
-  const bool few = !own.owned && own.members.size() < kFew;
-  own.found = !few && !own.members.empty() && call_others(own, first_look(own, place)) > 0;
+  own.found = call_others(own, place) > 0;
   own.until_look = own.found ? 1 : own.owned ? UINT_MAX : kSeldom;
 }
 
