@@ -90,7 +90,8 @@ struct SdLoop {
 
   unsigned until_look = kSeldom;  // the last of so many up-calls looks for others that are pending
   bool found = false;             // the last one that looked has found some
-  std::uint32_t anywhere = 0;     // where the search begins
+  std::size_t below = 0;          // where its search ended
+  std::uint32_t anywhere = 0;     // where the next one may begin
   const Member* early = nullptr;  // is called although it is still pending; null once it was removed
 };
 
@@ -237,7 +238,7 @@ class UpCall : Frame {
 // each that is pending at kMore further ones; then the next up-call looks likewise. Where one watch in kMore is pending
 // or more, all are found. Where hardly any is, hardly any is looked at. The search begins beside the watch that was
 // called, since those that were added together often become ready together; or anywhere, since the host may call those
-// last that are side by side.
+// last that are side by side. From then on it goes round, so that all have their turn where one call can't come to all.
 //
 // A watch that was called early is pending no more: its own call would cost another question to the kernel. A change of
 // the events that its source waits for does that. The kernel reports EPOLLERR whether it is among them or not, so that
@@ -276,7 +277,8 @@ bool may_go_on(const SdLoop& own, std::uint64_t began, std::size_t called) {
 /// Below which place to look. `place`: of the watch that the host has called.
 std::size_t first_look(SdLoop& own, std::size_t place) {
   own.anywhere = own.anywhere * 1'664'525u + 1'013'904'223u;  // a sequence without a pattern
-  if (own.found || (own.anywhere >> 31) != 0) return place;
+  if (own.found) return own.below;
+  if ((own.anywhere >> 31) != 0) return place;
   return own.resting + (own.anywhere >> 8) % (own.members.size() - own.resting) + 1;
 }
 
@@ -297,6 +299,7 @@ std::size_t call_others(SdLoop& own, std::size_t place) {
     more = may_go_on(own, began, ++called);
     looks += kMore;
   }
+  own.below = below;
   return called;
 }
 

@@ -441,9 +441,10 @@ class Crowd {
  public:
   static constexpr int kSize = 200;
 
-  Crowd(Provider& provider, std::uint32_t interest, std::function<void(Crowd&, std::size_t)> on_ready)
+  Crowd(Provider& provider, std::uint32_t interest, std::function<void(Crowd&, std::size_t)> on_ready,
+        std::size_t size = kSize)
       : guest{provider} {
-    for (std::size_t i = 0; i < kSize; ++i) {
+    for (std::size_t i = 0; i < size; ++i) {
       pairs.push_back(socket_pair());
       EXPECT_TRUE(put(pairs.back().far.get()));
       watches.push_back(&guest.add(pairs.back().near.get(), interest, [this, i, on_ready](std::uint32_t) {
@@ -544,6 +545,20 @@ TEST_F(SdEventCrowd, one_of_many_that_are_pending_may_remove_or_silence_the_othe
                            [](const auto* watch) { return watch->calls > 0; });
       }));
     }
+  }
+}
+
+TEST_F(SdEventCrowd, more_than_are_called_in_one_iteration_come_equally_often) {
+  constexpr int kRounds = 20;
+  constexpr int kMany = 400;
+  for (Provider* provider : providers()) {
+    Crowd crowd(
+        *provider, ONLOOP_READ, [](Crowd&, std::size_t) {}, kMany);
+    while (crowd.calls < kRounds * kMany) crowd.guest.turn();
+    const auto fewer = [](const auto* one, const auto* other) { return one->calls < other->calls; };
+    const auto [least, most] = std::minmax_element(crowd.watches.begin(), crowd.watches.end(), fewer);
+    EXPECT_GE((*least)->calls, kRounds / 2);
+    EXPECT_LE((*most)->calls, kRounds * 2);
   }
 }
 
