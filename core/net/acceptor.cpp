@@ -224,11 +224,18 @@ int Acceptor::bind_all(const Address& address, Address& failed) {
 }
 
 int Acceptor::bind_one(const Address& address) {
+  const std::string what = "listen on " + address.to_string();
   UniqueFd fd = make_socket(address);
   if (!fd) return errno;
+  struct Unlink {
+    UnixFile& file;
+    bool listens = false;
+    ~Unlink() {
+      if (!listens) file.remove();
+    }
+  } unlink{file_};  // before the socket is closed: from then on its file is stale, and another process may replace it
   if (address.family() == Address::Family::unix_path) {
-    if (const int error = file_.bind(fd.get(), address.name(), options_.unix_mode, options_.replace_stale))
-      return error;
+    file_.bind(fd.get(), address.name(), options_.unix_mode, options_.replace_stale, what);
   } else {
     if (address.family() != Address::Family::unix_abstract) {
       set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
@@ -242,8 +249,9 @@ int Acceptor::bind_one(const Address& address) {
     if (::bind(fd.get(), to.data(), to.length) < 0) return errno;
   }
   if (::listen(fd.get(), options_.backlog) < 0) return errno;
-  start(fd.get(), "listen on " + address.to_string());
+  start(fd.get(), what);
   fd.release();
+  unlink.listens = true;
   return 0;
 }
 
