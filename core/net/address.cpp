@@ -136,10 +136,11 @@ std::string Address::to_string() const {
     case Family::inherited:
       return "fd:" + name_;
     case Family::unix_path:
+      return "unix:" + name_;
     case Family::none:
       break;
   }
-  return "unix:" + name_;
+  return "unknown";
 }
 
 }  // namespace onloop

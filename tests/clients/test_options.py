@@ -71,6 +71,15 @@ class Addresses(ClientTest):
 
 
 class Log(ClientTest):
+    def test_a_client_without_a_name_looks_like_no_family(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with EchoServer("--verbose", listen=[f"unix:{directory}/echo"]) as server:
+                with connect_unix(f"{directory}/echo") as client:
+                    echoes(client, b"hello")
+                self.assertEqual(server.stop(), 0)
+                self.assertIn(f"opened #1 unknown on unix:{directory}/echo\n", server.stderr())
+                self.assertIn("closed #1 unknown after 5 bytes: ", server.stderr())
+
     def test_verbose_tells_of_each_connection_and_quiet_of_nothing(self):
         for option, told in (("--verbose", True), ("--quiet", False)):
             with self.subTest(option=option), EchoServer(option) as server:
