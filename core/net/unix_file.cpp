@@ -84,6 +84,7 @@ int set_mode(const std::string& path, const struct stat& seen, mode_t mode) {
 }  // namespace
 
 void UnixFile::bind(int socket, const std::string& path, unsigned mode, bool replace_stale, const std::string& what) {
+  refuse_zero_byte(path, what + ": the path");
   const Address address = Address::from_name(Address::Family::unix_path, path);
   const SocketAddress to(address);
   // Linux gives the file the mode of the socket's own inode, less the umask, so it is never open wider than asked.
