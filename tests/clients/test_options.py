@@ -52,11 +52,9 @@ class Addresses(ClientTest):
             echoes(client, b"hello")
 
     def test_localhost_is_both_families(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with EchoServer(listen=[f"localhost:{port}"]) as server:
+        with EchoServer(listen=["localhost:0"]) as server:
             both = {server.addresses[0], server.next_ready_line()}
+            port = server.port
             self.assertEqual(both, {f"127.0.0.1:{port}", f"[::1]:{port}"})
             for host in ("127.0.0.1", "::1"):
                 with socket.create_connection((host, port), DEADLINE) as client:
