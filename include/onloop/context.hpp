@@ -85,8 +85,9 @@ class Context {
   /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile. Other
   /// handlers of the signal are called as well; onloop/signal.hpp has the rules. A handler has to return: one that
   /// leaves by siglongjmp is never called again on that thread. Signal masks are left alone: the signal comes if a
-  /// thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler was there before that has not
-  /// asked for it. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL.
+  /// thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler was there before that
+  /// has not asked for it. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,
+  /// SIGILL.
   ///
   /// A forked child has the watches, too: a signal to it does not what it would by default, and is called back after
   /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor
@@ -112,8 +113,10 @@ class Context {
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);
   [[nodiscard]] Remote remote() const;
-  /// Closes all listeners, waits until every connection is over and then posts `done`; at `limit` aborts those that are
-  /// left with ETIMEDOUT. Once a context (EALREADY).
+  /// Accepts the clients that wait to be accepted, also those of a paused listener, and closes all listeners. Waits
+  /// until every connection is over and then posts `done`; at `limit` aborts those that are left with ETIMEDOUT.
+  /// References to the listeners are invalid when this returns, although some may still accept in the next turns if
+  /// many clients wait. Once a context (EALREADY).
   void drain(std::chrono::nanoseconds limit, Task done = {});
 
   /// Runs an owned loop until stop(), or until set_keepalive(false). EBUSY if it runs already, ENOTSUP for a foreign
