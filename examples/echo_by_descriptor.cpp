@@ -39,7 +39,10 @@ int main(int argc, char** argv) try {
 
   for (bool running = true; running;) {
     epoll_event event{};
-    if (epoll_wait(set, &event, 1, -1) < 1) continue;
+    if (epoll_wait(set, &event, 1, -1) < 1) {
+      if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
+      continue;
+    }
     if (event.data.fd == context.fd()) context.dispatch();
     if (event.data.fd == signal_fd) running = false;
   }

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -37,20 +38,22 @@ static struct handler* free_place(struct poll_loop* loop) {
   return NULL;
 }
 
-static void turn(struct poll_loop* loop) {
+/* False: the loop can't wait any more, with the reason in errno. */
+static bool turn(struct poll_loop* loop) {
   struct pollfd set[MOST];
   for (int i = 0; i < MOST; ++i) {
     const struct handler* handler = &loop->handlers[i];
     const bool polled = handler->call && handler->events;
     set[i] = (struct pollfd){.fd = polled ? handler->fd : -1, .events = handler->events};
   }
-  if (poll(set, MOST, -1) < 0) return;
+  if (poll(set, MOST, -1) < 0) return errno == EINTR;
   for (int i = 0; i < MOST; ++i) {
     struct handler* handler = &loop->handlers[i];
     /* A place that was freed and taken again in this turn may be called for what its former owner polled: onloop takes
      * a spurious call for what it is. */
     if (handler->call && set[i].revents) handler->call(handler, set[i].revents);
   }
+  return true;
 }
 
 /* ---- the table: what onloop asks of a loop ---- */
@@ -131,8 +134,10 @@ int main(int argc, char** argv) {
 
   struct echo_service* service = echo_service_start(&own_poll_ops, &loop, argc > 1 ? argv[1] : "127.0.0.1:0");
   if (!service) return 1;
-  while (loop.running) turn(&loop);
+  bool waits = true;
+  while (loop.running && waits) waits = turn(&loop);
+  if (!waits) perror("echo_on_own_poll_loop_in_c: poll");
   echo_service_stop(service);
   close(signal_fd);
-  return 0;
+  return waits ? 0 : 1;
 }

@@ -12,6 +12,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -37,7 +38,10 @@ struct PollLoop {
     std::erase_if(handlers, [](const auto& handler) { return handler->removed; });
     std::vector<pollfd> set;
     for (const auto& handler : handlers) set.push_back({handler->events ? handler->fd : -1, handler->events, 0});
-    if (poll(set.data(), set.size(), -1) < 0) return;
+    if (poll(set.data(), set.size(), -1) < 0) {
+      if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "poll");
+      return;
+    }
     for (std::size_t i = 0; i < set.size(); ++i) {  // calls may add handlers, which come behind these, and remove any
       if (set[i].revents && !handlers[i]->removed) handlers[i]->call(set[i].revents);
     }

@@ -24,11 +24,14 @@ class FairnessBudget {
     worked_ = 0;
     return true;
   }
-  /// At its end.
-  void end() noexcept {
+  /// At its end, which it returns.
+  std::uint64_t end() noexcept {
     ended_ = now_ns();
     worked_ += ended_ - started_;
+    return ended_;
   }
+  /// When the last dispatch began.
+  [[nodiscard]] std::uint64_t started() const noexcept { return started_; }
 
  private:
   static constexpr std::uint64_t kLongest = 4'000'000;  // ns: a quarter of a frame at 60 Hz

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 namespace onloop::detail {
@@ -11,7 +12,20 @@ std::error_code error_of(int error) noexcept {
 }
 
 void throw_error(int error, const std::string& what) {
-  throw std::system_error(error_of(error), what);
+  std::string shown;
+  shown.reserve(what.size());
+  for (const char character : what) {
+    if (character == '\0') {
+      shown += "\\0";
+    } else {
+      shown += character;
+    }
+  }
+  throw std::system_error(error_of(error), shown);
+}
+
+void refuse_zero_byte(std::string_view text, const std::string& what) {
+  if (text.find('\0') != std::string_view::npos) throw_error(EINVAL, what + " has a zero byte in it");
 }
 
 void log_line(const std::string& text) noexcept try {

@@ -8,10 +8,11 @@
 
 namespace onloop {
 
+using detail::refuse_zero_byte;
 using detail::throw_error;
 
 File File::open(const std::string& path, int flags, mode_t mode) {
-  if (path.find('\0') != std::string::npos) throw_error(EINVAL, "open a path with a zero byte in it");
+  refuse_zero_byte(path, "open " + path + ": the path");
   const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   if (fd < 0) throw_error(errno, "open " + path);
   return File(fd);
@@ -80,6 +81,7 @@ void write_file_blocking(const std::string& path, std::string_view content) {
 }
 
 struct stat stat_file_blocking(const std::string& path) {
+  refuse_zero_byte(path, "stat " + path + ": the path");
   struct stat status {};
   if (::stat(path.c_str(), &status) < 0) throw_error(errno, "stat " + path);
   return status;

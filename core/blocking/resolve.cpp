@@ -28,7 +28,7 @@ const std::error_category& resolver_category() noexcept {
 
 std::vector<Address> resolve_blocking(const std::string& host, std::uint16_t port) {
   const std::string what = "look up " + host;
-  if (std::memchr(host.data(), 0, host.size())) detail::throw_error(EINVAL, what + ": a name can't hold a zero byte");
+  detail::refuse_zero_byte(host, what + ": the name");
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;

@@ -169,6 +169,7 @@ class Walk {
 }  // namespace
 
 TrustedFile open_trusted(const std::string& path, const std::string& what) {
+  refuse_zero_byte(path, what + ": the path");
   if (!path.starts_with('/')) throw_error(EINVAL, what + ": " + path + " is no absolute path");
   return Walk(path, what).run();
 }

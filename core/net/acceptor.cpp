@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "core/base/clock.hpp"
@@ -51,18 +53,47 @@ void ListeningSocket::sever() noexcept {
 
 void ListeningSocket::on_ready(std::uint32_t) {
   const Held<Acceptor> held(acceptor_);
+  TurnBudget draining;  // a drain has a limit, so its turns are bounded where those of a loop of its own are not
+  if (draining_) draining.begin();
   for (int left = kAcceptsPerTurn; left > 0 && !runtime()->turn_is_over(); --left) {
-    if (!accept_one(Opening::now)) return;
-    if (!(wanted() & ONLOOP_READ) || runtime()->budget_is_spent()) return;  // on_open may have taken long
+    if (!accept_one(Opening::now)) break;
+    if (!(wanted() & ONLOOP_READ) || runtime()->budget_is_spent()) break;  // on_open may have taken long
+    if (draining_ && (to_accept_ == 0 || draining.look())) break;
   }
+  end_drain();
 }
 
-/// At most so many as the kernel lets wait, since further ones may come meanwhile.
-void ListeningSocket::accept_waiting() {
-  const Source::Busy busy(*this);  // on_accept may close the listener
-  for (int left = acceptor_.backlog(); left >= 0 && fd() >= 0; --left) {
-    if (!accept_one(Opening::later)) return;
+/// How many wait, since further ones may come meanwhile. The backlog of a socket that somebody else has made is not
+/// known.
+std::uint32_t ListeningSocket::waiting() const noexcept {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0) return info.tcpi_unacked;  // of a listening one
+  constexpr std::uint32_t kMost = 65'536;  // UNIX sockets do not tell: until nobody waits
+  return kMost;
+}
+
+void ListeningSocket::drain(TurnBudget& budget) {
+  draining_ = true;
+  to_accept_ = waiting();
+  std::optional<Source::Busy> closing;  // on_accept may close the listener
+  if (!busy()) closing.emplace(*this);  // otherwise it is the frame beneath that keeps it
+  while (fd() >= 0 && to_accept_ > 0 && !budget.spent()) {
+    if (!accept_one(Opening::later)) break;
+    if (fd() >= 0 && (budget.look() || runtime()->budget_is_spent())) break;
   }
+  if (end_drain() || fd() < 0) return;
+  if (!(wanted() & ONLOOP_READ) && !scheduled() && set_paused(false)) retry_later();
+}
+
+/// True if it was drained.
+bool ListeningSocket::end_drain() {
+  if (!draining_ || fd() < 0) return false;
+  pollfd socket{fd(), POLLIN, 0};  // where nobody waits any more, no readiness would come
+  if (to_accept_ > 0 && poll(&socket, 1, 0) != 0) return false;
+  draining_ = false;
+  acceptor_.drained(*this);
+  return true;
 }
 
 bool ListeningSocket::accept_one(Opening opening) {
@@ -70,6 +101,7 @@ bool ListeningSocket::accept_one(Opening opening) {
   UniqueFd client(accept4(fd(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!client) return accept_failed(errno);
   failures_ = 0;
+  if (to_accept_ > 0) --to_accept_;
   if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) {
     ++net_.statistics.turned_away;
     return true;
@@ -104,13 +136,25 @@ bool ListeningSocket::accept_one(Opening opening) {
 bool ListeningSocket::accept_failed(int error) noexcept {
   switch (error) {
     case EAGAIN:
+      to_accept_ = 0;
       return false;
     case EMFILE:
     case ENFILE:
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string() +
                                                ": clients are turned away until a descriptor is free");
-      if (!(wanted() & ONLOOP_READ)) return false;  // on_error has paused or closed us, or destroyed the context
-      if (net_.turn_away(fd())) return true;
+      if (!accepts()) return false;  // on_error has paused or closed us, or destroyed the context
+      switch (net_.turn_away(fd())) {
+        case 0:
+        case EINTR:
+        case ECONNABORTED:
+          if (to_accept_ > 0) --to_accept_;
+          return true;
+        case EAGAIN:  // accept4 looks for a descriptor before it looks whether anybody waits
+          to_accept_ = 0;
+          return false;
+        default:
+          break;
+      }
       break;
     case EINTR:
     case ECONNABORTED:
@@ -134,7 +178,7 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string());
       break;
   }
-  if (!(wanted() & ONLOOP_READ)) return false;
+  if (!accepts()) return false;
   (void)runtime()->want(*this, ONLOOP_NONE);
   retry_later();
   return false;
@@ -221,11 +265,18 @@ int Acceptor::bind_all(const Address& address, Address& failed) {
 }
 
 int Acceptor::bind_one(const Address& address) {
+  const std::string what = "listen on " + address.to_string();
   UniqueFd fd = make_socket(address);
   if (!fd) return errno;
+  struct Unlink {
+    UnixFile& file;
+    bool listens = false;
+    ~Unlink() {
+      if (!listens) file.remove();
+    }
+  } unlink{file_};  // before the socket is closed: from then on its file is stale, and another process may replace it
   if (address.family() == Address::Family::unix_path) {
-    if (const int error = file_.bind(fd.get(), address.name(), options_.unix_mode, options_.replace_stale))
-      return error;
+    file_.bind(fd.get(), address.name(), options_.unix_mode, options_.replace_stale, what);
   } else {
     if (address.family() != Address::Family::unix_abstract) {
       set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
@@ -239,14 +290,15 @@ int Acceptor::bind_one(const Address& address) {
     if (::bind(fd.get(), to.data(), to.length) < 0) return errno;
   }
   if (::listen(fd.get(), options_.backlog) < 0) return errno;
-  start(fd.get(), "listen on " + address.to_string());
+  start(fd.get(), what);
   fd.release();
+  unlink.listens = true;
   return 0;
 }
 
 void Acceptor::set_paused(bool paused) {
   paused_ = paused;
-  if (frozen_) return;
+  if (frozen_ || draining_) return;
   std::error_code failed;
   for (ListeningSocket* socket : sockets_) {
     if (const std::error_code error = socket->set_paused(paused)) failed = error;
@@ -254,9 +306,23 @@ void Acceptor::set_paused(bool paused) {
   if (failed) throw std::system_error(failed, "listen on " + address().to_string());
 }
 
-void Acceptor::accept_waiting() {
+void Acceptor::drain(TurnBudget& budget) {
   const Held<Acceptor> held(*this);
-  for (std::size_t i = 0; i < sockets_.size() && !severed_; ++i) sockets_[i]->accept_waiting();
+  draining_ = true;
+  // From the last one on: a socket that is done leaves the list.
+  for (std::size_t i = sockets_.size(); i-- > 0;) {
+    if (i < sockets_.size()) sockets_[i]->drain(budget);
+  }
+  if (frozen_) sever();  // another process is about to have them: nothing more comes here
+}
+
+void Acceptor::drained(ListeningSocket& socket) noexcept {
+  if (sockets_.size() == 1) {
+    sever();
+  } else {
+    std::erase(sockets_, &socket);
+    socket.sever();
+  }
 }
 
 void Acceptor::sever_sockets() noexcept {

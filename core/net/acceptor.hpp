@@ -13,6 +13,7 @@
 #include "core/net/unix_file.hpp"
 #include "core/runtime/source.hpp"
 #include "core/runtime/timer_heap.hpp"
+#include "core/runtime/turn_budget.hpp"
 
 namespace onloop::detail {
 
@@ -29,8 +30,10 @@ class ListeningSocket final : public Source, public TimerNode {
   /// Tries to accept again after a while.
   void retry_later() noexcept;
   void sever() noexcept override;
-  /// Accepts who waits in the backlog; their on_open comes in a later turn.
-  void accept_waiting();
+  /// Accepts those who wait in the backlog now, whether it is paused or not, and tells the Acceptor when it is done: at
+  /// once, with on_open in a later turn, or when the budget is spent, or there is nothing to accept with, in later
+  /// turns.
+  void drain(TurnBudget& budget);
 
  private:
   enum class Opening : bool { now, later };
@@ -41,10 +44,15 @@ class ListeningSocket final : public Source, public TimerNode {
   /// False: there is nobody to accept, or nothing to accept with.
   bool accept_one(Opening opening);
   bool accept_failed(int error) noexcept;
+  [[nodiscard]] bool accepts() const noexcept { return wanted() & ONLOOP_READ || (draining_ && fd() >= 0); }
+  [[nodiscard]] std::uint32_t waiting() const noexcept;
+  bool end_drain();
 
   Net& net_;
   Acceptor& acceptor_;
   unsigned failures_ = 0;  // in a row
+  bool draining_ = false;
+  std::uint32_t to_accept_ = 0;  // while it drains, at most
 };
 
 /// The Listener: one address, one or several listening sockets. Its owners are its Net until it is severed, its
@@ -77,9 +85,11 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   [[nodiscard]] const Held<Origin>& origin() const noexcept { return origin_; }
   [[nodiscard]] Net& net() noexcept { return net_; }
   [[nodiscard]] bool severed() const noexcept { return severed_; }
-  [[nodiscard]] int backlog() const noexcept { return options_.backlog; }
-  /// Before it is severed for good: clients whose connection is complete have not been refused, so they are served.
-  void accept_waiting();
+  /// Severs it when those are accepted who wait: their connection is complete, and a reset would be all they ever get.
+  void drain(TurnBudget& budget);
+  [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// One of its sockets is done with that.
+  void drained(ListeningSocket& socket) noexcept;
 
   void connection_came() noexcept { ++connections_; }
   void connection_left() noexcept { --connections_; }
@@ -101,6 +111,7 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   bool severed_ = false;
   bool paused_ = false;
   bool frozen_ = false;
+  bool draining_ = false;
 };
 
 /// Every Listener is one.

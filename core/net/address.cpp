@@ -15,26 +15,8 @@ namespace {
 constexpr std::size_t kLongestUnixName = 107;  // sizeof sockaddr_un::sun_path, less the terminator or the leading zero
 constexpr std::string_view kForms = "use 127.0.0.1:8080, [::1]:8080, localhost:8080, unix:/path, unix:@name or fd:3";
 
-/// The text as a message can show it: a zero byte would end what().
-std::string shown(std::string_view text) {
-  std::string all;
-  for (const char c : text) {
-    if (c == '\0') {
-      all += "\\0";
-    } else {
-      all += c;
-    }
-  }
-  return all;
-}
-
 [[noreturn]] void refuse(std::string_view text, const std::string& why) {
-  detail::throw_error(EINVAL, "address \"" + shown(text) + "\": " + why);
-}
-
-/// Everything but an abstract name becomes a C string, which a zero byte would cut off.
-void refuse_zero_byte(std::string_view text) {
-  if (text.find('\0') != std::string_view::npos) refuse(text, "only an abstract name can hold a zero byte");
+  detail::throw_error(EINVAL, "address \"" + std::string(text) + "\": " + why);
 }
 
 std::uint16_t parse_port(std::string_view text, std::string_view port) {
@@ -98,7 +80,8 @@ Address Address::from_name(Family family, std::string name) {
 }
 
 Address Address::parse(std::string_view text) {
-  if (!text.starts_with("unix:@")) refuse_zero_byte(text);
+  const bool abstract = text.starts_with("unix:@");  // all others become C strings, which a zero byte would cut off
+  if (!abstract && text.find('\0') != text.npos) refuse(text, "only an abstract name can hold a zero byte");
   if (text.starts_with("unix:")) return parse_unix(text, text.substr(5));
   if (text.starts_with("fd:")) {
     if (text.size() == 3) refuse(text, "a number or a name must follow fd:");
@@ -136,10 +119,11 @@ std::string Address::to_string() const {
     case Family::inherited:
       return "fd:" + name_;
     case Family::unix_path:
+      return "unix:" + name_;
     case Family::none:
       break;
   }
-  return "unix:" + name_;
+  return "unknown";
 }
 
 }  // namespace onloop

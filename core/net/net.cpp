@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -19,9 +20,9 @@ Net& Net::of(Runtime& runtime) {
 }
 
 void Net::sever() noexcept {
+  drain_awaited_ = false;                                // nobody is told any more
   const auto dropped = std::exchange(drain_tasks_, {});  // last: what they own may be a protocol, and severs its own
   while (!acceptors_.empty()) acceptors_.back()->sever();
-  draining_ = false;  // nobody is told any more
   while (streams_) streams_->sever();
   drain_limit_ = {};
   drained_ = {};
@@ -41,10 +42,12 @@ void Net::remove(Stream& stream) noexcept {
   if (stream.after_) stream.after_->before_ = stream.before_;
   stream.before_ = stream.after_ = nullptr;
   drained(stream);
-  if (draining_ && !streams_) {
-    drain_limit_.cancel();
-    runtime_.post(std::move(drained_));
-  }
+  end_drain();
+}
+
+void Net::remove(Acceptor& acceptor) noexcept {
+  std::erase(acceptors_, &acceptor);
+  end_drain();
 }
 
 void Net::post_drain_tasks(const Stream& stream) {
@@ -56,15 +59,15 @@ void Net::keep_reserve() noexcept {
   if (!reserve_) reserve_.reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
-bool Net::turn_away(int listening) noexcept {
-  if (!reserve_) return false;
+int Net::turn_away(int listening) noexcept {
+  if (!reserve_) return EMFILE;
   reserve_.reset();
   UniqueFd client(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
-  const bool done = client || errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
+  const int error = client ? 0 : errno;
   if (client) ++statistics.turned_away;
   client.reset();
   keep_reserve();
-  return done;
+  return error;
 }
 
 void Net::report_starved(std::error_code error, const std::string& what) noexcept {
@@ -78,18 +81,47 @@ void Net::report_starved(std::error_code error, const std::string& what) noexcep
 void Net::drain(std::chrono::nanoseconds limit, Task done) {
   if (draining_) throw_error(EALREADY, "drain a context that is draining");
   const Held<Runtime> held(runtime_);
-  // on_accept of those who wait in a backlog may close any of them, make others, or destroy the context.
-  for (std::size_t i = 0; i < acceptors_.size(); ++i) acceptors_[i]->accept_waiting();
-  if (!runtime_.alive() || runtime_.ending()) return;
-  while (!acceptors_.empty()) acceptors_.back()->sever();
-  if (streams_) {
-    drain_limit_ = runtime_.facade().timer(
-        limit, [this] { each_stream([](Stream& stream) { stream.reset(error_of(ETIMEDOUT)); }); });
-    drained_ = std::move(done);
-  } else {
-    runtime_.post(std::move(done));
-  }
   draining_ = true;
+  try {
+    TurnBudget budget;
+    budget.begin();
+    // on_accept of those who wait in a backlog may close any of them, make others, or destroy the context.
+    while (Acceptor* acceptor = find_acceptor(false)) {
+      acceptor->drain(budget);
+      if (!runtime_.alive() || runtime_.ending()) return;
+    }
+    if (streams_ || find_acceptor(true)) {
+      drain_limit_ = runtime_.facade().timer(limit, [this] { abort_drain(); });
+    }
+  } catch (...) {
+    draining_ = false;
+    throw;
+  }
+  drained_ = std::move(done);
+  drain_awaited_ = true;
+  end_drain();
+}
+
+Acceptor* Net::find_acceptor(bool draining) const noexcept {
+  const auto found = std::find_if(acceptors_.begin(), acceptors_.end(),
+                                  [draining](const Acceptor* each) { return each->draining() == draining; });
+  return found == acceptors_.end() ? nullptr : *found;
+}
+
+void Net::sever_draining() noexcept {
+  while (Acceptor* acceptor = find_acceptor(true)) acceptor->sever();
+}
+
+void Net::abort_drain() {
+  sever_draining();
+  each_stream([](Stream& stream) { stream.reset(error_of(ETIMEDOUT)); });
+}
+
+void Net::end_drain() noexcept {
+  if (!drain_awaited_ || streams_ || find_acceptor(true)) return;
+  drain_awaited_ = false;
+  drain_limit_.cancel();
+  runtime_.post(std::move(drained_));
 }
 
 }  // namespace onloop::detail

@@ -31,7 +31,7 @@ class Net final : public Subsystem {
 
   // ---- who is there: kept by Acceptor and Stream themselves ----
   void add(Acceptor& acceptor) { acceptors_.push_back(&acceptor); }
-  void remove(Acceptor& acceptor) noexcept { std::erase(acceptors_, &acceptor); }
+  void remove(Acceptor& acceptor) noexcept;
   void add(Stream& stream) noexcept;
   void remove(Stream& stream) noexcept;
   [[nodiscard]] const std::vector<Acceptor*>& acceptors() const noexcept { return acceptors_; }
@@ -50,12 +50,15 @@ class Net final : public Subsystem {
 
   /// Opens the reserve descriptor, if it can.
   void keep_reserve() noexcept;
-  /// Out of descriptors: accepts one client of `listening` in place of the reserve, and closes it. False: no reserve.
-  [[nodiscard]] bool turn_away(int listening) noexcept;
+  /// Out of descriptors: accepts one client of `listening` in place of the reserve, and closes it. Returns 0 or an
+  /// errno value: EAGAIN if nobody waits, EMFILE if there is no reserve.
+  [[nodiscard]] int turn_away(int listening) noexcept;
   /// Reports that accepting fails, at most once in ten seconds.
   void report_starved(std::error_code error, const std::string& what) noexcept;
 
   void drain(std::chrono::nanoseconds limit, Task done);
+  /// Severs the listeners that still accept those who waited when drain() was called.
+  void sever_draining() noexcept;
 
   Statistics statistics;  // counted by Stream and ListeningSocket
 
@@ -68,7 +71,12 @@ class Net final : public Subsystem {
   std::unordered_multimap<const Stream*, Task> drain_tasks_;  // here, since few connections ever have one
   UniqueFd reserve_;
   std::uint64_t quiet_until_ = 0;
-  bool draining_ = false;
+  [[nodiscard]] Acceptor* find_acceptor(bool draining) const noexcept;
+  void end_drain() noexcept;
+  void abort_drain();
+
+  bool draining_ = false;       // or it has drained
+  bool drain_awaited_ = false;  // drained_ is to come
   Task drained_;
   Timer drain_limit_;
 };

@@ -18,6 +18,7 @@ struct SocketAddress {
   SocketAddress() noexcept = default;
   explicit SocketAddress(const Address& address) noexcept;  // not for localhost and inherited
   [[nodiscard]] sockaddr* data() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+  [[nodiscard]] const sockaddr* data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
   [[nodiscard]] Address to_address() const;
 };
 

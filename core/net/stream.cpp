@@ -66,7 +66,7 @@ void Stream::adopted(int fd, const std::string& what) {
 class Stream::ReadBuffer {
  public:
   explicit ReadBuffer(Net& net) : net_(net), bytes_(net.spare_buffer.release()) {
-    if (!bytes_) bytes_ = new std::byte[size()];  // not initialised: most of it is never touched
+    if (!bytes_) bytes_ = new std::byte[net.buffer_size];  // not initialised: most of it is never touched
   }
   ReadBuffer(const ReadBuffer&) = delete;
   ReadBuffer& operator=(const ReadBuffer&) = delete;
@@ -78,25 +78,25 @@ class Stream::ReadBuffer {
     }
   }
   [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
-  [[nodiscard]] std::size_t size() const noexcept { return net_.buffer_size; }
 
  private:
-  Net& net_;  // which the connection may have left at the end of the frame
+  Net& net_;
   std::byte* bytes_;
 };
 
 void Stream::on_ready(std::uint32_t readiness) {
   if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
-  const ReadBuffer buffer(net());
-  const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  Net& net = this->net();  // the connection may have left it when the callback returns
+  const ReadBuffer buffer(net);
+  const ssize_t got = ::recv(fd(), buffer.data(), net.buffer_size, MSG_DONTWAIT);
   if (plain_ && got > 0) [[likely]] {
-    net().statistics.bytes_received += static_cast<std::size_t>(got);
+    net.statistics.bytes_received += static_cast<std::size_t>(got);
     protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
   } else if (got > 0) {
     received(buffer.data(), got);
   }
   // A short read means that there was no more.
-  if (got <= 0 || static_cast<std::size_t>(got) == buffer.size()) read_on(buffer, got);
+  if (got <= 0 || static_cast<std::size_t>(got) == net.buffer_size) read_on({buffer.data(), net.buffer_size}, got);
 }
 
 /// What comes before reading; false if there is nothing to read.
@@ -112,7 +112,7 @@ bool Stream::on_writable(std::uint32_t readiness) {
 }
 
 /// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
-void Stream::read_on(const ReadBuffer& buffer, ssize_t got) {
+void Stream::read_on(std::span<std::byte> buffer, ssize_t got) {
   for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
       const int error = got == 0 ? 0 : errno;

@@ -4,6 +4,7 @@
 #include <onloop/connection.hpp>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -166,7 +167,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   int try_next(int error) noexcept;
   void finish_connect();
   [[gnu::noinline]] bool on_writable(std::uint32_t readiness);
-  [[gnu::noinline]] void read_on(const ReadBuffer& buffer, ssize_t got);
+  [[gnu::noinline]] void read_on(std::span<std::byte> buffer, ssize_t got);
   [[gnu::noinline]] void received(std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;

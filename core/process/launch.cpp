@@ -63,10 +63,6 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
   return pointers;
 }
 
-bool has_zero(const std::string& text) noexcept {
-  return text.find('\0') != std::string::npos;
-}
-
 }  // namespace
 
 Launch::Launch(const SpawnOptions& options) : options_(options) {
@@ -82,12 +78,12 @@ Launch::Launch(const SpawnOptions& options) : options_(options) {
 
 void Launch::check_strings() const {
   for (const std::string& argument : options_.arguments) {
-    if (has_zero(argument)) throw_error(EINVAL, "spawn a child: an argument has a zero byte in it");
+    refuse_zero_byte(argument, "spawn a child: an argument");
   }
-  if (options_.argv0 && has_zero(*options_.argv0)) throw_error(EINVAL, what_ + ": argv0 has a zero byte in it");
+  if (options_.argv0) refuse_zero_byte(*options_.argv0, what_ + ": argv0");
   if (!options_.environment) return;
   for (const std::string& entry : *options_.environment) {
-    if (has_zero(entry)) throw_error(EINVAL, what_ + ": an environment entry has a zero byte in it");
+    refuse_zero_byte(entry, what_ + ": an environment entry");
     if (entry.find('=') == std::string::npos) {
       throw_error(EINVAL, what_ + ": the environment entry \"" + entry + "\" is no NAME=value");
     }
@@ -105,7 +101,7 @@ void Launch::open_directory() {
   const std::string& path = options_.directory;
   if (path.empty()) return;
   const std::string what = what_ + " in " + path;
-  if (has_zero(path)) throw_error(EINVAL, what_ + ": the directory has a zero byte in it");
+  refuse_zero_byte(path, what_ + ": the directory");
   directory_.reset(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory_ || faccessat(directory_.get(), ".", X_OK, AT_EACCESS) < 0) throw_error(errno, what);
 }

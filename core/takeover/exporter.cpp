@@ -30,6 +30,7 @@ void Exporter::freeze() {
   if (getrandom(&sent_.nonce, sizeof sent_.nonce, 0) != sizeof sent_.nonce) throw_error(errno, "get a random number");
   channel().put(FrameType::hello, to_bytes(HelloRecord{now_ns()}));
   phase_ = Phase::sending;
+  net_.sever_draining();  // they are about to be closed, here as there
   for (Acceptor* acceptor : net_.acceptors()) {
     if (!member(acceptor->protocol())) continue;
     if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");

@@ -141,6 +141,7 @@ ListenerRecord listener_from(std::span<const std::byte> bytes) {
   record.protocol = reader.text(kLongestName);
   reader >> record.limits >> record.max_connections >> record.paused >> record.sockets;
   record.path = reader.text(kLongestPath);
+  if (record.path.find('\0') != std::string::npos) malformed("garbled: a path with a zero byte in it");
   reader >> record.device >> record.inode;
   reader.end();
   if (record.sockets == 0) malformed("garbled: a listener without a socket");

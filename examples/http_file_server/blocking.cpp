@@ -2,13 +2,16 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <span>
@@ -113,6 +116,20 @@ std::string address_of(int listener, const onloop::Address& asked) {
 }
 
 int stoppable = -1;  // the listening socket, for the signal handler
+std::atomic<bool> stopping = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "the signal handler sets it");
+
+/// After an error of accept(). Most come again at once: the client stays in the backlog while there is no descriptor,
+/// or no memory, for it. So each rests for a while, and each kind is told once.
+void rest_after(int error) {
+  constexpr int kRest = 100;  // milliseconds
+  static std::vector<int> told;
+  if (std::find(told.begin(), told.end(), error) == told.end()) {
+    told.push_back(error);
+    std::fprintf(stderr, "accept: %s; trying again\n", std::generic_category().message(error).c_str());
+  }
+  poll(nullptr, 0, kRest);
+}
 
 }  // namespace
 
@@ -148,17 +165,20 @@ void accept_forever(const Options& options, const std::string& name, const std::
   const onloop::Address address = onloop::Address::parse(options.listen);
   const int listener = stoppable = listening_socket(address);
   struct sigaction stop {};
-  stop.sa_handler = [](int) { shutdown(stoppable, SHUT_RDWR); };  // accept() then fails with EINVAL
+  stop.sa_handler = [](int) {
+    stopping = true;
+    shutdown(stoppable, SHUT_RDWR);  // accept() then fails, if it waits
+  };
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &stop, nullptr);
   say_listening(address_of(listener, address), name);
   while (true) {
     const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (client >= 0) {
       handle(Socket{client});
-    } else if (errno == EINVAL) {
+    } else if (const int error = errno; stopping) {
       std::quick_exit(0);
-    } else if (errno != EINTR && errno != ECONNABORTED && errno != EMFILE && errno != ENFILE) {
-      fail("accept");
+    } else if (error != EINTR && error != ECONNABORTED) {
+      rest_after(error);
     }
   }
 }

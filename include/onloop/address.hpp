@@ -28,7 +28,7 @@ class Address {
   /// Reads one of the forms above. Throws std::system_error (EINVAL) that says what is wrong with it.
   [[nodiscard]] static Address parse(std::string_view text);
 
-  /// The form that parse reads; "unix:" for no address.
+  /// The form that parse reads; "unknown", which parse refuses, for no address.
   [[nodiscard]] std::string to_string() const;
   [[nodiscard]] Family family() const noexcept { return family_; }
   /// 0 where there is none.

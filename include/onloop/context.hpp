@@ -113,8 +113,10 @@ class Context {
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);
   [[nodiscard]] Remote remote() const;
-  /// Closes all listeners, waits until every connection is over and then posts `done`; at `limit` aborts those that are
-  /// left with ETIMEDOUT. Once a context (EALREADY).
+  /// Accepts the clients that wait to be accepted, also those of a paused listener, and closes all listeners. Waits
+  /// until every connection is over and then posts `done`; at `limit` aborts those that are left with ETIMEDOUT.
+  /// References to the listeners are invalid when this returns, although some may still accept in the next turns if
+  /// many clients wait. Once a context (EALREADY).
   void drain(std::chrono::nanoseconds limit, Task done = {});
 
   /// Runs an owned loop until stop(), or until set_keepalive(false). EBUSY if it runs already, ENOTSUP for a foreign

@@ -39,7 +39,10 @@ struct ListenOptions {
   bool reuse_port = false;                 ///< SO_REUSEPORT: several listeners share one port
   bool ipv6_only = true;                   ///< [::] takes no IPv4 clients
   unsigned unix_mode = 0600;               ///< permissions of a UNIX socket's file
-  bool replace_stale = false;              ///< unlink a UNIX socket's file on which nobody listens any more
+  /// Unlinks a UNIX socket's file to which no socket is bound any more. Of several processes that replace one file at
+  /// once, one listens; the others get EBUSY or EADDRINUSE. For so long they lock PATH.onloop-replacing with flock(2),
+  /// so this holds where flock works, and among processes that replace it so.
+  bool replace_stale = false;
 };
 
 struct ConnectOptions {

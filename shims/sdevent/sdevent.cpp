@@ -3,19 +3,21 @@
 //
 // Traps that shape it. An iteration dispatches one source: the pending one of the highest priority, among equals the
 // one that has been pending longest. So equals share, but a source that is always ready keeps all of lower priority
-// waiting for ever; see "Resting" below. Epoll reports HUP and ERR whether asked or not, so a watch without interest is
-// switched off. A loop can't be iterated from its own handlers (EBUSY); the handlers may remove any source, their own
-// included, and drop the loop. A loop that has exited takes no more changes (ESTALE), but lets sources go. After fork
-// every call but the last unref is refused (ECHILD), and that one leaves the kernel's set alone. A handler that returns
-// a negative number is switched off, and one that is null ends the loop: both never happen here.
+// waiting for ever; see "Resting" below. And the kernel walks all that is ready in each iteration, so that many sources
+// that become ready at once cost their number squared; see "Going on" below. Epoll reports HUP and ERR whether asked or
+// not, so a watch without interest is switched off. A loop can't be iterated from its own handlers (EBUSY); the
+// handlers may remove any source, their own included, and drop the loop. A loop that has exited takes no more changes
+// (ESTALE), but lets sources go. After fork every call but the last unref is refused (ECHILD), and that one leaves the
+// kernel's set alone. A handler that returns a negative number is switched off, and one that is null ends the loop:
+// both never happen here.
 //
 // Time. sd-event counts microseconds: the deadline is rounded up, and the loop's own time is rounded down, so that it
 // is never early. An accuracy of 0 would mean 250 ms. The time source is made with the first deadline, since with it
 // the loop opens a timerfd, which it keeps; a guest under aggregate hosting needs none.
 //
-// Turns of an owned loop. The deadline, if it is due, and then one source: sd-event asks the kernel again before each,
-// and would announce what the guest has only noted so far once more. An interrupted wait looks like a source that was
-// dispatched, so a turn counts its up-calls.
+// Turns of an owned loop. The deadline, if it is due, and then one iteration: sd-event asks the kernel again before
+// each, and would announce what the guest has only noted so far once more. An interrupted wait looks like a source that
+// was dispatched, so a turn counts its up-calls.
 #include <onloop/sdevent.hpp>
 
 #include <fcntl.h>
@@ -25,6 +27,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <memory>
 #include <new>
 #include <system_error>
@@ -42,6 +45,12 @@ namespace {
 constexpr std::int64_t kLowest = INT64_MAX;  // the priority of a source that rests
 constexpr std::uint64_t kRest = 1'000'000;   // how long, in nanoseconds, if the host has always something better to do
 constexpr std::uint64_t kAccuracy = 1;       // the finest, in microseconds
+
+constexpr std::size_t kFew = 32;            // watches: among so few nothing is gained by a search for others
+constexpr unsigned kSeldom = 16;            // of so many up-calls one looks whether another watch is pending, too
+constexpr std::size_t kMore = 64;           // at so many further ones for each that is
+constexpr std::uint64_t kGoOn = 4'000'000;  // how long, in nanoseconds, on the application's loop: half of a turn
+constexpr std::size_t kBatch = 256;         // how many on an owned one
 
 struct SdLoop;
 
@@ -78,6 +87,12 @@ struct SdLoop {
   std::uint64_t ended = 0;       // when the last up-call did
   Member* timekeeper = nullptr;  // of those that rest
   FairnessBudget fairness;
+
+  unsigned until_look = kSeldom;  // the last of so many up-calls looks for others that are pending
+  bool found = false;             // the last one that looked has found some
+  std::size_t below = 0;          // where its search ended
+  std::uint32_t anywhere = 0;     // where the next one may begin
+  const Member* early = nullptr;  // is called although it is still pending; null once it was removed
 };
 
 SdLoop& self(onloop_loop* loop) {
@@ -175,11 +190,24 @@ void rest(SdLoop& own, Member& member) {
 
 // ---- up-calls ----
 
-/// One up-call of a member's. The loop is there until its end, whatever is called.
-class UpCall {
+/// The loop is there until its end, whatever is called.
+class Frame {
  public:
-  explicit UpCall(Member& member) : own_(*member.loop) {
-    ++own_.frames;
+  explicit Frame(SdLoop& own) : own_(own) { ++own_.frames; }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+  [[gnu::always_inline]] ~Frame() {
+    if (--own_.frames == 0 && own_.detached) delete &own_;
+  }
+
+ protected:
+  SdLoop& own_;
+};
+
+/// One up-call of a member's.
+class UpCall : Frame {
+ public:
+  [[gnu::always_inline]] explicit UpCall(Member& member) : Frame(*member.loop) {
     own_.called = true;
     if (own_.owned) return;  // there is nobody to let go first
     if (member.index < own_.resting) end_rest(own_);
@@ -187,26 +215,110 @@ class UpCall {
   }
   UpCall(const UpCall&) = delete;
   UpCall& operator=(const UpCall&) = delete;
-  ~UpCall() {
-    if (!own_.detached && !own_.owned) {
-      own_.fairness.end();
-      own_.ended = now_ns();
-      keep_time(own_);
-    }
-    if (--own_.frames == 0 && own_.detached) delete &own_;
+  [[gnu::always_inline]] ~UpCall() {
+    if (own_.detached || own_.owned) return;
+    own_.ended = own_.fairness.end();
+    keep_time(own_);
   }
-
- private:
-  SdLoop& own_;
 };
 
-int on_io(sd_event_source*, int, std::uint32_t events, void* userdata) {
-  auto& watch = *static_cast<SdWatch*>(static_cast<Member*>(userdata));
+[[gnu::always_inline]] inline void report(SdWatch& watch, std::uint32_t events) {
   const std::uint32_t readiness = readiness_of(events, watch.interest);
-  if (readiness == 0) return 0;
+  if (readiness == 0) return;
   const onloop_guest& guest = watch.loop->guest;
   const UpCall call(watch);
   guest.on_ready(watch.context, readiness);
+}
+
+// ---- Going on ----
+//
+// Whoever is called goes on to others of the guest's that are pending, too, so that the kernel walks what is ready once
+// for all of them. sd-event says of a given source whether it is pending, but not which ones are. An owned loop tells
+// when any is: it need not wait. On the application's loop one up-call in kSeldom looks. It looks at one watch, and for
+// each that is pending at kMore further ones; then the next up-call looks likewise. Where one watch in kMore is pending
+// or more, all are found. Where hardly any is, hardly any is looked at. The search begins beside the watch that was
+// called, since those that were added together often become ready together; or anywhere, since the host may call those
+// last that are side by side. From then on it goes round, so that all have their turn where one call can't come to all.
+//
+// A watch that was called early is pending no more: its own call would cost another question to the kernel. A change of
+// the events that its source waits for does that. The kernel reports EPOLLERR whether it is among them or not, so that
+// is what changes.
+//
+// On the application's loop this ends after kGoOn, and when the application has asked its loop to exit. Those that rest
+// are left out, since everything else goes first.
+
+bool is_pending(const SdLoop& own, const Member& member) {
+  return &member != &own.timer && sd_event_source_get_pending(member.source) > 0;
+}
+
+void take_back(const SdWatch& watch) {
+  if (sd_event_source_get_pending(watch.source) <= 0) return;  // a change of its interest has done it
+  std::uint32_t events = 0;
+  sd_event_source_get_io_events(watch.source, &events);
+  sd_event_source_set_io_events(watch.source, events ^ EPOLLERR);
+}
+
+void call_early(SdLoop& own, SdWatch& watch) {
+  std::uint32_t events = 0;
+  sd_event_source_get_io_revents(watch.source, &events);
+  own.early = &watch;
+  report(watch, events);
+  if (std::exchange(own.early, nullptr) && !own.abandoned) take_back(watch);
+}
+
+/// `began`: when the first of them was called.
+bool may_go_on(const SdLoop& own, std::uint64_t began, std::size_t called) {
+  if (own.detached || own.abandoned) return false;
+  if (own.owned) return called < kBatch;
+  int code = 0;
+  return own.ended - began < kGoOn && sd_event_get_exit_code(own.event.get(), &code) < 0;
+}
+
+/// Below which place to look. `place`: of the watch that the host has called.
+std::size_t first_look(SdLoop& own, std::size_t place) {
+  own.anywhere = own.anywhere * 1'664'525u + 1'013'904'223u;  // a sequence without a pattern
+  if (own.found) return own.below;
+  if ((own.anywhere >> 31) != 0) return place;
+  return own.resting + (own.anywhere >> 8) % (own.members.size() - own.resting) + 1;
+}
+
+/// How many were called. The search goes downwards, so that a removal skips none.
+std::size_t call_others(SdLoop& own, std::size_t place) {
+  if (own.members.size() <= own.resting || (!own.owned && own.members.size() < kFew)) return 0;
+  const std::uint64_t began = own.fairness.started();
+  std::size_t called = 0;
+  std::size_t looks = own.found ? kMore : 1;
+  std::size_t below = first_look(own, place);
+  bool more = may_go_on(own, began, called);
+  for (std::size_t left = own.members.size(); more && looks > 0 && left > 0; --left, --looks) {
+    if (below <= own.resting || below > own.members.size()) below = own.members.size();
+    if (below <= own.resting) break;  // no other is there
+    Member& member = *own.members[--below];
+    if (!is_pending(own, member)) continue;
+    call_early(own, static_cast<SdWatch&>(member));
+    more = may_go_on(own, began, ++called);
+    looks += kMore;
+  }
+  own.below = below;
+  return called;
+}
+
+[[gnu::noinline]] void report_and_go_on(SdWatch& watch, std::uint32_t events) {
+  SdLoop& own = *watch.loop;
+  const Frame frame(own);
+  const std::size_t place = watch.index;
+  report(watch, events);
+  own.found = call_others(own, place) > 0;
+  own.until_look = own.found ? 1 : own.owned ? UINT_MAX : kSeldom;
+}
+
+int on_io(sd_event_source*, int, std::uint32_t events, void* userdata) {
+  auto& watch = *static_cast<SdWatch*>(static_cast<Member*>(userdata));
+  if (--watch.loop->until_look == 0) {
+    report_and_go_on(watch, events);
+  } else {
+    report(watch, events);
+  }
   return 0;
 }
 
@@ -314,6 +426,7 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   SdLoop& own = self(loop);
   const std::unique_ptr<SdWatch> gone(&self(watch));
   if (own.timekeeper == gone.get()) own.timekeeper = nullptr;
+  if (own.early == gone.get()) own.early = nullptr;
   drop(own, gone->source);
   strike(own, *gone);
   keep_time(own);
@@ -365,7 +478,11 @@ int priority_set(onloop_loop* loop, int priority) {
 /// What sd_event_run does, but for the deadline, which comes first.
 int iterate(SdLoop& own, std::uint64_t limit) {
   int result = sd_event_prepare(own.event.get());
-  if (result == 0) result = sd_event_wait(own.event.get(), limit);
+  if (result == 0) {
+    result = sd_event_wait(own.event.get(), limit);
+  } else if (result > 0) {
+    own.until_look = 1;  // there are others
+  }
   if (result < 0 && is_transient(-result)) {
     rest_a_moment(limit == 0 ? 0 : -1);
     result = 0;
@@ -374,8 +491,9 @@ int iterate(SdLoop& own, std::uint64_t limit) {
   if (own.deadline != ONLOOP_NO_DEADLINE && now_ns() >= own.deadline) {
     sd_event_source_set_enabled(own.timer.source, SD_EVENT_OFF);
     on_time(own.timer.source, 0, &own.timer);
+    if (own.detached) return 0;
   }
-  return result == 0 || own.detached ? 0 : sd_event_dispatch(own.event.get());
+  return result == 0 ? 0 : sd_event_dispatch(own.event.get());
 }
 
 int turn(onloop_loop* loop, std::int64_t max_wait_ns) {

@@ -231,15 +231,30 @@ def ended(client):
         return True
 
 
-def refused(port):
-    """Whether nobody listens on the port any more."""
+def listens(pid, port):
+    """Whether the process has a socket that listens on the TCP port. Connecting would not tell: as soon as the port is
+    free, another process may listen there; and the server would count the client."""
+    sockets = set()
     try:
-        socket.create_connection(("127.0.0.1", port), DEADLINE).close()
-        return False
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:
-        return False  # it was in the backlog when the listener closed; the next one will tell
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                sockets.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        rows = [row.split() for table in ("tcp", "tcp6")
+                for row in pathlib.Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # the process has ended
+    LISTEN = "0A"
+    return any(row[3] == LISTEN and int(row[1].rpartition(":")[2], 16) == port and f"socket:[{row[9]}]" in sockets
+               for row in rows)
+
+
+def port_of_nobody():
+    """A socket whose port on 127.0.0.1 refuses clients until it is closed: it is bound to it, and does not listen."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound
 
 
 class ClientTest(unittest.TestCase):

@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from server import DEADLINE, ECHO, LOOP, ClientTest, EchoServer, ctl, echoes, ended, refused, run, wait_until
+from server import DEADLINE, ECHO, LOOP, ClientTest, EchoServer, ctl, echoes, ended, listens, run, wait_until
 
 NOBODY = 65534
 MOST = 4096  # bytes of a command
@@ -295,7 +295,7 @@ class Ending(ControlTest):
             with server.connect() as client:
                 echoes(client)
                 self.assertEqual(self.told("drain"), "draining 1 connection")
-                wait_until(lambda: refused(server.port), "the listener is closed")
+                wait_until(lambda: not listens(server.pid, server.port), "the listener is closed")
                 self.assertEqual(self.statistics()["connections"], 1)
                 self.assertEqual(idle.ask("drain"), "ok draining 1 connection")
                 self.told("cutover", "native-poll", "aggregate")

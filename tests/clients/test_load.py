@@ -6,7 +6,7 @@ import subprocess
 import threading
 import unittest
 
-from server import DEADLINE, LOAD, LOOP, ClientTest, EchoServer, clean_environment
+from server import DEADLINE, LOAD, LOOP, ClientTest, EchoServer, clean_environment, port_of_nobody
 
 
 def load(*arguments):
@@ -84,9 +84,8 @@ class Load(ClientTest):
         self.assertIn("onloop-load: ", result.stderr)
 
     def test_without_a_server_it_says_so(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        result = load(f"127.0.0.1:{port}", "--messages", "10")
+        with port_of_nobody() as nobody:
+            result = load("127.0.0.1:%d" % nobody.getsockname()[1], "--messages", "10")
         self.assertEqual(result.returncode, 1, result)
         self.assertIn("Connection refused", result.stderr)
 

@@ -52,11 +52,9 @@ class Addresses(ClientTest):
             echoes(client, b"hello")
 
     def test_localhost_is_both_families(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with EchoServer(listen=[f"localhost:{port}"]) as server:
+        with EchoServer(listen=["localhost:0"]) as server:
             both = {server.addresses[0], server.next_ready_line()}
+            port = server.port
             self.assertEqual(both, {f"127.0.0.1:{port}", f"[::1]:{port}"})
             for host in ("127.0.0.1", "::1"):
                 with socket.create_connection((host, port), DEADLINE) as client:
@@ -71,6 +69,15 @@ class Addresses(ClientTest):
 
 
 class Log(ClientTest):
+    def test_a_client_without_a_name_looks_like_no_family(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with EchoServer("--verbose", listen=[f"unix:{directory}/echo"]) as server:
+                with connect_unix(f"{directory}/echo") as client:
+                    echoes(client, b"hello")
+                self.assertEqual(server.stop(), 0)
+                self.assertIn(f"opened #1 unknown on unix:{directory}/echo\n", server.stderr())
+                self.assertIn("closed #1 unknown after 5 bytes: ", server.stderr())
+
     def test_verbose_tells_of_each_connection_and_quiet_of_nothing(self):
         for option, told in (("--verbose", True), ("--quiet", False)):
             with self.subTest(option=option), EchoServer(option) as server:

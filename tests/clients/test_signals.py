@@ -6,7 +6,7 @@ import socket
 import time
 import unittest
 
-from server import DEADLINE, ClientTest, EchoServer, echoes, ended, refused, wait_until
+from server import DEADLINE, ClientTest, EchoServer, echoes, ended, listens, wait_until
 
 
 class Signals(ClientTest):
@@ -22,7 +22,7 @@ class Signals(ClientTest):
                 with server.connect() as client:
                     echoes(client)
                     server.signal(number)
-                    wait_until(lambda: refused(server.port), "the listener is closed")
+                    wait_until(lambda: not listens(server.pid, server.port), "the listener is closed")
                     echoes(client, b"served to its end")
                     self.assertIsNone(server.process.poll(), "it waits for its client")
                     client.shutdown(socket.SHUT_WR)
@@ -46,7 +46,7 @@ class Signals(ClientTest):
                 with EchoServer("--drain-timeout", "600") as server, server.connect() as client:
                     echoes(client)
                     server.signal(signal.SIGTERM)
-                    wait_until(lambda: refused(server.port), "the listener is closed")
+                    wait_until(lambda: not listens(server.pid, server.port), "the listener is closed")
                     server.signal(second)
                     self.assertTrue(ended(client))
                     self.assertEqual(server.wait(), 0, server.stderr())

@@ -8,7 +8,7 @@ import socket
 import threading
 import unittest
 
-from server import DEADLINE, ctl, echoes, ended, read_exactly, refused, wait_until
+from server import DEADLINE, ctl, echoes, ended, listens, read_exactly, wait_until
 from takeover_case import TakeoverTest, pass_signal
 from takeover_wire import CONNECTION, END, GO
 
@@ -95,7 +95,7 @@ class Middle(TakeoverTest):
             return False
 
         self.take_over_with(END, action, ready=0)
-        wait_until(lambda: refused(self.old.port), "the listener is closed")
+        wait_until(lambda: not listens(self.old.pid, self.old.port), "the listener is closed")
         self.assertFalse(os.path.exists(self.path))
         self.assert_served(self.clients)
         for client in self.clients:
@@ -116,7 +116,7 @@ class Middle(TakeoverTest):
     def test_sigterm_to_the_new_one_is_obeyed_once_all_is_there(self):
         new = self.take_over_with(END, lambda relay: pass_signal(relay.successor, signal.SIGTERM))
         self.assert_ended(self.old)
-        wait_until(lambda: refused(self.old.port), "the listener is closed")
+        wait_until(lambda: not listens(new.pid, self.old.port), "the listener is closed")
         self.assert_served(self.clients)
         for client in self.clients:
             client.close()

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from server import (DEADLINE, LOAD, LOOP, ClientTest, EchoServer, clean_environment, ctl, echoes, ended, refused, run,
+from server import (DEADLINE, LOAD, LOOP, ClientTest, EchoServer, clean_environment, ctl, echoes, ended, listens, run,
                     wait_until)
 from test_control import Control
 from test_descriptor_limit import decide
@@ -45,9 +45,8 @@ class WorkersTest(ClientTest):
         return json.loads(self.told("stats"))
 
     def wait_until_none_listens(self, server):
-        wait_until(lambda: refused(server.port), "no worker listens")
-        # Who has tried that may have been let in.
-        wait_until(lambda: self.statistics()["connections"] == CLIENTS, "there are only the clients")
+        wait_until(lambda: not listens(server.pid, server.port), "no worker listens")
+        self.assertEqual(self.statistics()["connections"], CLIENTS)
 
     def assert_fails(self, result, status, *words):
         self.assertEqual((result.returncode, result.stdout), (status, ""), result)
@@ -245,7 +244,7 @@ class Ending(WorkersTest):
                 clients = self.clients(server)
                 server.signal(number)
                 wait_until(lambda: f"{number.name}: draining {CLIENTS} connections" in server.stderr(), "it drains")
-                wait_until(lambda: refused(server.port), "no worker listens")
+                wait_until(lambda: not listens(server.pid, server.port), "no worker listens")
                 for client in clients:
                     echoes(client, b"served to its end")
                 for client in clients[1:]:

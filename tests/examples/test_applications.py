@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 from program import Program, start_load
-from server import DEADLINE, ClientTest, echoes, ended, refused, wait_until
+from server import DEADLINE, ClientTest, echoes, ended, listens, wait_until
 
 HOST = os.environ.get("ONLOOP_HOST", "glib")
 NAME = "echo_in_sdevent_service" if HOST == "sdevent" else f"echo_in_{HOST}_app"
@@ -86,7 +86,7 @@ class Applications(ClientTest):
             for client in clients:
                 self.assertTrue(ended(client))
                 client.close()
-            self.assertTrue(refused(port))
+            self.assertFalse(listens(app.process.pid, port))
             self.assertEqual((app.status()["service"], app.status()["connections"]), ("off", 0))
             self.assert_alive(app)
             self.assertEqual(app.end(), 0, app.stderr())

@@ -5,12 +5,13 @@ import pathlib
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
 
 from program import Program, start_load
-from server import DEADLINE, ClientTest, clean_environment, die_with_parent, echoes, ended, refused, wait_until
+from server import DEADLINE, ClientTest, clean_environment, die_with_parent, echoes, ended, listens, wait_until
 
 NAME = "echo_in_gtk_window"
 
@@ -85,7 +86,7 @@ class Window(ClientTest):
             for client in clients:
                 self.assertTrue(ended(client))
                 client.close()
-            self.assertTrue(refused(window.port))
+            self.assertFalse(listens(window.process.pid, window.port))
             self.assertEqual(self.shown(window), ([], "0 connections, 0 bytes received, 0 bytes sent"))
             window.start()
             with window.connect() as client:

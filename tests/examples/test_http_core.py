@@ -2,14 +2,17 @@
 
 import concurrent.futures
 import http.client
+import pathlib
 import random
+import re
+import resource
 import select
 import socket
 import subprocess
 import unittest
 
 from http_case import NAME, Client, HttpTest
-from server import DEADLINE
+from server import DEADLINE, wait_until
 
 FEW_BYTES = 64 * 1024  # up to these come with the headers, in one piece
 
@@ -113,6 +116,35 @@ class HttpCore(HttpTest):
                 self.assertEqual(select.select([second.socket], [], [], 0)[0], [])
                 first.socket.shutdown(socket.SHUT_RDWR)
                 self.assertEqual(second.reply().body, b"a")
+
+    @unittest.skipIf(NAME == "http_file_server", "onloop turns clients away, and tests/clients tests that")
+    def test_out_of_descriptors_it_sleeps_says_so_once_and_can_be_stopped(self):
+        self.file("a", b"a")
+        for recovers in (True, False):
+            with self.subTest(recovers=recovers), self.server() as server:
+                pid = server.process.pid
+                limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                lowest_free = next(n for n in range(1024) if n not in server.descriptors())
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+                request = "GET /a HTTP/1.1\r\nHost: test\r\n\r\n"
+                with Client(server.port) as first, Client(server.port) as client:
+                    first.send(request)  # it may get the descriptor that accept() took before it waited
+                    first.socket.shutdown(socket.SHUT_WR)
+                    client.send(request)
+                    wait_until(lambda: server.stderr(), "it says why it accepts nobody")
+
+                    def sleeps():  # a loop that goes round at once never does
+                        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
+
+                    before = sleeps()
+                    wait_until(lambda: sleeps() >= before + 3, "it has tried again, each time after a rest")
+                    self.assertEqual(server.stderr(), "accept: Too many open files; trying again\n")
+                    if recovers:
+                        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+                        self.assertEqual(client.reply().body, b"a")
+                        client.close()
+                    self.assertEqual(server.end(), 0)
 
     def test_clients_that_leave_in_the_middle_take_nothing_along(self):
         self.file("large", bytes(10_000_000))

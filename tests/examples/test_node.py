@@ -4,12 +4,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import unittest
 
 from program import Program
-from server import DEADLINE, ClientTest, clean_environment, echoes, ended
+from server import DEADLINE, ClientTest, clean_environment, echoes, ended, port_of_nobody
 
 ORDER = """\
 run main thread
@@ -135,10 +134,10 @@ class ServerAndClient(ClientTest):
             self.assertEqual(client.process.wait(DEADLINE), 0)
 
     def test_a_client_without_a_server_says_so_and_ends(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        result = subprocess.run([os.environ["ONLOOP_EXAMPLE_node_client"], f"127.0.0.1:{port}"], capture_output=True,
-                                timeout=DEADLINE, env=clean_environment(), text=True)
+        with port_of_nobody() as nobody:
+            port = nobody.getsockname()[1]
+            result = subprocess.run([os.environ["ONLOOP_EXAMPLE_node_client"], f"127.0.0.1:{port}"],
+                                    capture_output=True, timeout=DEADLINE, env=clean_environment(), text=True)
         self.assertEqual((result.returncode, result.stdout, result.stderr),
                          (0, "", f"onloop: connect to 127.0.0.1:{port}: Connection refused\n"))
 

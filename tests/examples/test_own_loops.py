@@ -3,7 +3,9 @@
 ONLOOP_EXAMPLE says which of them.
 """
 
+import contextlib
 import os
+import resource
 import signal
 import threading
 import unittest
@@ -48,6 +50,17 @@ class OwnLoops(ClientTest):
                 echoes(client)
                 self.assertEqual(server.end(number), 0, server.stderr())
                 self.assertTrue(ended(client))
+
+    @unittest.skipIf(NAME == "echo_by_descriptor", "its loop has no call that could be made to fail from outside")
+    def test_a_loop_that_can_not_wait_any_more_ends_and_says_why(self):
+        server = program()
+        self.addCleanup(server.kill)
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1, hard))  # poll(2) takes no more: EINVAL
+        with contextlib.suppress(ConnectionError), server.connect():  # wakes it; it ends with it in its backlog
+            pass
+        self.assertEqual(server.process.wait(DEADLINE), 1)
+        self.assertIn("poll: Invalid argument", server.stderr())
 
 
 if __name__ == "__main__":

@@ -168,6 +168,8 @@ TEST_F(TakeoverRecords, NamesAndNumbersThatPointNowhere) {
   refused("too long", [](Session& s) { s.listener.protocol.assign(256, 'n'); });
   refused("too long", [](Session& s) { s.listener.path.assign(4097, '/'); });
   refused("too long", [](Session& s) { s.connections[0].state.resize(60'001); });
+  // It names another file from the zero byte on, which would be unlinked.
+  refused("a path with a zero byte in it", [](Session& s) { s.listener.path = std::string("/tmp/a\0b", 8); });
 }
 
 TEST_F(TakeoverRecords, ValuesThatCantBe) {

@@ -128,6 +128,7 @@ TEST_P(Accept, AClientOfAUnixSocketHasNoAddress) {
   ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
   EXPECT_EQ(seen, Address{});
   EXPECT_EQ(recorder.last->peer(), Address{});
+  EXPECT_EQ(recorder.last->peer().to_string(), "unknown");
 }
 
 TEST_P(Accept, ATcpConnectionSendsWithoutDelayAndIsClosedOnExec) {

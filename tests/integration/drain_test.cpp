@@ -55,6 +55,116 @@ TEST_P(Drain, ServesThoseThatWaitToBeAccepted) {
   for (const Peer& client : clients) EXPECT_EQ(client.received(), "hello");
 }
 
+// The number that ListenOptions has is not that of a socket that somebody else has made.
+TEST_P(Drain, ServesThoseThatWaitAtAnInheritedSocketOfALargerBacklog) {
+  const TemporaryDirectory directory;
+  for (const std::string& where : {std::string("127.0.0.1:0"), "unix:" + directory.file("socket")}) {
+    Recorder recorder;
+    recorder.when_open = [&](Connection& connection) { connection.close(); };
+    RawListener raw(where, 64);
+    Context context{GetParam().make()};
+    ListenOptions few;
+    few.backlog = 1;
+    context.listen("fd:" + std::to_string(raw.socket.release()), recorder, few);
+    std::vector<Peer> clients;
+    for (int i = 0; i < 50; ++i) clients.push_back(Peer::connect_to(raw.address));
+    bool done = false;
+    context.drain(1h, [&] { done = true; });
+    clients.clear();
+    ASSERT_TRUE(run_until(context, [&] { return done; }));
+    EXPECT_EQ(recorder.opens, 50) << where;
+  }
+}
+
+// An on_accept that takes longer than a turn may (8 ms): each turn accepts one.
+TEST_P(Drain, AcceptsThoseThatWaitInSeveralTurnsIfTheyTakeLong) {
+  const TemporaryDirectory directory;
+  for (const std::string& where : {std::string("127.0.0.1:0"), "unix:" + directory.file("socket")}) {
+    Recorder recorder;
+    recorder.when_accept = [](const Address&) {
+      for (const auto end = Clock::now() + 9ms; Clock::now() < end;) {
+      }
+      return true;
+    };
+    recorder.when_open = [&](Connection& connection) { connection.close(); };
+    Context context{GetParam().make()};
+    const Address address = context.listen(where, recorder).address();
+    std::vector<Peer> clients;
+    for (int i = 0; i < 4; ++i) clients.push_back(Peer::connect_to(address));
+    int opens_at_done = -1;
+    context.drain(1h, [&] { opens_at_done = recorder.opens; });
+    EXPECT_EQ(recorder.accepts, 1);
+    clients.clear();
+    ASSERT_TRUE(run_until(context, [&] { return opens_at_done >= 0; }));
+    EXPECT_EQ(opens_at_done, 4);
+    EXPECT_TRUE(thrown_by([&] { return Peer::connect_to(address); }).code) << "it does not listen any more";
+  }
+}
+
+TEST_P(Drain, AtTheLimitClosesAListenerThatStillAccepts) {
+  Recorder recorder;
+  recorder.when_accept = [](const Address&) {
+    for (const auto end = Clock::now() + 9ms; Clock::now() < end;) {
+    }
+    return true;
+  };
+  Context context{GetParam().make()};
+  const Address address = context.listen("127.0.0.1:0", recorder).address();
+  std::vector<Peer> clients;
+  for (int i = 0; i < 50; ++i) clients.push_back(Peer::connect_to(address));
+  bool done = false;
+  context.drain(10ms, [&] { done = true; });
+  ASSERT_TRUE(run_until(context, [&] { return done; }));
+  EXPECT_LT(recorder.accepts, 50);
+  EXPECT_EQ(context.statistics().connections, 0u);
+  for (Peer& client : clients) {
+    EXPECT_TRUE(run_until(context, [&] { return client.read(), client.over(); }));
+  }
+}
+
+// They are turned away as those are who come to a listener that accepts, and not left to be reset.
+TEST_P(Drain, OutOfDescriptorsTurnsAwayThoseThatWaitAtAPausedListener) {
+  Recorder recorder;
+  int errors = 0;
+  ContextOptions options;
+  options.on_error = [&](std::error_code, std::string_view) { ++errors; };
+  Context context{GetParam().make(), options};
+  Listener& listener = context.listen("127.0.0.1:0", recorder);
+  listener.pause();
+  turns(context);
+  std::vector<Peer> clients;
+  for (int i = 0; i < 5; ++i) clients.push_back(Peer::connect_to(listener.address()));
+  bool done = false;
+  {
+    const DescriptorsLeft none(0);
+    context.drain(1h, [&] { done = true; });
+    EXPECT_EQ(context.statistics().turned_away, 5u);
+    ASSERT_TRUE(run_until(context, [&] { return done; }));
+  }
+  EXPECT_EQ(errors, 1);
+  for (Peer& client : clients) {
+    EXPECT_TRUE(run_until(context, [&] { return client.read(), client.over(); }));
+    EXPECT_EQ(client.error(), 0) << "an end, not a reset";
+  }
+}
+
+// The socket that is drained is the one that has called.
+TEST_P(Drain, MayBeCalledInOnOpenWhileOthersWait) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  bool done = false;
+  recorder.when_open = [&](Connection& connection) {
+    connection.close();
+    if (recorder.opens == 1) context.drain(1h, [&] { done = true; });
+  };
+  const Address address = context.listen("127.0.0.1:0", recorder).address();
+  std::vector<Peer> clients;
+  for (int i = 0; i < 5; ++i) clients.push_back(Peer::connect_to(address));
+  clients.clear();
+  ASSERT_TRUE(run_until(context, [&] { return done; }));
+  EXPECT_EQ(recorder.opens, 5);
+}
+
 TEST_P(Drain, ItsOnAcceptMayCloseTheListenerOrDestroyTheContext) {
   for (const bool destroys : {false, true}) {
     Recorder recorder;

@@ -64,6 +64,32 @@ TEST_P(Files, ThatAreNotThereSaySo) {
   }
 }
 
+// The kernel would see the path up to there, and that is another file.
+TEST_P(Files, WithAZeroByteInTheirPathAreRefused) {
+  Context context(GetParam().make());
+  const std::string there = directory_.file("there");
+  write_file_blocking(there, "x");
+  const std::string path = there + '\0' + "evil";
+  std::vector<Thrown> thrown;
+  const auto note = [&](auto outcome) {
+    thrown.push_back(thrown_by([&] {
+      static_cast<void>(outcome.get());
+      return 0;
+    }));
+  };
+  read_file(context, path, note);
+  stat_file(context, path, note);
+  write_file(context, path, "y", note);
+  open_file(context, path, O_RDONLY,
+            [&](Outcome<File> file) { thrown.push_back(thrown_by([&] { return file.get().fd(); })); });
+  EXPECT_TRUE(run_until(context, [&] { return thrown.size() == 4; }));
+  for (const Thrown& each : thrown) {
+    EXPECT_TRUE(is(each.code, std::errc::invalid_argument)) << each.words;
+    EXPECT_NE(each.words.find(there + "\\0evil: the path has a zero byte in it"), std::string::npos) << each.words;
+  }
+  EXPECT_EQ(read_file_blocking(there), "x");
+}
+
 TEST_P(Files, AreReadAndWrittenAtOffsets) {
   Context context(GetParam().make());
   const std::string path = directory_.file("table");

@@ -77,6 +77,14 @@ TEST_P(Names, ThatNobodyHasSaySo) {
   EXPECT_NE(thrown.words.find("look up no-such-host..invalid: "), std::string::npos) << thrown.words;
 }
 
+TEST_P(Names, WithAZeroByteAreRefused) {
+  const std::string host("localhost\0evil", 14);
+  const Thrown thrown = thrown_by([&] { return resolve_blocking(host, 1); });
+  EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+  EXPECT_NE(thrown.words.find("look up localhost\\0evil: the name has a zero byte in it"), std::string::npos)
+      << thrown.words;
+}
+
 TEST_P(Names, CanBeConnectedTo) {
   RawListener listener("127.0.0.1:0");
   Context context(GetParam().make());

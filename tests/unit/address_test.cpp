@@ -106,7 +106,13 @@ TEST(Address, OfAnUnboundUnixClientIsNone) {
   raw.storage.ss_family = AF_UNIX;
   raw.length = sizeof(sa_family_t);
   EXPECT_EQ(raw.to_address().family(), Family::none);
-  EXPECT_EQ(raw.to_address().to_string(), "unix:");
+  EXPECT_EQ(raw.to_address().to_string(), "unknown");
+}
+
+// A socket without a name, of whatever family: it must not look like one of another family.
+TEST(Address, ThatIsNoneReadsAsNoFamily) {
+  EXPECT_EQ(Address{}.to_string(), "unknown");
+  EXPECT_THAT(refusal("unknown"), HasSubstr("it has no port"));
 }
 
 }  // namespace

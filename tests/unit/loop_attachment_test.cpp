@@ -8,9 +8,12 @@
 #include <string>
 #include <system_error>
 
+#include "core/loop/trusted_file.hpp"
+
 namespace onloop {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::string refusal(const onloop_ops& ops) {
@@ -58,6 +61,28 @@ TEST(LoopAttachment, SaysWhyAttachFailed) {
   onloop_ops ops = native().ops();
   ops.attach = [](const onloop_guest*, void*, onloop_loop**) { return -EMFILE; };
   EXPECT_THAT(refusal(ops), HasSubstr("attach to the loop \"native\": Too many open files"));
+}
+
+TEST(LoopAttachment, ANameWithAZeroByteIsShownWhole) {
+  for (const std::string& name : {std::string("native\0evil", 11), std::string("glib\0evil", 9)}) {
+    try {
+      static_cast<void>(loop_by_name(name));
+      ADD_FAILURE() << "it was found";
+    } catch (const std::system_error& error) {
+      EXPECT_EQ(error.code(), std::errc::invalid_argument);
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("\\0evil"), HasSubstr("there are: native")));
+    }
+  }
+}
+
+TEST(LoopAttachment, TheFileOfAShimHasNoZeroByteInItsPath) {
+  try {
+    static_cast<void>(detail::open_trusted(std::string("/bin/sh\0", 8), "load"));
+    ADD_FAILURE() << "it was opened";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::invalid_argument);
+    EXPECT_THAT(error.what(), HasSubstr("load: the path has a zero byte in it"));
+  }
 }
 
 TEST(LoopAttachment, LoopByNameSaysWhichNamesThereAre) {

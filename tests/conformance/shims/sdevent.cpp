@@ -434,6 +434,174 @@ TEST_F(SdEvent, a_watch_that_rests_can_be_removed_or_silenced_or_outlived_by_the
   }
 }
 
+// ---- many that are ready at once ----
+
+/// Watches that all become ready at once, and what each does then.
+class Crowd {
+ public:
+  static constexpr int kSize = 200;
+
+  Crowd(Provider& provider, std::uint32_t interest, std::function<void(Crowd&, std::size_t)> on_ready,
+        std::size_t size = kSize)
+      : guest{provider} {
+    for (std::size_t i = 0; i < size; ++i) {
+      pairs.push_back(socket_pair());
+      EXPECT_TRUE(put(pairs.back().far.get()));
+      watches.push_back(&guest.add(pairs.back().near.get(), interest, [this, i, on_ready](std::uint32_t) {
+        ++calls;
+        on_ready(*this, i);
+      }));
+    }
+  }
+  /// Iterates until so many were called. How many iterations it took, each of which asks the kernel once.
+  int serve(int count) {
+    int iterations = 0;
+    for (; calls < count && iterations < 10 * kSize; ++iterations) guest.turn();
+    EXPECT_GE(calls, count);
+    return iterations;
+  }
+  void remove(std::size_t i) {
+    guest.remove(*watches[i]);
+    pairs[i].near.close();
+  }
+
+  std::vector<Pair> pairs;  // outlive the guest
+  std::vector<RawGuest::Watch*> watches;
+  int calls = 0;
+  RawGuest guest;
+};
+
+/// Each is a loop of its own; the fixture's has another kind of guest, too.
+class SdEventCrowd : public SdEvent {
+ protected:
+  [[nodiscard]] std::vector<Provider*> providers() { return {&application(), &of_its_own_}; }
+
+ private:
+  Owned of_its_own_{Hosting::direct, &owned};
+};
+
+// Each iteration makes the kernel walk all that are ready, so that one iteration for each would cost their number
+// squared.
+TEST_F(SdEventCrowd, many_watches_that_become_ready_at_once_take_few_iterations) {
+  constexpr int kFew = Crowd::kSize * 3 / 4;  // usually a tenth, more on a busy machine
+  for (Provider* provider : providers()) {
+    Crowd closing(*provider, ONLOOP_READ, [](Crowd& crowd, std::size_t i) { crowd.remove(i); });
+    EXPECT_LE(closing.serve(Crowd::kSize), kFew);
+    Crowd reading(*provider, ONLOOP_READ, [](Crowd& crowd, std::size_t i) { take(crowd.pairs[i].near.get()); });
+    for (int round = 1; round <= 3; ++round) {
+      EXPECT_LE(reading.serve(round * Crowd::kSize), kFew);
+      EXPECT_EQ(reading.calls, round * Crowd::kSize) << "each once";
+      reading.guest.expect_silence();
+      for (const Pair& pair : reading.pairs) EXPECT_TRUE(put(pair.far.get()));
+    }
+  }
+}
+
+TEST_F(SdEventCrowd, what_was_not_read_is_announced_again) {
+  for (Provider* provider : providers()) {
+    Crowd crowd(*provider, ONLOOP_READ | ONLOOP_WRITE, [](Crowd&, std::size_t) {});
+    const auto all = [&] {
+      return std::all_of(crowd.watches.begin(), crowd.watches.end(), [](const auto* watch) {
+        return watch->calls >= 3 && watch->readiness == (ONLOOP_READ | ONLOOP_WRITE);
+      });
+    };
+    EXPECT_TRUE(crowd.guest.until(all));
+  }
+}
+
+TEST_F(SdEventCrowd, one_of_many_that_are_pending_may_remove_or_silence_the_others_or_detach) {
+  enum class Then { remove, renumber, silence, lower, detach };
+  constexpr int kLast = Crowd::kSize / 2;
+  for (Provider* provider : providers()) {
+    for (const Then then : {Then::remove, Then::renumber, Then::silence, Then::lower, Then::detach}) {
+      std::vector<Pair> others;
+      Crowd crowd(*provider, ONLOOP_READ, [&](Crowd& self, std::size_t) {
+        if (self.calls < kLast) return;
+        if (then == Then::detach) return self.guest.detach();
+        for (std::size_t i = 0; i < Crowd::kSize; ++i) {
+          if (then == Then::silence) self.guest.set(*self.watches[i], ONLOOP_NONE);
+          if (then == Then::lower) self.guest.set(*self.watches[i], ONLOOP_WRITE);
+          if (then == Then::remove || then == Then::renumber) self.remove(i);
+        }
+        for (std::size_t i = 0; then == Then::renumber && i < Crowd::kSize; ++i) {
+          others.push_back(socket_pair());
+          self.guest.add(others.back().near.get(), ONLOOP_READ);
+        }
+      });
+      EXPECT_LT(crowd.serve(kLast), kLast) << "none was called early";
+      if (then != Then::lower) {
+        EXPECT_EQ(crowd.calls, kLast);
+        crowd.guest.expect_silence();
+        for (int i = 0; i < 12; ++i) iterate();
+      }
+      if (then != Then::silence && then != Then::lower) continue;
+      crowd.calls = -1'000'000;  // from here on nothing is done
+      for (auto* watch : crowd.watches) {
+        crowd.guest.set(*watch, ONLOOP_READ);
+        watch->calls = 0;
+      }
+      EXPECT_TRUE(crowd.guest.until([&] {
+        return std::all_of(crowd.watches.begin(), crowd.watches.end(),
+                           [](const auto* watch) { return watch->calls > 0; });
+      }));
+    }
+  }
+}
+
+TEST_F(SdEventCrowd, more_than_are_called_in_one_iteration_come_equally_often) {
+  constexpr int kRounds = 20;
+  constexpr int kMany = 400;
+  for (Provider* provider : providers()) {
+    Crowd crowd(
+        *provider, ONLOOP_READ, [](Crowd&, std::size_t) {}, kMany);
+    while (crowd.calls < kRounds * kMany) crowd.guest.turn();
+    const auto fewer = [](const auto* one, const auto* other) { return one->calls < other->calls; };
+    const auto [least, most] = std::minmax_element(crowd.watches.begin(), crowd.watches.end(), fewer);
+    EXPECT_GE((*least)->calls, kRounds / 2);
+    EXPECT_LE((*most)->calls, kRounds * 2);
+  }
+}
+
+// Whoever asked the loop to exit expects no other callbacks but those for the exit.
+TEST_F(SdEventCrowd, nobody_is_called_after_the_application_has_asked_its_loop_to_exit) {
+  constexpr int kLast = Crowd::kSize / 2;
+  Crowd crowd(application(), ONLOOP_READ, [&](Crowd& self, std::size_t) {
+    if (self.calls != kLast) return;
+    EXPECT_EQ(sd_event_exit(event(), 5), 0);
+  });
+  EXPECT_LT(crowd.serve(kLast), kLast);
+  EXPECT_EQ(sd_event_loop(event()), 5);
+  EXPECT_EQ(crowd.calls, kLast);
+}
+
+// The application has its turn as ever, whether each call takes long or there are many.
+TEST_F(SdEventCrowd, an_application_waits_for_no_more_than_a_turn) {
+  const Pair of_application = socket_pair();
+  ASSERT_TRUE(put(of_application.far.get()));
+  constexpr std::uint64_t kEach = 1'000'000;
+  int seen = 0;
+  int most = 0;
+  {
+    Crowd slow(application(), ONLOOP_READ, [](Crowd& crowd, std::size_t i) {
+      const std::uint64_t end = monotonic_ns() + kEach;
+      while (monotonic_ns() < end) continue;
+      crowd.remove(i);
+    });
+    while (slow.calls < Crowd::kSize) {
+      seen = slow.calls;
+      iterate();
+      most = std::max(most, slow.calls - seen);
+    }
+    EXPECT_LE(most, 8) << "milliseconds";
+  }
+  int calls = 0;
+  Crowd quick(application(), ONLOOP_READ, [](Crowd&, std::size_t) {});
+  application().watch_from_application(of_application.near.get(), [&] { ++calls; });
+  EXPECT_TRUE(until([&] { return calls > 20; }));
+  EXPECT_LE(quick.calls, (calls + 2) * Crowd::kSize);
+  application().watch_from_application(-1, {});
+}
+
 // ---- the end of a loop ----
 
 TEST_F(SdEvent, a_loop_that_has_exited_is_refused_in_words) {
