@@ -44,8 +44,24 @@ class Net final : public Subsystem {
   template <class F>
   void each_stream(F&& call);
 
-  /// The context's read buffer while no frame uses it, else null.
-  std::unique_ptr<std::byte[]> spare_buffer;
+  /// The context's read buffer while no frame uses it.
+  class SpareBuffer {
+   public:
+    SpareBuffer() noexcept = default;
+    SpareBuffer(const SpareBuffer&) = delete;
+    SpareBuffer& operator=(const SpareBuffer&) = delete;
+    ~SpareBuffer() { delete[] bytes_; }
+    /// Null: a frame uses it, or there is none yet. The caller gives back what it gets.
+    [[nodiscard]] std::byte* release() noexcept { return std::exchange(bytes_, nullptr); }
+    void give_back(std::byte* bytes) noexcept { bytes_ = bytes; }
+    /// True once: there is none yet, and the caller makes it and gives it back.
+    [[nodiscard]] bool is_to_be_made() noexcept { return !std::exchange(made_, true); }
+
+   private:
+    std::byte* bytes_ = nullptr;
+    bool made_ = false;
+  };
+  SpareBuffer spare_buffer;
   const std::size_t buffer_size;
 
   /// Opens the reserve descriptor, if it can.

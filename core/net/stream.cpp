@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <utility>
 
 #include "core/base/at_scope_exit.hpp"
@@ -61,42 +62,39 @@ void Stream::adopted(int fd, const std::string& what) {
 
 // ---- readiness ----
 
-/// The context's read buffer, for one frame. A nested frame finds it taken and gets one of its own, so that a span
-/// stays valid for its whole call.
-class Stream::ReadBuffer {
- public:
-  explicit ReadBuffer(Net& net) : net_(net), bytes_(net.spare_buffer.release()) {
-    if (!bytes_) bytes_ = new std::byte[net.buffer_size];  // not initialised: most of it is never touched
-  }
-  ReadBuffer(const ReadBuffer&) = delete;
-  ReadBuffer& operator=(const ReadBuffer&) = delete;
-  ~ReadBuffer() {
-    if (net_.spare_buffer) {
-      delete[] bytes_;
-    } else {
-      net_.spare_buffer.reset(bytes_);
-    }
-  }
-  [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
-
- private:
-  Net& net_;
-  std::byte* bytes_;
-};
-
 void Stream::on_ready(std::uint32_t readiness) {
   if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
-  Net& net = this->net();  // the connection may have left it when the callback returns
-  const ReadBuffer buffer(net);
-  const ssize_t got = ::recv(fd(), buffer.data(), net.buffer_size, MSG_DONTWAIT);
+  Net& net = this->net();  // the connection may have left it when a callback returns
+  std::byte* const buffer = net.spare_buffer.release();
+  if (!buffer) {
+    read_in_nested_frame(net);
+    return;
+  }
+  const AtScopeExit give_back([&net, buffer] { net.spare_buffer.give_back(buffer); });
+  read_into(net, buffer);
+}
+
+/// A frame beneath this one uses the read buffer, or there is none yet. A span stays valid for its whole call, so this
+/// frame has a buffer of its own. The first one becomes the context's.
+void Stream::read_in_nested_frame(Net& net) {
+  std::unique_ptr<std::byte[]> own(new std::byte[net.buffer_size]);  // not initialised: most of it is never touched
+  const bool first = net.spare_buffer.is_to_be_made();
+  const AtScopeExit keep([&] {
+    if (first) net.spare_buffer.give_back(own.release());
+  });
+  read_into(net, own.get());
+}
+
+inline void Stream::read_into(Net& net, std::byte* buffer) {
+  const ssize_t got = ::recv(fd(), buffer, net.buffer_size, MSG_DONTWAIT);
   if (plain_ && got > 0) [[likely]] {
     net.statistics.bytes_received += static_cast<std::size_t>(got);
-    protocol()->on_data(*this, {buffer.data(), static_cast<std::size_t>(got)});
+    protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
   } else if (got > 0) {
-    received(buffer.data(), got);
+    received(buffer, got);
   }
   // A short read means that there was no more.
-  if (got <= 0 || static_cast<std::size_t>(got) == net.buffer_size) read_on({buffer.data(), net.buffer_size}, got);
+  if (got <= 0 || static_cast<std::size_t>(got) == net.buffer_size) read_on(net, buffer, got);
 }
 
 /// What comes before reading; false if there is nothing to read.
@@ -112,7 +110,7 @@ bool Stream::on_writable(std::uint32_t readiness) {
 }
 
 /// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
-void Stream::read_on(std::span<std::byte> buffer, ssize_t got) {
+void Stream::read_on(const Net& net, std::byte* buffer, ssize_t got) {
   for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
       const int error = got == 0 ? 0 : errno;
@@ -120,10 +118,10 @@ void Stream::read_on(std::span<std::byte> buffer, ssize_t got) {
       read_stopped(error);
       return;
     }
-    if (got > 0 && static_cast<std::size_t>(got) < buffer.size()) return;
+    if (got > 0 && static_cast<std::size_t>(got) < net.buffer_size) return;
     if (left == 0 || !(wanted() & ONLOOP_READ) || runtime()->turn_is_over() || runtime()->budget_is_spent()) return;
-    got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got > 0) received(buffer.data(), got);
+    got = ::recv(fd(), buffer, net.buffer_size, MSG_DONTWAIT);
+    if (got > 0) received(buffer, got);
   }
 }
 

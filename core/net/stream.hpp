@@ -51,7 +51,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   void cork() noexcept;
   void uncork() noexcept;
   void when_drained(Task task);
-  void pause(bool paused);
+  [[gnu::noinline]] void pause(bool paused);
   void set_idle(std::chrono::nanoseconds timeout);
   void end_writing();
   void end();
@@ -124,7 +124,6 @@ class Stream final : public Connection, public Source, public Endpoint {
     std::error_code reset_with;
     std::uint64_t frozen_at = 0;
   };
-  class ReadBuffer;
 
   ~Stream() override;
   void on_ready(std::uint32_t readiness) override;
@@ -167,7 +166,9 @@ class Stream final : public Connection, public Source, public Endpoint {
   int try_next(int error) noexcept;
   void finish_connect();
   [[gnu::noinline]] bool on_writable(std::uint32_t readiness);
-  [[gnu::noinline]] void read_on(std::span<std::byte> buffer, ssize_t got);
+  void read_into(Net& net, std::byte* buffer);
+  [[gnu::noinline]] void read_in_nested_frame(Net& net);
+  [[gnu::noinline]] void read_on(const Net& net, std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void received(std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;
