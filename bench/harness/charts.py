@@ -94,7 +94,8 @@ def _panel(number: int, panel: Panel, lines: list, baselines: set) -> str:
     if targets:
         script += _block(f"panel{number}targets", targets)
         plots.append(f'$panel{number}targets using 1:2:(0):(0.9) with vectors nohead lw 2 lc rgb "{RED}"')
-    labels = [(max(bar.value, bar.high or 0, bar.target or 0, panel.floor * 1.01), y, f'"{bar.label}"') for y, _, bar in known]
+    labels = [(max(bar.value, bar.high or 0, bar.target or 0, panel.floor * 1.01), y, f'"{bar.label}"')
+              for y, _, bar in known]
     script += _block(f"panel{number}labels", labels)
     plots.append(f'$panel{number}labels using 1:2:3 with labels left offset 0.6,0 '
                  f'font "{FONT},9" textcolor rgb "{INK}"')

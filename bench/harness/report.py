@@ -98,7 +98,8 @@ def _io_models(result: dict) -> None:
                      *(cell for served in row["served"].values()
                        for cell in (_number(served["answered"], 0), _number(served["seconds"] * 1e3, 0)))])
     print(f"\nI/O models: CPU in percent of a core and wake-ups a second with {io_models.IDLE} idle connections; round "
-          f"trips of one client,\nalone and beside idle ones; KiB a connection, of {io_models.MANY}; clients answered at "
+          f"trips of one client,\nalone and beside idle ones; KiB a connection, of {io_models.MANY}; "
+          "clients answered at "
           "once, and the time to the last. -: not answered")
     _table(["server", "CPU %", "wake-ups", *(f"{p} µs, {n}" for n in io_models.BYSTANDERS for p in ("p50", "p99")),
             *(key.replace("_", " ") for key in io_models.MEMORY),

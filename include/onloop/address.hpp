@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/export.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +20,7 @@ namespace onloop {
 /// Port 0 asks the kernel for a free one. `fd:` follows sd_listen_fds(3): a number is an open listening socket, and if
 /// LISTEN_FDS covers it, LISTEN_PID must be this process; a name stands for each socket that LISTEN_FDNAMES gives it.
 /// They become the listener's, which closes them; a file of theirs is left alone.
-class Address {
+class ONLOOP_API Address {
  public:
   enum class Family : std::uint8_t { none, ipv4, ipv6, localhost, unix_path, unix_abstract, inherited };
 

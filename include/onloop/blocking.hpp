@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/context.hpp>
 
 #include <concepts>
@@ -66,12 +67,12 @@ class [[nodiscard]] Outcome<void> {
 
 /// An exception as a number: the code of a std::system_error, ENOMEM for std::bad_alloc, EIO for any other; no error
 /// for none.
-[[nodiscard]] std::error_code error_code_of(const std::exception_ptr& exception) noexcept;
+[[nodiscard]] ONLOOP_API std::error_code error_code_of(const std::exception_ptr& exception) noexcept;
 
 namespace detail {
 
 /// A piece of work as the pool knows it. Destroyed on the context's thread.
-class BlockingWork {
+class ONLOOP_API BlockingWork {
  public:
   explicit BlockingWork(bool looks_up) noexcept : is_lookup(looks_up) {}
   BlockingWork(const BlockingWork&) = delete;
@@ -132,7 +133,7 @@ class BlockingCall final : public BlockingWork {
 
 /// A piece of work that Context::run_blocking was given. A handle, copyable; letting go of it changes nothing. For the
 /// context's thread. Inert when the work is over, or its context gone.
-class Job {
+class ONLOOP_API Job {
  public:
   Job() noexcept = default;
   explicit Job(std::weak_ptr<detail::BlockingWork> work) noexcept : work_(std::move(work)) {}

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/address.hpp>
 #include <onloop/options.hpp>
 #include <onloop/task.hpp>
@@ -25,7 +26,7 @@ class Protocol;
 enum class Flow : std::uint8_t { go, wait, closed };
 
 /// A weak reference to a connection. May be copied, moved and destroyed on any thread; get() on the context's only.
-class Ref {
+class ONLOOP_API Ref {
  public:
   Ref() noexcept = default;
   Ref(const Ref& other) noexcept;
@@ -48,7 +49,7 @@ class Ref {
 
 /// While it lives, writes are gathered; when it goes, at the end of the callback as a rule, they are sent in one system
 /// call. Gathers at most up to the high-water mark.
-class [[nodiscard]] Cork {
+class [[nodiscard]] ONLOOP_API Cork {
  public:
   Cork(Cork&&) noexcept = default;
   Cork& operator=(Cork&&) = delete;
@@ -63,7 +64,7 @@ class [[nodiscard]] Cork {
 /// A stream socket in a context. The context owns it: from listen(), connect() or adopt() until on_close has returned,
 /// or until its context or protocol is destroyed; keep a Ref beyond that. Every call is for the context's thread; from
 /// another it throws std::system_error (EPERM) once the context is bound to its thread.
-class Connection {
+class ONLOOP_API Connection {
  public:
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
 #include <onloop/remote.hpp>
@@ -16,7 +17,7 @@
 namespace onloop {
 
 /// What a context has done so far.
-struct Statistics {
+struct ONLOOP_API Statistics {
   std::uint64_t accepted = 0;     ///< connections that came through a listener
   std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, max_connections, or for want of descriptors
   std::uint64_t closed = 0;       ///< connections that are over, accepted or not
@@ -39,7 +40,7 @@ struct SpawnOptions;
 namespace detail {
 class BlockingWork;
 class Runtime;
-Runtime& runtime_of(Context& context) noexcept;
+ONLOOP_API Runtime& runtime_of(Context& context) noexcept;
 }  // namespace detail
 
 /// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
@@ -52,7 +53,7 @@ Runtime& runtime_of(Context& context) noexcept;
 /// destroying the context included.
 ///
 /// Errors: calls that set something up throw std::system_error that says what was done to what.
-class Context {
+class ONLOOP_API Context {
  public:
   /// Attaches to `loop`. Throws if that fails, or if the shim's version is not ours.
   explicit Context(Loop loop, ContextOptions options = {});

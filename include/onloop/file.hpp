@@ -1,5 +1,6 @@
 #pragma once
 #include <fcntl.h>
+#include <onloop/export.h>
 #include <sys/stat.h>
 #include <onloop/blocking.hpp>
 
@@ -21,7 +22,7 @@ class Connection;
 /// end, or a server that is gone: for ever), so in a program with a loop they are for Context::run_blocking, or for the
 /// functions below, which go there. Errors are std::system_error. A File may be used on one thread after another, and
 /// read on several at once.
-class File {
+class ONLOOP_API File {
  public:
   /// As open(2); O_CLOEXEC is added. "open notes.txt: No such file or directory".
   [[nodiscard]] static File open(const std::string& path, int flags = O_RDONLY, mode_t mode = 0666);
@@ -48,11 +49,11 @@ class File {
 };
 
 /// The whole of a file, which must fit into memory. Blocks.
-[[nodiscard]] std::string read_file_blocking(const std::string& path);
+[[nodiscard]] ONLOOP_API std::string read_file_blocking(const std::string& path);
 /// Makes the file or replaces what is in it. Blocks.
-void write_file_blocking(const std::string& path, std::string_view content);
+ONLOOP_API void write_file_blocking(const std::string& path, std::string_view content);
 /// stat(2). Blocks.
-[[nodiscard]] struct stat stat_file_blocking(const std::string& path);
+[[nodiscard]] ONLOOP_API struct stat stat_file_blocking(const std::string& path);
 
 // ---- on the context's worker pool: `done` gets an Outcome, later, as from Context::run_blocking ----
 
@@ -85,7 +86,7 @@ Job stat_file(Context& context, std::string path, Done done) {
 /// no end in good order, so abort() the connection. Not called if the context goes. What others write meanwhile, a
 /// second send_file included, comes between two pieces. Throws EAGAIN if the worker queue is full; once begun, it is
 /// not stopped by that.
-void send_file(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
-               std::function<void(std::error_code)> done);
+ONLOOP_API void send_file(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
+                          std::function<void(std::error_code)> done);
 
 }  // namespace onloop

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/address.hpp>
 
 #include <cstddef>
@@ -8,7 +9,7 @@ namespace onloop {
 
 /// Accepts clients. The context owns it: from Context::listen() until close(), or until its context or protocol is
 /// destroyed. Every call is for the context's thread.
-class Listener {
+class ONLOOP_API Listener {
  public:
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;

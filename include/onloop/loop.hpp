@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/loop_ops.h>
 
 #include <optional>
@@ -24,7 +25,7 @@ enum class Hosting {
 /// Names a loop to run on, and how to be hosted on it. A value that owns nothing and does nothing: a Context attaches
 /// to the loop, and makes it first if no foreign one is given. The ops table must live for the rest of the process; a
 /// foreign loop must outlive the contexts on it. Any thread.
-class Loop {
+class ONLOOP_API Loop {
  public:
   /// A loop reached through `ops`: the application's own if `foreign` is given, else one that the shim makes and owns.
   /// Hosting is aggregate on a foreign loop, direct on an owned one (libuv() and its like make that aggregate, too).
@@ -67,12 +68,12 @@ class Loop {
 };
 
 /// The best native loop of this system: on Linux the one on epoll, named "native".
-[[nodiscard]] Loop native() noexcept;
+[[nodiscard]] ONLOOP_API Loop native() noexcept;
 /// The native loop on poll(2), named "native-poll". Portable; a turn costs time for each open descriptor, and it has no
 /// Context::fd().
-[[nodiscard]] Loop native_poll() noexcept;
+[[nodiscard]] ONLOOP_API Loop native_poll() noexcept;
 
-struct LoopInfo {
+struct ONLOOP_API LoopInfo {
   std::string name;         ///< what loop_by_name takes
   bool available = false;   ///< whether loop_by_name gives it
   std::string description;  ///< one line for people: what it is, where its shim is, or why it can't be had
@@ -83,7 +84,7 @@ struct LoopInfo {
 /// others can change.
 ///
 /// @param header Leave it out: where this header lies, which tells a program with a static onloop the installation.
-[[nodiscard]] std::vector<LoopInfo> available_loops(const char* header = ONLOOP_LOOP_HEADER);
+[[nodiscard]] ONLOOP_API std::vector<LoopInfo> available_loops(const char* header = ONLOOP_LOOP_HEADER);
 
 /// The loop of that name, owned; under aggregate hosting if it is not a native one. Its shim is the one that is linked
 /// to the program (in the program itself: exported, by -rdynamic); else it is loaded from the directory that onloop is
@@ -92,6 +93,6 @@ struct LoopInfo {
 /// a directory or link on its path; ENOEXEC, EPROTO: it is no shim, or of another version).
 ///
 /// @param header Leave it out, as above.
-[[nodiscard]] Loop loop_by_name(std::string_view name, const char* header = ONLOOP_LOOP_HEADER);
+[[nodiscard]] ONLOOP_API Loop loop_by_name(std::string_view name, const char* header = ONLOOP_LOOP_HEADER);
 
 }  // namespace onloop

@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/export.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +12,7 @@
 namespace onloop {
 
 /// What bounds one connection.
-struct Limits {
+struct ONLOOP_API Limits {
   /// Bytes queued for a slow reader above which write() returns Flow::wait, and below or at which on_drain comes.
   /// low_water is at most high_water, high_water at most max_queued; else the call that takes them throws EINVAL.
   std::size_t high_water = 64 * 1024;
@@ -32,7 +34,7 @@ struct Limits {
   friend bool operator==(const Limits&, const Limits&) = default;
 };
 
-struct ListenOptions {
+struct ONLOOP_API ListenOptions {
   Limits limits{};                         ///< of each accepted connection
   int backlog = 4096;                      ///< listen(2); the kernel cuts it to net.core.somaxconn
   std::size_t max_connections = SIZE_MAX;  ///< open at once; those beyond are accepted and closed
@@ -45,7 +47,7 @@ struct ListenOptions {
   bool replace_stale = false;
 };
 
-struct ConnectOptions {
+struct ONLOOP_API ConnectOptions {
   Limits limits{};
   /// Then ETIMEDOUT; zero: as long as the kernel tries. A name or `localhost` stands for several addresses, which are
   /// tried in turn: while others remain, one has its share of the time that is left, or ten seconds where this is zero.
@@ -53,7 +55,7 @@ struct ConnectOptions {
 };
 
 /// All callbacks run on the context's thread and may do anything, destroy the context included.
-struct ContextOptions {
+struct ONLOOP_API ContextOptions {
   /// After Remote::wake(), once for any number of them.
   std::function<void()> on_wake{};
   /// A later error that belongs to no connection: out of descriptors (accepting goes on by itself), a listener whose

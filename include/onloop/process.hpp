@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <sys/types.h>
 #include <onloop/detail/retire.hpp>
 #include <onloop/options.hpp>
@@ -17,7 +18,7 @@ class Launch;
 }  // namespace detail
 
 /// What one of a child's three standard streams is.
-class Stdio {
+class ONLOOP_API Stdio {
  public:
   /// The parent's own; /dev/null if the parent has none: closed, or a descriptor with FD_CLOEXEC under that number.
   static Stdio inherit() noexcept { return Stdio(Kind::inherit); }
@@ -50,14 +51,14 @@ class Stdio {
 };
 
 /// A descriptor that a child gets beside its standard streams.
-struct PassedDescriptor {
+struct ONLOOP_API PassedDescriptor {
   int fd = -1;      ///< the parent's, whatever its flags; it stays the caller's
   int number = -1;  ///< what it is in the child: 3 or higher
 };
 
 /// What Context::spawn starts. The child has no other descriptors of the parent's than its three standard streams and
 /// `descriptors`, no signal blocked and each at its default.
-struct SpawnOptions {
+struct ONLOOP_API SpawnOptions {
   /// The first is the program: looked up in the parent's PATH if it has no slash; a relative path is relative to
   /// `directory`.
   std::vector<std::string> arguments;
@@ -84,7 +85,7 @@ struct SpawnOptions {
 };
 
 /// How a child has ended. As it is made: nobody knows.
-struct ExitStatus {
+struct ONLOOP_API ExitStatus {
   int code = -1;   ///< what it returned, 0 to 255; -1 if it did not
   int signal = 0;  ///< which killed it; 0: none
   bool core_dumped = false;
@@ -102,7 +103,7 @@ struct ExitStatus {
 /// A child of this process (Context::spawn). Destroying the handle ends the watch, so that on_exit does not come, and
 /// nothing else: the child goes on, and the context reaps it. Inert after its context. For the context's thread. May be
 /// destroyed in any callback, that of its exit included.
-class [[nodiscard]] Process {
+class [[nodiscard]] ONLOOP_API Process {
  public:
   Process() noexcept = default;
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/export.h>
+
 #include <cstddef>
 #include <span>
 #include <system_error>
@@ -18,7 +20,7 @@ class Endpoint;
 ///
 /// Every callback runs on the context's thread, from the loop, never inside a call of the application's, and may close
 /// or destroy anything, this object and the context included. A connection is never re-entered.
-class Protocol {
+class ONLOOP_API Protocol {
  public:
   Protocol() noexcept = default;
   Protocol(const Protocol&) = delete;

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/task.hpp>
 
 #include <memory>
@@ -11,7 +12,7 @@ class Mailbox;
 
 /// What other threads and signal handlers hold of a context (Context::remote). Copyable; outlives the context. In a
 /// forked child it is deaf until Context::after_fork.
-class Remote {
+class ONLOOP_API Remote {
  public:
   /// Any thread. Runs `task` on the context's thread, in a later turn; the tasks of one thread in their order. False:
   /// the task was destroyed without having run, since the context is gone or ContextOptions::max_posted tasks wait;

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/address.hpp>
 #include <onloop/blocking.hpp>
 
@@ -11,15 +12,15 @@
 namespace onloop {
 
 /// Of errors that getaddrinfo(3) gives: the values are its EAI_ numbers, the messages those of gai_strerror(3).
-[[nodiscard]] const std::error_category& resolver_category() noexcept;
+[[nodiscard]] ONLOOP_API const std::error_category& resolver_category() noexcept;
 
 /// Looks up `host`, and blocks: on a thread of a pool, or where there is no loop. In the order of RFC 6724, which is
 /// the one to try them in. Throws std::system_error whose what() reads "look up example.org: Name or service not
 /// known", with a code of resolver_category() or errno.
-[[nodiscard]] std::vector<Address> resolve_blocking(const std::string& host, std::uint16_t port);
+[[nodiscard]] ONLOOP_API std::vector<Address> resolve_blocking(const std::string& host, std::uint16_t port);
 
 namespace detail {
-struct LookUp {
+struct ONLOOP_API LookUp {
   static constexpr bool kIsLookUp = true;
   std::string host;
   std::uint16_t port;

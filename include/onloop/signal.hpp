@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/detail/retire.hpp>
 
 #include <utility>
@@ -24,7 +25,7 @@ namespace onloop {
 /// - A signal that every thread blocks reaches no handler. sd-event takes its signals so, by a signalfd.
 ///
 /// Several copies of onloop in one process follow the same rules among each other.
-class [[nodiscard]] Signal {
+class [[nodiscard]] ONLOOP_API Signal {
  public:
   Signal() noexcept = default;
 

@@ -20,6 +20,8 @@
 /// does not: timers, watches and tasks of the application, connections that are still connecting, connections of
 /// protocols that are not named or whose export_state returns false, adopted ones before on_open(), and those in whose
 /// callback the application is iterating the loop. They stay, and go on; drain() waits for their end.
+#include <onloop/export.h>
+
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -35,7 +37,7 @@ class Context;
 class Listener;
 class Protocol;
 
-struct TakeoverOptions {
+struct ONLOOP_API TakeoverOptions {
   /// A protocol whose listeners and connections take part.
   struct Member {
     /// Both sides know the protocol by this name, of 1 to 255 bytes.
@@ -57,7 +59,7 @@ struct TakeoverOptions {
   std::chrono::nanoseconds timeout = std::chrono::seconds{10};
 };
 
-struct TakeoverResult {
+struct ONLOOP_API TakeoverResult {
   std::error_code error;        ///< none: it is done
   std::string reason;           ///< why not, in words
   std::size_t connections = 0;  ///< that went over
@@ -85,15 +87,15 @@ struct TakeoverResult {
 /// connection is gone from this context: without a further callback, its state destroyed. So is a listener, whose
 /// reference is invalid then; the file of a UNIX socket stays, and is the importing side's to unlink. Closing a
 /// listener before that ends the takeover.
-void export_context(Context& context, int socket, TakeoverOptions options,
-                    std::function<void(const TakeoverResult&)> done);
+ONLOOP_API void export_context(Context& context, int socket, TakeoverOptions options,
+                               std::function<void(const TakeoverResult&)> done);
 
 /// Takes over what the process at the other end of `socket` exports; the same conditions. Each connection comes with
 /// import_state instead of on_open(), before the acknowledgement; what that throws refuses the whole takeover.
 /// A record that is cut short, too long, of another version, or in any way not what it should be is refused likewise.
 /// `done` comes when the connections are being served here. If the exporting process dies after the acknowledgement, or
 /// is silent for ten seconds (or the time-out, if that is longer), they are served here all the same.
-void import_context(Context& context, int socket, TakeoverOptions options,
-                    std::function<void(const TakeoverResult&)> done);
+ONLOOP_API void import_context(Context& context, int socket, TakeoverOptions options,
+                               std::function<void(const TakeoverResult&)> done);
 
 }  // namespace onloop

@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/export.h>
+
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -11,7 +13,7 @@ namespace onloop {
 /// so that it can own what it needs (a unique_ptr, a socket). Callables of up to three pointers that move without
 /// throwing are kept inside, others on the heap. An empty Task must not be called. Where the library takes a Task, an
 /// empty one is ignored.
-class Task {
+class ONLOOP_API Task {
  public:
   Task() noexcept = default;
   Task(std::nullptr_t) noexcept {}

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/detail/retire.hpp>
 
 #include <utility>
@@ -8,7 +9,7 @@ namespace onloop {
 /// Owns a timer of a context (Context::timer, Context::every); destroying it cancels. Inert after its context. Runs
 /// never early; timers with equal deadlines in the order in which they were set. For the context's thread. May be
 /// cancelled, replaced or destroyed in any callback, its own included.
-class [[nodiscard]] Timer {
+class [[nodiscard]] ONLOOP_API Timer {
  public:
   Timer() noexcept = default;
 

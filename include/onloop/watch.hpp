@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/export.h>
 #include <onloop/detail/retire.hpp>
 
 #include <utility>
@@ -11,7 +12,7 @@ enum class Interest : unsigned { none = 0, read = 1, write = 2, both = 3 };
 /// Owns the watch of a descriptor of the application's (Context::watch); destroying it ends the watch and leaves the
 /// descriptor open. End the watch before closing the descriptor. Inert after its context. For the context's thread. May
 /// be destroyed in any callback, its own included.
-class [[nodiscard]] Watch {
+class [[nodiscard]] ONLOOP_API Watch {
  public:
   Watch() noexcept = default;
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 
-OPTIONS = ["--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kinds=all", "--track-fds=yes", "--child-silent-after-fork=yes",
+OPTIONS = ["--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kinds=all", "--track-fds=yes",
+           "--child-silent-after-fork=yes",
            "--error-exitcode=99", f"--suppressions={pathlib.Path(__file__).with_name('valgrind.supp')}"]
 
 

@@ -190,7 +190,8 @@ class Lines(ControlTest):
             self.assertTrue(control.ended())
 
     def test_between_pipelined_commands_the_service_goes_on(self):
-        # In one callback, all moves would come before the first turn on any of the loops, which is when they are logged.
+        # In one callback, all moves would come before the first turn on any of the loops, which is when they are
+        # logged.
         with self.server() as server:
             self.told("cutover", "native", "aggregate")
             moves = server.stderr().count("moved to")

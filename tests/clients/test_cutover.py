@@ -210,7 +210,8 @@ class Cutover(ClientTest):
             echoes(client, b"goes on")
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
             statistics = self.statistics()
-            self.assertEqual([statistics[name] for name in ("loop", "hosting", "cutovers")], ["native-poll", "direct", 1])
+            self.assertEqual([statistics[name] for name in ("loop", "hosting", "cutovers")],
+                             ["native-poll", "direct", 1])
             self.assertEqual(ctl(self.path, "cutover", "native", "direct").returncode, 0)
             echoes(client, b"moves again")
 

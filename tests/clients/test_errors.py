@@ -251,7 +251,8 @@ class Information(ClientTest):
         result = run("--help")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         for option in ("--listen", "--loop", "--hosting", "--max-connections", "--idle-timeout", "--drain-timeout",
-                       "--stats", "--control", "--quiet", "--verbose", "--list-loops", "--version", "SIGUSR1", "SIGUSR2",
+                       "--stats", "--control", "--quiet", "--verbose", "--list-loops", "--version",
+                       "SIGUSR1", "SIGUSR2",
                        "onloop-echo ctl"):
             self.assertIn(option, result.stdout)
 

@@ -32,8 +32,8 @@ class Memcheck(ClientTest):
         directory = self.enterContext(tempfile.TemporaryDirectory())
         listen = ["127.0.0.1:0", "[::1]:0", f"unix:{directory}/echo", f"unix:@onloop-memcheck-{os.getpid()}"]
         control = f"{directory}/control"
-        with EchoServer("--control", control, "--max-connections", "40", "--idle-timeout", "600", "--drain-timeout", "1", listen=listen,
-                        prefix=memcheck.command(log)) as server:
+        with EchoServer("--control", control, "--max-connections", "40", "--idle-timeout", "600", "--drain-timeout",
+                        "1", listen=listen, prefix=memcheck.command(log)) as server:
             clients = [server.connect() for _ in range(30)]
             for client in clients:
                 echoes(client, os.urandom(100_000))

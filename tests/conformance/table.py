@@ -58,16 +58,18 @@ def main():
             reasons[reason][case].add(provider)
 
     lines = ["# Conformance: the cases, and the loops that they run on", "",
-             "Written by `tests/conformance/table.py BUILD_DIRECTORY`. A cell is the number of tests of that case that ran and passed on all ways of",
-             "using the loop together: owned and foreign, direct and aggregate, back ends. No cell is empty without a reason, below. What one host alone can show",
-             "(nesting on GLib, 65 and 66; uv_loop_close(), 75; priorities, forks) is in its own file, `tests/conformance/shims/NAME.cpp`.", "",
+             "Written by `tests/conformance/table.py BUILD_DIRECTORY`. A cell is the number of tests of that case that",
+             "ran and passed on all ways of using the loop together: owned and foreign, direct and aggregate, back",
+             "ends. No cell is empty without a reason, below. What one host alone can show (nesting on GLib, 65 and",
+             "66; uv_loop_close(), 75; priorities, forks) is in its own file, `tests/conformance/shims/NAME.cpp`.", "",
              "| | case | " + " | ".join(TITLES) + " |", "|---|---|" + "---|" * len(TITLES)]
     for case in sorted(behaviours, key=order):
         cells = [str(tests[case, loop]) if tests[case, loop] else "–" for loop in LOOPS]
         lines.append(f"| {case} | {behaviours[case]} | " + " | ".join(cells) + " |")
     totals = [str(sum(count for (_, of), count in tests.items() if of == loop)) for loop in LOOPS]
     lines += ["| | **tests** | " + " | ".join(totals) + " |", "", "## Ways of using each loop", ""]
-    lines += [f"- {title}: {', '.join(sorted(providers[loop]))}" for loop, title in zip(LOOPS, TITLES) if providers[loop]]
+    lines += [f"- {title}: {', '.join(sorted(providers[loop]))}"
+              for loop, title in zip(LOOPS, TITLES) if providers[loop]]
     lines += ["", "## Exceptions", "", "A provider says for which cases its loop is not asked, and why:", ""]
     for reason in sorted(reasons):
         by_providers = collections.defaultdict(list)

@@ -204,7 +204,8 @@ class Systemd(ClientTest):
         path = os.environ.get(f"ONLOOP_EXAMPLE_{NAME}", "")
         if not path:
             self.skipTest("not built")
-        with subprocess.Popen([path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=self.environment) as process:
+        with subprocess.Popen([path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              env=self.environment) as process:
             self.assertEqual(self.heard(), ["READY=1"])
             port = int(process.stdout.readline().split()[2].rpartition(b":")[2])
             with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:

@@ -96,7 +96,8 @@ class Threads(ClientTest):
                 return states == ["S"] * 4
 
             def wakeups():
-                return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", open(f"{directory}/{thread}/status").read(),
+                return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)",
+                                         open(f"{directory}/{thread}/status").read(),
                                          re.MULTILINE)[1]) for thread in os.listdir(directory))
 
             wait_until(asleep, "its four threads sleep")

@@ -1,5 +1,7 @@
 #pragma once
 /// How the move-only handles (Timer, Watch, Signal, Process) let go of what they stand for; not for applications.
+#include <onloop/export.h>
+
 #include <memory>
 
 namespace onloop::detail {
@@ -10,7 +12,7 @@ class SignalEntry;
 class TimerEntry;
 
 /// Cancels the object and gives up the handle's share of its memory.
-struct Retire {
+struct ONLOOP_API Retire {
   void operator()(Child* child) const noexcept;
   void operator()(RawWatch* watch) const noexcept;
   void operator()(SignalEntry* entry) const noexcept;

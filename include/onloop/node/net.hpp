@@ -15,6 +15,7 @@
 ///
 /// Node's event emitters are these calls, and its errors are std::error_code. What else differs: listen() takes no
 /// names (see Address); a write to a socket that has ended is no error.
+#include <onloop/export.h>
 #include <onloop/address.hpp>
 #include <onloop/node/phases.hpp>
 #include <onloop/options.hpp>
@@ -40,7 +41,7 @@ namespace node {
 
 /// A connection, of a server or from connect(). Until somebody listens to its data or calls resume(), it is read once
 /// at most: what has come by then waits, and so does what comes after it, the peer's end included.
-class Socket {
+class ONLOOP_API Socket {
  public:
   /// None: every call is without effect.
   Socket() noexcept = default;
@@ -119,7 +120,7 @@ class Socket {
   std::shared_ptr<detail::SocketState> state_;
 };
 
-class Server {
+class ONLOOP_API Server {
  public:
   /// None: listen() must not be called, and every other call is without effect.
   Server() noexcept = default;
@@ -163,29 +164,29 @@ class Server {
   std::shared_ptr<detail::ServerState> state_;
 };
 
-struct ServerOptions {
+struct ONLOOP_API ServerOptions {
   bool allow_half_open = false;  ///< its sockets don't end by themselves when the peer does
   ListenOptions listen = {};
 };
 
-struct SocketOptions {
+struct ONLOOP_API SocketOptions {
   bool allow_half_open = false;  ///< it does not end by itself when the peer does
   ConnectOptions connect = {};
 };
 
 /// A server that does not listen yet.
-[[nodiscard]] Server create_server(Context& context, std::function<void(Socket)> on_connection);
-[[nodiscard]] Server create_server(Context& context, ServerOptions options = {},
-                                   std::function<void(Socket)> on_connection = {});
+[[nodiscard]] ONLOOP_API Server create_server(Context& context, std::function<void(Socket)> on_connection);
+[[nodiscard]] ONLOOP_API Server create_server(Context& context, ServerOptions options = {},
+                                              std::function<void(Socket)> on_connection = {});
 
 /// A socket that connects to `port` of `host`, an IP address or a name. That it can't comes later, as 'error';
 /// thrown is only what makes an attempt impossible, as by Context::connect().
-Socket connect(Context& context, std::uint16_t port, std::string_view host = "127.0.0.1",
-               std::function<void()> on_connect = {}, SocketOptions options = {});
-Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect);
+ONLOOP_API Socket connect(Context& context, std::uint16_t port, std::string_view host = "127.0.0.1",
+                          std::function<void()> on_connect = {}, SocketOptions options = {});
+ONLOOP_API Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect);
 /// To any Address, or name:port.
-Socket connect(Context& context, std::string_view address, std::function<void()> on_connect = {},
-               SocketOptions options = {});
+ONLOOP_API Socket connect(Context& context, std::string_view address, std::function<void()> on_connect = {},
+                          SocketOptions options = {});
 
 }  // namespace node
 }  // namespace onloop

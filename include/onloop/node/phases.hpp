@@ -17,6 +17,7 @@
 /// Errors: an exception leaves run() as that of any callback, at the latest at the end of a turn, and nothing else is
 /// lost. When the context is destroyed everything is dropped without a call, and handles are inert. Thread: the
 /// context's, for each call and each handle; from another they throw std::system_error (EPERM).
+#include <onloop/export.h>
 #include <onloop/context.hpp>
 #include <onloop/task.hpp>
 
@@ -37,7 +38,7 @@ class TimeoutState;
 namespace node {
 
 /// A timeout or an interval. Copies mean the same one; dropping them all cancels nothing. Default: none, inert.
-class Timeout {
+class ONLOOP_API Timeout {
  public:
   Timeout() noexcept = default;
   explicit Timeout(std::shared_ptr<detail::TimeoutState> state) noexcept : state_(std::move(state)) {}
@@ -55,9 +56,9 @@ class Timeout {
 };
 
 /// Runs `task` once, `delay` from now; zero or less: in the next turn.
-Timeout set_timeout(Context& context, Task task, std::chrono::nanoseconds delay = {});
+ONLOOP_API Timeout set_timeout(Context& context, Task task, std::chrono::nanoseconds delay = {});
 /// Runs `callback` each `period`, without drift; periods that were missed are skipped. Zero or less: in each turn.
-Timeout set_interval(Context& context, std::function<void()> callback, std::chrono::nanoseconds period);
+ONLOOP_API Timeout set_interval(Context& context, std::function<void()> callback, std::chrono::nanoseconds period);
 inline void clear_timeout(const Timeout& timeout) {
   timeout.clear();
 }
@@ -66,7 +67,7 @@ inline void clear_interval(const Timeout& interval) {
 }
 
 /// Like a Timeout, for an immediate. Unreferenced, it waits for a turn that something else brings about.
-class Immediate {
+class ONLOOP_API Immediate {
  public:
   Immediate() noexcept = default;
   explicit Immediate(std::shared_ptr<detail::ImmediateState> state) noexcept : state_(std::move(state)) {}
@@ -80,22 +81,22 @@ class Immediate {
 };
 
 /// Runs `task` after the I/O of this turn; set by an immediate, after that of the next.
-Immediate set_immediate(Context& context, Task task);
+ONLOOP_API Immediate set_immediate(Context& context, Task task);
 inline void clear_immediate(const Immediate& immediate) {
   immediate.clear();
 }
 
 /// Runs `task` when the callback that is running has returned, before anything else.
-void next_tick(Context& context, Task task);
+ONLOOP_API void next_tick(Context& context, Task task);
 /// Runs `task` when the callback that is running has returned, and all ticks.
-void queue_microtask(Context& context, Task task);
+ONLOOP_API void queue_microtask(Context& context, Task task);
 
 }  // namespace node
 
 namespace detail {
 
 /// Keeps run() from returning until it has been used or goes.
-class KeepAlive {
+class ONLOOP_API KeepAlive {
  public:
   explicit KeepAlive(Context& context);
   KeepAlive(KeepAlive&&) noexcept = default;

@@ -1,0 +1,7 @@
+#ifndef ONLOOP_EXPORT_H
+#define ONLOOP_EXPORT_H
+
+/* Marks what the library and its shims export. Everything else in them is hidden, if they are shared libraries. */
+#define ONLOOP_API __attribute__((visibility("default")))
+
+#endif

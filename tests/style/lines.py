@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""No line of code or Markdown is longer than 120 characters. Tables, and lines whose length is an address's, may be.
+
+usage: lines.py DIRECTORY
+"""
+import pathlib
+import re
+import sys
+
+LIMIT = 120
+# Markdown that is still to be rewritten.
+NOT_YET = {
+    "README.md",
+    "bench/README.md",
+    "docs/architecture.md",
+    "docs/conformance.md",
+    "docs/decisions.md",
+    "docs/systems.md",
+    "docs/takeover.md",
+    "examples/README.md",
+    "examples/http_file_server/README.md",
+    "examples/io_models/README.md",
+    "shims/glib/README.md",
+    "shims/libevent/README.md",
+    "shims/libuv/README.md",
+    "shims/sdevent/README.md",
+}
+ENDINGS = {".c", ".h", ".cpp", ".hpp", ".cmake", ".txt", ".py", ".js", ".json", ".md", ".in", ".yml"}
+SCRIPTS = {"dev", ".ci/run", ".ci/newcomer", "tests/package/run"}
+ADDRESS = re.compile(r"\S*\w+://\S+|\]\(\S+\)")
+
+
+def too_long(name: str, line: str) -> bool:
+    if len(line) <= LIMIT:
+        return False
+    if name.endswith(".md") and line.lstrip().startswith("|"):
+        return False
+    return len(ADDRESS.sub("", line)) > LIMIT
+
+
+def sources(root: pathlib.Path):
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if name.startswith(("build", ".git/")) or path.is_symlink() or not path.is_file():
+            continue
+        if path.suffix in ENDINGS or name in SCRIPTS:
+            yield name, path
+
+
+def main() -> int:
+    found = {}
+    for name, path in sources(pathlib.Path(sys.argv[1])):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if numbers := [number for number, line in enumerate(lines, 1) if too_long(name, line)]:
+            found[name] = numbers
+    for name in sorted(found.keys() - NOT_YET):
+        for number in found[name]:
+            print(f"{name}:{number}: longer than {LIMIT} characters")
+    for name in sorted(NOT_YET - found.keys()):
+        print(f"{name} has no long line any more: take it out of NOT_YET")
+    return 1 if found.keys() - NOT_YET else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
