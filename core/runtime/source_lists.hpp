@@ -17,22 +17,25 @@ class ReadyList {
     source.ready_ = static_cast<std::uint8_t>(readiness);
     source.upcall_ = Source::Upcall::collected_already;
     source.next_ready_ = nullptr;
-    *end_ = &source;
-    end_ = &source.next_ready_;
+    if (head_) {
+      last_->next_ready_ = &source;
+    } else {
+      head_ = &source;
+    }
+    last_ = &source;
   }
   /// Takes the first source out of the list. Returns null if there is none.
   Source* take() noexcept {
     Source* source = head_;
     if (!source) return nullptr;
     head_ = source->next_ready_;
-    if (!head_) end_ = &head_;
     source->upcall_ = Source::Upcall::collected;
     return source;
   }
 
  private:
   Source* head_ = nullptr;
-  Source** end_ = &head_;
+  Source* last_ = nullptr;  // unless the list is empty
 };
 
 /// The sources that have deferred a call, in order. Each is in the list at most once. The list owns them.
@@ -44,8 +47,8 @@ class DeferredList {
   bool add(Source& source) noexcept {
     if (source.deferred_) return false;
     source.deferred_ = true;
-    (head_ ? tail_->next_deferred_ : head_) = Held<Source>(source);
-    tail_ = &source;
+    (head_ ? last_->next_deferred_ : head_) = Held<Source>(source);
+    last_ = &source;
     ++size_;
     return true;
   }
@@ -60,7 +63,7 @@ class DeferredList {
 
  private:
   Held<Source> head_;
-  Source* tail_ = nullptr;
+  Source* last_ = nullptr;  // unless the list is empty
   std::size_t size_ = 0;
 };
 
