@@ -11,12 +11,12 @@ class SetAttachment {
   SetAttachment(const Loop& loop, const onloop_guest& guest, int set);
   SetAttachment(const SetAttachment&) = delete;
   SetAttachment& operator=(const SetAttachment&) = delete;
-  ~SetAttachment() { host_.watch_remove(watch_); }
+  ~SetAttachment() { attachment_.watch_remove(watch_); }
 
-  [[nodiscard]] LoopAttachment& host() noexcept { return host_; }
+  [[nodiscard]] LoopAttachment& attachment() noexcept { return attachment_; }
 
  private:
-  LoopAttachment host_;
+  LoopAttachment attachment_;
   onloop_watch* watch_ = nullptr;
 };
 

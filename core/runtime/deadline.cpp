@@ -10,9 +10,9 @@
 
 namespace onloop::detail {
 
-int Deadline::change(LoopAttachment& host, std::uint64_t at) noexcept {
+int Deadline::change(LoopAttachment& loop, std::uint64_t at) noexcept {
   if (!timer_) {
-    int result = host.deadline_set(at);
+    int result = loop.deadline_set(at);
     if (result >= 0) set_ = at;
     if (result != -ENOSYS) return result;
     try {
@@ -65,6 +65,10 @@ void Deadline::close() noexcept {
 void Deadline::moved(std::uint64_t at, UniqueFd timer) noexcept {
   if (timer) timer_ = std::move(timer);
   set_ = at;
+}
+
+void Deadline::on_ready(std::uint32_t) {
+  runtime()->deadline_fired();
 }
 
 void Deadline::sever() noexcept {

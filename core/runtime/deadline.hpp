@@ -11,10 +11,10 @@ namespace onloop::detail {
 /// is driven through its descriptor, by a timerfd in the loop.
 class Deadline final : public Source {
  public:
-  explicit Deadline(Runtime& runtime) noexcept : Source(runtime) {}
+  explicit Deadline(Runtime& runtime) noexcept : Source(runtime, Upcall::heard_at_once) {}
 
   /// Sets it; ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno, and then tries again when next called.
-  int set(LoopAttachment& host, std::uint64_t at) noexcept { return at == set_ ? 0 : change(host, at); }
+  int set(LoopAttachment& loop, std::uint64_t at) noexcept { return at == set_ ? 0 : change(loop, at); }
   /// It is set to the past, for work that waits for a turn.
   [[nodiscard]] bool is_at_once() const noexcept { return set_ == 0; }
   /// It has fired, or may have.
@@ -34,9 +34,10 @@ class Deadline final : public Source {
 
  private:
   void sever() noexcept override;
-  void on_ready(std::uint32_t) override {}  // Runtime::collect notes it instead: timers come before I/O
+  /// The timerfd has fired. It is heard at once, not in its place among the ready sources, because timers come first.
+  void on_ready(std::uint32_t) override;
 
-  int change(LoopAttachment& host, std::uint64_t at) noexcept;
+  int change(LoopAttachment& loop, std::uint64_t at) noexcept;
 
   UniqueFd timer_;
   std::uint64_t set_ = ONLOOP_NO_DEADLINE;

@@ -8,11 +8,11 @@ namespace detail {
 
 SignalEntry::SignalEntry(Runtime& runtime, int number, std::function<void()> callback)
     : runtime_(&runtime), number_(number), callback_(std::move(callback)) {
-  runtime.add_signal(*this);
+  runtime.turn().signals().add(*this);
   try {
     subscription_.emplace(number, runtime.mailbox());
   } catch (...) {
-    runtime.remove_signal(*this);
+    runtime.turn().signals().remove(*this);
     throw;
   }
 }
@@ -20,7 +20,7 @@ SignalEntry::SignalEntry(Runtime& runtime, int number, std::function<void()> cal
 void SignalEntry::cancel() noexcept {
   if (!runtime_) return;
   runtime_->check_thread_or_die();
-  runtime_->remove_signal(*this);
+  runtime_->turn().signals().remove(*this);
   sever();
 }
 

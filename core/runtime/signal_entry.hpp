@@ -21,7 +21,7 @@ class SignalEntry final : public Counted {
   void sever() noexcept;
   void call();
 
-  bool due = false;  // came, and is to be called: kept by Runtime
+  bool due = false;  // came, and is to be called: kept by SignalWatches
 
  private:
   Runtime* runtime_;

@@ -24,9 +24,10 @@ class Source : public SharedCounted {
   /// User code is on the stack for it.
   [[nodiscard]] bool busy() const noexcept { return busy_; }
 
-  /// Gives back the share of the owner. Where a frame is busy with the source, or it is queued, that happens later.
+  /// Gives back the share of the owner. While a frame is busy with the source, or the source is in the list of what is
+  /// ready, that is postponed.
   void drop() noexcept {
-    if (busy_ || queued_) {
+    if (busy_ || upcall_ == Upcall::collected_already) {
       postponed_ |= kDrop;
     } else {
       on_dropped();
@@ -41,19 +42,32 @@ class Source : public SharedCounted {
     explicit Busy(Source& source) noexcept : source_(source) { source_.busy_ = true; }
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
-    ~Busy() { source_.leave_busy(); }
+    [[gnu::always_inline]] ~Busy() { source_.leave_busy(); }
 
    private:
     Source& source_;
   };
 
  protected:
-  explicit Source(Runtime& runtime) noexcept : SharedCounted(1), runtime_(&runtime) {}
+  /// What an up-call of the loop does with the source.
+  enum class Upcall : std::uint8_t {
+    collected,          // It puts the source into the list of what is ready.
+    collected_already,  // The source is in that list.
+    heard_at_once,      // It calls on_ready() at once.
+  };
+
+  explicit Source(Runtime& runtime, Upcall upcall = Upcall::collected) noexcept
+      : SharedCounted(1), runtime_(&runtime), upcall_(upcall) {}
   /// The source no longer belongs to a context.
   void cut_off() noexcept { runtime_ = nullptr; }
 
  private:
+  friend class Cutover;
+  friend class DeferredList;
+  friend class ReadyList;
   friend class Runtime;
+  friend class Turn;
+  friend class Upcalls;
   /// Some of the directions that it wants are ready.
   virtual void on_ready(std::uint32_t readiness) = 0;
   /// What it had deferred by Runtime::defer.
@@ -68,7 +82,7 @@ class Source : public SharedCounted {
   /// The loop can't watch what it wants.
   virtual void on_watch_error(std::error_code) noexcept {}
 
-  /// What came up while it was busy_ or queued_.
+  /// What came up while it was busy_ or in the list of what is ready.
   enum Postponed : std::uint8_t { kDrop = 1, kDeferred = 2, kInterest = 4 };
   void do_postponed() noexcept;
   void leave_busy() noexcept {
@@ -84,10 +98,10 @@ class Source : public SharedCounted {
   Source* next_ready_ = nullptr;
   std::uint8_t wanted_ = 0;  // interest by our own books
   std::uint8_t set_ = 0;     // interest that the loop knows: it may still have READ that is wanted no more
-  std::uint8_t ready_ = 0;   // readiness, while it is queued_; kGone if it was unwatched meanwhile
+  std::uint8_t ready_ = 0;   // readiness, while it is in the list; kGone if it was unwatched meanwhile
   std::uint8_t postponed_ = 0;
-  bool queued_ = false;    // in Runtime's list of what is ready; always for Deadline, which is served apart
-  bool deferred_ = false;  // in Runtime's list of deferred work
+  Upcall upcall_;
+  bool deferred_ = false;  // in Turn's list of deferred calls
   bool busy_ = false;
 };
 

@@ -1,0 +1,16 @@
+#pragma once
+#include "core/runtime/source.hpp"
+
+namespace onloop::detail {
+
+/// The source that watches the eventfd of a context's mailbox. It brings what is in the mailbox into the turn.
+class Waker final : public Source {
+ public:
+  explicit Waker(Runtime& runtime) noexcept : Source(runtime) {}
+
+ private:
+  void on_ready(std::uint32_t) override;
+  void sever() noexcept override;
+};
+
+}  // namespace onloop::detail
