@@ -38,6 +38,7 @@ void ListeningSocket::start(int fd, std::uint32_t interest, const std::string& w
 
 std::error_code ListeningSocket::set_paused(bool paused) noexcept {
   runtime()->cancel(*this);
+  if (fd() < 0) return {};  // the application has closed it
   return runtime()->want(*this, paused ? ONLOOP_NONE : ONLOOP_READ);
 }
 
@@ -48,6 +49,12 @@ void ListeningSocket::sever() noexcept {
   runtime()->unwatch(*this);
   cut_off();
   drop();
+}
+
+bool ListeningSocket::lose_number() noexcept {
+  runtime()->cancel(*this);
+  runtime()->unwatch(*this);
+  return true;
 }
 
 void ListeningSocket::on_ready(std::uint32_t) {
@@ -73,10 +80,12 @@ bool ListeningSocket::accept_one(Opening opening) {
   failures_ = 0;
   if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) {
     ++net_.statistics.turned_away;
+    acceptor_.count_turned_away(1);
     return true;
   }
   if (acceptor_.severed()) return false;  // by on_accept
   ++net_.statistics.accepted;
+  acceptor_.count_accepted();
   auto* stream = new Stream(net_, *acceptor_.protocol(), acceptor_.limits(), &acceptor_);
   try {
     if (opening == Opening::later) {
@@ -111,8 +120,13 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string() +
                                                ": clients are turned away until a descriptor is free");
       if (!(wanted() & ONLOOP_READ)) return false;  // on_error has paused or closed us, or destroyed the context
-      if (net_.turn_away(fd())) return true;
-      break;
+      {
+        const std::uint64_t before = net_.statistics.turned_away;
+        const bool done = net_.turn_away(fd());
+        acceptor_.count_turned_away(net_.statistics.turned_away - before);
+        if (done) return true;
+        break;
+      }
     case EINTR:
     case ECONNABORTED:
     // On Linux, errors that are pending on the new connection (accept(2)): that client is gone, others wait. on_ready()
@@ -155,7 +169,10 @@ void ListeningSocket::on_due() {
 // ---- the listener ----
 
 Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
-    : Counted(1), net_(net), options_(std::move(options)), limits_(std::make_shared<const Limits>(options_.limits)) {
+    : SharedCounted(1),
+      net_(net),
+      options_(std::move(options)),
+      limits_(std::make_shared<const Limits>(options_.limits)) {
   net_.add(*this);
   set_protocol(&protocol);
 }
@@ -196,6 +213,7 @@ void Acceptor::take_inherited(int fd, const std::string& what) {
   if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) throw_error(errno, what);
   if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) throw_error(errno, what);  // as sd_listen_fds(3) does
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  net_.runtime().refuse_if_watched(fd, what);
   start(fd, what);
 }
 
@@ -260,6 +278,11 @@ void Acceptor::sever_sockets() noexcept {
   for (ListeningSocket* socket : sockets_) socket->sever();
   sockets_.clear();
   addresses_.clear();
+}
+
+void Acceptor::connection_left() noexcept {
+  if (--connections_ == 0 && drain_) net_.drained(*std::exchange(drain_, nullptr));
+  Held<Acceptor>::drop(this);
 }
 
 void Acceptor::sever() noexcept {

@@ -16,6 +16,7 @@ namespace onloop::detail {
 
 class Acceptor;
 class Net;
+struct ListenerDrain;
 struct ListenerRecord;
 
 /// One listening socket.
@@ -28,6 +29,7 @@ class ListeningSocket final : public Source, public TimerNode {
   /// Tries to accept again after a while.
   void retry_later() noexcept;
   void sever() noexcept override;
+  bool lose_number() noexcept override;
   /// Accepts who waits in the backlog; their on_open comes in a later turn.
   void accept_waiting();
 
@@ -48,7 +50,7 @@ class ListeningSocket final : public Source, public TimerNode {
 
 /// The Listener: one address, one or several listening sockets. Its owners are its Net until it is severed, its
 /// connections, and the frame that accepts.
-class Acceptor final : public Listener, public Endpoint, public Counted {
+class Acceptor final : public Listener, public Endpoint, public SharedCounted {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
@@ -83,10 +85,19 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
     ++connections_;
     (void)Held<Acceptor>(*this).release();
   }
-  void connection_left() noexcept {
-    --connections_;
-    Held<Acceptor>::drop(this);
+  void connection_left() noexcept;
+  void count_accepted() noexcept { ++accepted_; }
+  void count_turned_away(std::uint64_t clients) noexcept { turned_away_ += clients; }
+  [[nodiscard]] ListenerStatistics statistics() const noexcept {
+    return {.accepted = accepted_, .turned_away = turned_away_, .connections = connections_};
   }
+  /// It is severed, and its connections are waited for. False if that is so already.
+  bool start_drain(ListenerDrain& drain) noexcept {
+    if (drain_) return false;
+    drain_ = &drain;
+    return true;
+  }
+  [[nodiscard]] const ListenerDrain* drain() const noexcept { return drain_; }
 
  private:
   void start(int fd, const std::string& what);
@@ -102,6 +113,9 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   std::vector<Address> addresses_;
   UnixFile file_;
   std::size_t connections_ = 0;
+  std::uint64_t accepted_ = 0;
+  std::uint64_t turned_away_ = 0;
+  ListenerDrain* drain_ = nullptr;
   bool severed_ = false;
   bool paused_ = false;
   bool frozen_ = false;

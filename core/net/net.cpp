@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -24,6 +25,7 @@ void Net::sever() noexcept {
   if (const auto ended = std::exchange(takeover, nullptr)) ended->sever();
   while (!acceptors_.empty()) acceptors_.back()->sever();
   draining_ = false;  // nobody is told any more
+  const auto ended_drains = std::exchange(listener_drains_, {});
   while (streams_) streams_->sever();
   drain_limit_ = {};
   drained_ = {};
@@ -47,6 +49,7 @@ void Net::remove(Stream& stream) noexcept {
   if (stream.after_) stream.after_->before_ = stream.before_;
   stream.before_ = stream.after_ = nullptr;
   drained(stream);
+  if (!early.empty()) early.erase(&stream);
   if (draining_ && !streams_) {
     drain_limit_.cancel();
     runtime_.post(std::move(drained_));
@@ -96,6 +99,54 @@ void Net::drain(std::chrono::nanoseconds limit, Task done) {
     runtime_.post(std::move(done));
   }
   draining_ = true;
+}
+
+void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done) {
+  std::vector<Held<Acceptor>> chosen;
+  for (Listener* listener : listeners) {
+    if (!listener || &acceptor_of(*listener).net() != this) {
+      throw_error(EINVAL, "drain a listener that is null or of another context");
+    }
+    chosen.emplace_back(acceptor_of(*listener));
+  }
+  auto made = std::make_unique<ListenerDrain>();
+  ListenerDrain& drain = *made;
+  drain.limit = runtime_.facade().timer(limit, [this, &drain] {
+    each_stream([&drain](Stream& stream) {
+      if (stream.acceptor() && stream.acceptor()->drain() == &drain) stream.reset(error_of(ETIMEDOUT));
+    });
+  });
+  const Held<Runtime> held(runtime_);
+  for (const auto& acceptor : chosen) {  // on_accept may close any of them, or destroy the context
+    if (!acceptor->severed()) acceptor->accept_waiting();
+    if (!runtime_.alive() || runtime_.ending()) return;
+  }
+  drain.done = std::move(done);
+  listener_drains_.push_back(std::move(made));
+  ++drain.acceptors;  // until all are told
+  for (const auto& acceptor : chosen) {
+    acceptor->sever();
+    if (acceptor->connections() > 0 && acceptor->start_drain(drain)) ++drain.acceptors;
+  }
+  drained(drain);
+}
+
+void Net::drained(ListenerDrain& drain) noexcept {
+  if (--drain.acceptors > 0) return;
+  const auto is_it = [&drain](const std::unique_ptr<ListenerDrain>& each) { return each.get() == &drain; };
+  const auto place = std::find_if(listener_drains_.begin(), listener_drains_.end(), is_it);
+  if (place == listener_drains_.end()) return;  // the context goes
+  const std::unique_ptr<ListenerDrain> over = std::move(*place);
+  listener_drains_.erase(place);
+  if (over->done) runtime_.post(std::move(over->done));
+}
+
+EarlyInput::node_type Net::new_early(std::span<const std::byte> bytes) {
+  const auto [place, is_new] = early.try_emplace(nullptr);
+  EarlyInput::node_type made = early.extract(place);
+  made.mapped().bytes.assign(bytes.begin(), bytes.end());
+  made.mapped().left = made.mapped().bytes;
+  return made;
 }
 
 }  // namespace onloop::detail

@@ -40,6 +40,10 @@ class Stream final : public Connection, public Source, public Endpoint {
 
   // ---- Connection ----
   Flow send(std::span<const std::byte> data);
+  Flow send(std::vector<std::byte>&& data);
+  Flow send(std::span<const std::span<const std::byte>> pieces);
+  /// Bytes of an adopted socket that are delivered after on_open.
+  void read_already(EarlyInput::node_type&& bytes) noexcept;
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
   /// What the peer has not taken yet: queued here, or in the kernel.
   [[nodiscard]] std::uint64_t untaken() const noexcept;
@@ -56,6 +60,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   void reset(std::error_code error) noexcept;
   void set_state(void* state, const StateType& type) noexcept;
   [[nodiscard]] void* get_state(const std::type_info& type);
+  [[nodiscard]] void* find_state(const std::type_info& type) const noexcept;
   [[nodiscard]] bool over() const noexcept { return phase_ == Phase::over; }
   /// Also while on_close runs, when the descriptor is closed already.
   [[nodiscard]] Address peer() const;
@@ -65,7 +70,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   // ---- to another process: stream_takeover.cpp ----
   /// Open or closing, and no callback of it is on the stack.
   [[nodiscard]] bool can_freeze() const noexcept {
-    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen_ && !write_failed_ && !busy();
+    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen_ && !write_failed_ && !early_ && !busy();
   }
   [[nodiscard]] bool frozen() const noexcept { return frozen_ && phase_ < Phase::closed; }
   /// Is not served any more, until thaw().
@@ -123,6 +128,7 @@ class Stream final : public Connection, public Source, public Endpoint {
     return true;
   }
   void on_watch_error(std::error_code error) noexcept override { shut(error); }
+  bool lose_number() noexcept override;
   void on_dropped() noexcept override { destroy_state(); }
   void on_due();
   [[nodiscard]] std::uint64_t clock_limit() const noexcept;
@@ -160,12 +166,19 @@ class Stream final : public Connection, public Source, public Endpoint {
   [[gnu::noinline]] void received(std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;
-  [[gnu::noinline]] Flow send_later(std::span<const std::byte> data);
-  [[gnu::noinline]] Flow send_rest(std::span<const std::byte> data, ssize_t sent);
-  Flow queue(std::span<const std::byte> data);
+  /// given: the vector whose bytes these are, down to its last, if the caller gives it away.
+  [[gnu::noinline]] Flow send_later(std::span<const std::byte> data, std::vector<std::byte>* given = nullptr);
+  [[gnu::noinline]] Flow send_rest(std::span<const std::byte> data, ssize_t sent,
+                                   std::vector<std::byte>* given = nullptr);
+  Flow queue(std::span<const std::byte> data, std::vector<std::byte>* given = nullptr);
+  [[nodiscard]] bool refuses_write() noexcept;
+  [[nodiscard]] ssize_t send_pieces(std::span<const std::span<const std::byte>> pieces) const noexcept;
+  Flow queue_pieces(std::span<const std::span<const std::byte>> pieces, std::size_t skip);
   void send_fin() noexcept;
   void apply() noexcept;
   void note_plain() noexcept;
+  [[nodiscard]] bool wants_to_read() const noexcept;
+  void deliver_early();
   [[nodiscard]] std::uint32_t interest() const noexcept;
   void close_if_both_ended() noexcept;
   void shut(std::error_code error) noexcept;
@@ -197,6 +210,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   bool frozen_ = false;        // on its way to another process, or from one
   bool refused_ = false;       // a write, meanwhile: on_drain is owed at the end
   bool copied_ = false;        // another process may have its descriptor, too
+  bool early_ = false;         // Net has bytes that were read before: they come first
   bool write_failed_ = false;  // with error_: what the peer had sent before is read, then it closes
   Wish wish_ = Wish::none;
   std::uint8_t vain_wakes_ = 0;  // since woken_in_vain() last asked why

@@ -16,10 +16,6 @@ bool has_set(const Loop& loop) noexcept {
   return loop.hosting() == Hosting::aggregate || (&loop.ops() == &native().ops() && !loop.foreign());
 }
 
-bool same(const Loop& one, const Loop& other) noexcept {
-  return &one.ops() == &other.ops() && one.foreign() == other.foreign() && one.hosting() == other.hosting();
-}
-
 }  // namespace
 
 /// Everything of a context on the next loop, while the last still has it: until commit() it can be given up, and
@@ -53,6 +49,7 @@ class Runtime::Cutover {
   }
   void attach_sources();
   void attach_deadline();
+  void vacate(int fd) noexcept;
   void add(Source& source, int fd, std::uint32_t interest);
   void remove_watches() noexcept;
   void switch_watches() noexcept;
@@ -90,10 +87,19 @@ void Runtime::Cutover::attach_deadline() {
     return;
   }
   timer_ = Deadline::make_timerfd();
+  vacate(timer_.get());
   const auto slots = static_cast<std::size_t>(timer_.get()) + 1;
   if (runtime_.sources_.size() < slots) runtime_.sources_.resize(slots);
   if (watches_.size() < slots) watches_.resize(slots);
   add(deadline, timer_.get(), ONLOOP_READ);
+}
+
+/// A stale watch of a number that the kernel has given out again.
+void Runtime::Cutover::vacate(int fd) noexcept {
+  const auto slot = static_cast<std::size_t>(fd);
+  if (!runtime_.source_of(fd)) return;
+  runtime_.vacate(fd);
+  if (slot < watches_.size() && watches_[slot]) host_->watch_remove(std::exchange(watches_[slot], nullptr));
 }
 
 void Runtime::Cutover::add(Source& source, int fd, std::uint32_t interest) {
@@ -157,13 +163,13 @@ void Runtime::Cutover::commit() noexcept {
   if (runtime_.running_) runtime_.due_ |= kSwitched;
 }
 
-void Runtime::move_to(const Loop& loop) {
+bool Runtime::move_to(const Loop& loop) {
   check_thread();
   refuse_forked();
   const Loop& last = this->loop();
-  if (same(loop, last)) {
+  if (loop == last) {
     if (loop.priority() && loop.priority() != last.priority()) driver_->set_priority(*loop.priority());
-    return;
+    return false;
   }
   Cutover(*this, loop, has_set(loop) && has_set(last)).commit();
   ++cutovers_;
@@ -172,6 +178,7 @@ void Runtime::move_to(const Loop& loop) {
   } else {
     thread_free_ = true;
   }
+  return true;
 }
 
 /// The first turn on a loop that the context has moved to.
@@ -203,6 +210,7 @@ void Runtime::after_fork(const Loop& loop) {
   deadline_.close();
   unwatch(waker_);
   mailbox_->renew();
+  vacate(mailbox_->fd());
   const auto slot = static_cast<std::size_t>(mailbox_->fd());
   if (sources_.size() <= slot) sources_.resize(slot + 1);
   sources_[slot] = &waker_;

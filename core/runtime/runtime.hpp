@@ -65,7 +65,7 @@ class Runtime final : public Counted {
   [[nodiscard]] bool forked() const noexcept;
 
   // ---- from loop to loop: cutover.cpp ----
-  void move_to(const Loop& loop);
+  bool move_to(const Loop& loop);
   void after_fork(const Loop& loop);
   [[nodiscard]] std::uint64_t cutovers() const noexcept { return cutovers_; }
   /// Nanoseconds from the last move_to() to the first turn on the loop that it led to.
@@ -95,8 +95,18 @@ class Runtime final : public Counted {
   void dispatch();
 
   // ---- sources ----
-  /// Watches `fd` for `source`. Throws std::system_error that begins with `what`: a duplicate (EEXIST), the loop's.
+  /// Watches `fd` for `source`. Whatever else is watched under this number is stale: the caller has either just got the
+  /// descriptor from the kernel, or asked refuse_if_watched(). Throws std::system_error that begins with `what`.
   void watch(Source& source, int fd, std::uint32_t interest, std::string_view what);
+  /// For a descriptor of the application's. Throws EEXIST if a source watches that file already.
+  void refuse_if_watched(int fd, std::string_view what) const;
+  /// Null if none watches that number.
+  [[nodiscard]] Source* source_of(int fd) const noexcept {
+    const auto slot = static_cast<std::size_t>(fd);
+    return slot < sources_.size() ? sources_[slot] : nullptr;
+  }
+  /// Ends a stale watch of that number and reports it. False if the source can't do without the number.
+  bool vacate(int fd) noexcept;
   /// Sets what `source` wants. READ that is wanted no more leaves the loop lazily, at its next event: most pauses are
   /// short, and removing and adding again costs more than two changes.
   [[nodiscard]] std::error_code want(Source& source, std::uint32_t interest) noexcept;

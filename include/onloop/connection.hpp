@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 namespace onloop {
 
@@ -72,6 +73,14 @@ class Connection {
   /// within; an error comes later, by on_close.
   Flow write(std::span<const std::byte> data);
   Flow write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
+  /// The same for bytes that the caller gives away. What the kernel does not take at once is kept as it is: it is not
+  /// copied. Use it for large writes. The vector keeps its memory until its last byte is sent, its unused capacity
+  /// included.
+  /// @param data Is moved from only as far as it has to be queued; what the caller finds in it then is unspecified.
+  Flow write(std::vector<std::byte>&& data);
+  /// The same for several pieces that are sent as one, in their order, by one system call. What the kernel does not
+  /// take at once is copied.
+  Flow write(std::span<const std::span<const std::byte>> pieces);
   /// Bytes taken by write() and not yet by the kernel.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
   Cork cork();
@@ -125,6 +134,11 @@ class Connection {
   S& state() {
     return *static_cast<S*>(get_state(typeid(S)));
   }
+  /// @return The state, or null if there is none or it is no S.
+  template <class S>
+  [[nodiscard]] S* find_state() noexcept {
+    return static_cast<S*>(find_state(typeid(S)));
+  }
 
  protected:
   Connection() noexcept = default;
@@ -139,6 +153,7 @@ class Connection {
   static constexpr StateType kStateType{typeid(S), [](void* state) noexcept { delete static_cast<S*>(state); }};
   void set_state(void* state, const StateType& type);  // takes it, unless it throws
   void* get_state(const std::type_info& type);
+  void* find_state(const std::type_info& type) noexcept;
 };
 
 }  // namespace onloop
