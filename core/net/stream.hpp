@@ -207,11 +207,11 @@ class Stream final : public Connection, public Source, public Endpoint {
   bool read_ended_ = false;   // the peer's FIN was read
   bool write_ended_ = false;  // ours comes after the queue
   bool fin_sent_ = false;
-  bool frozen_ = false;        // on its way to another process, or from one
-  bool refused_ = false;       // a write, meanwhile: on_drain is owed at the end
-  bool copied_ = false;        // another process may have its descriptor, too
-  bool early_ = false;         // Net has bytes that were read before: they come first
-  bool write_failed_ = false;  // with error_: what the peer had sent before is read, then it closes
+  bool frozen_ = false;            // on its way to another process, or from one
+  bool refused_ = false;           // a write, meanwhile: on_drain is owed at the end
+  bool copied_ = false;            // another process may have its descriptor, too
+  bool early_ : 1 = false;         // Net has bytes that were read before: they come first
+  bool write_failed_ : 1 = false;  // with error_: what the peer had sent before is read, then it closes
   Wish wish_ = Wish::none;
   std::uint8_t vain_wakes_ = 0;  // since woken_in_vain() last asked why
 };

@@ -74,7 +74,7 @@ Watch Context::watch(int fd, Interest interest, Function<void(Interest)> callbac
 Timer Context::timer(std::chrono::nanoseconds delay, Task task) {
   runtime_->check_thread();
   if (!task) return {};
-  Timer timer(new_entry<detail::TimerEntry>(*runtime_, std::move(task), 0));
+  Timer timer(new_entry<detail::TimerEntry>(*runtime_, std::move(task), std::uint64_t{0}));
   timer.entry_->start(detail::later(detail::now_ns(), delay));
   return timer;
 }

@@ -1,8 +1,10 @@
 #include "core/runtime/raw_watch.hpp"
 
+#include <cerrno>
 #include <utility>
 
 #include "core/base/at_scope_exit.hpp"
+#include "core/base/error.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/watched_files.hpp"
 
@@ -20,12 +22,19 @@ bool has_own_inode(mode_t mode) noexcept {
   return S_ISSOCK(mode) || S_ISFIFO(mode);
 }
 
+std::uint32_t directions_of(Interest interest, const std::string& what) {
+  const auto directions = static_cast<std::uint32_t>(interest);
+  if (directions & ~(ONLOOP_READ | ONLOOP_WRITE | ONLOOP_PRIORITY))
+    throw_error(EINVAL, what + " for what is no interest");
+  return directions;
+}
+
 }  // namespace
 
 // ---- begin ----
 
 void RawWatch::start(int fd, const struct stat& status, Interest interest, const std::string& what) {
-  const auto wanted = static_cast<std::uint32_t>(interest);
+  const std::uint32_t wanted = directions_of(interest, what);
   auto* there = dynamic_cast<RawWatch*>(runtime()->source_of(fd));
   if (there && there->has_its_file()) {
     join(*there, wanted, what);
@@ -74,11 +83,13 @@ void RawWatch::set_interest(Interest interest) {
   if (!active_) return;
   runtime()->check_thread();
   RawWatch& source = first_ ? *first_ : *this;
-  const std::uint8_t before = std::exchange(interest_, static_cast<std::uint8_t>(interest));
+  const std::string what = "watch descriptor " + std::to_string(source.fd());
+  const std::uint32_t wanted = directions_of(interest, what);
+  const std::uint8_t before = std::exchange(interest_, static_cast<std::uint8_t>(wanted));
   if (const std::error_code error = runtime()->want(source, source.wanted_by_all())) {
     interest_ = before;
     (void)runtime()->want(source, source.wanted_by_all());
-    throw std::system_error(error, "watch descriptor " + std::to_string(source.fd()));
+    throw std::system_error(error, what);
   }
 }
 

@@ -13,13 +13,13 @@ bool WatchedFiles::note(int fd) noexcept {
 }
 
 bool WatchedFiles::has(int fd) noexcept {
-  if (!set_) return true;
+  if (!usable()) return true;
   epoll_event none{};
   return epoll_ctl(set_.get(), EPOLL_CTL_MOD, fd, &none) == 0 || errno != ENOENT;
 }
 
 void WatchedFiles::forget(int fd) noexcept {
-  if (set_) epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr);  // the kernel has forgotten a file that is closed
+  if (usable()) epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr);  // the kernel has forgotten a file that is closed
 }
 
 }  // namespace onloop::detail

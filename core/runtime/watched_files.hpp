@@ -9,7 +9,7 @@ namespace onloop::detail {
 /// is the open file together with its number, so it is asked by such a set. Nobody waits on the set.
 class WatchedFiles final : public Subsystem {
  public:
-  explicit WatchedFiles(Runtime&) noexcept {}
+  explicit WatchedFiles(Runtime& runtime) noexcept : runtime_(runtime) {}
   void sever() noexcept override { set_.reset(); }
   void after_fork() noexcept override { set_.reset(); }  // the parent's: from here on every file is taken for the same
 
@@ -20,6 +20,10 @@ class WatchedFiles final : public Subsystem {
   void forget(int fd) noexcept;
 
  private:
+  /// Not so in a forked child, where the set is the parent's.
+  [[nodiscard]] bool usable() const noexcept { return set_ && !runtime_.forked(); }
+
+  Runtime& runtime_;
   UniqueFd set_;
 };
 

@@ -350,6 +350,18 @@ TEST_P(StaleWatch, AConnectionWhoseSocketWasClosedEndsWhenItsNumberIsGivenOut) {
   EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "hello"; })) << "the new one is served";
 }
 
+// What a context notes of its files is shared with a forked child.
+TEST_P(StaleWatch, IsNoneThatAForkedChildHasEnded) {
+  Context context{GetParam().make(), options()};
+  const Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  Watch first = context.watch(event.get(), Interest::read, [](Interest) {});
+  EXPECT_TRUE(in_child([&] { first = {}; }));
+  const Watch second = context.watch(event.get(), Interest::read, [](Interest) {});
+  EXPECT_TRUE(first.active());
+  turns(context);
+  EXPECT_TRUE(errors.empty());
+}
+
 TEST_P(StaleWatch, EndsQuietlyByItsHandle) {
   Context context{GetParam().make(), options()};
   Pipe old;

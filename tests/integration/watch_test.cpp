@@ -190,6 +190,20 @@ TEST_P(Watching, ADescriptorThatIsNotOpenIsRefused) {
   }
 }
 
+TEST_P(Watching, AnInterestThatIsNoneIsRefused) {
+  const Pipe pipe;
+  Context context{GetParam().make()};
+  Watch watch = context.watch(pipe.in.get(), Interest::read, [](Interest) {});
+  for (const unsigned interest : {8u, 9u, 0x80000000u}) {
+    const auto wrong = static_cast<Interest>(interest);
+    const Thrown made = thrown_by([&] { return context.watch(pipe.in.get(), wrong, [](Interest) {}); });
+    EXPECT_TRUE(is(made.code, std::errc::invalid_argument)) << made.words;
+    const Thrown set = thrown_by([&] { return watch.set_interest(wrong), 0; });
+    EXPECT_TRUE(is(set.code, std::errc::invalid_argument)) << set.words;
+  }
+  EXPECT_TRUE(watch.active());
+}
+
 TEST_P(Watching, TheSocketOfAConnectionIsNotWatched) {
   Recorder recorder;
   Context context{GetParam().make()};
