@@ -27,14 +27,13 @@ constexpr int kBatch = 256;  // events fetched a turn; more ready descriptors wa
 
 struct EpollWatch {
   int fd;
+  std::uint16_t interest;
   bool is_stale;  // the set may have it under a number that is gone
-  std::uint32_t interest;
-  void* context;
-  EpollWatch* next_stale;
+  void* context;  // once it is removed and stale: the next of these
 };
+static_assert(sizeof(EpollWatch) == 16, "each connection has one");
 
-constinit EpollWatch removed{-1, false, ONLOOP_NONE, nullptr,
-                             nullptr};  // stands in a batch for a watch that has gone; never written
+constinit EpollWatch removed{-1, ONLOOP_NONE, false, nullptr};  // in a batch: a watch that has gone; never written
 
 struct EpollLoop {
   onloop_guest guest;
@@ -108,7 +107,7 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 void detach(onloop_loop* loop) {
   EpollLoop& own = self(loop);
   while (EpollWatch* gone = own.stale) {
-    own.stale = gone->next_stale;
+    own.stale = static_cast<EpollWatch*>(gone->context);
     delete gone;
   }
   close(own.set);  // abandoned, it lives on in the parent
@@ -123,7 +122,7 @@ void abandon(onloop_loop* loop) {
 }
 
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
-  auto* made = new (std::nothrow) EpollWatch{fd, false, interest, watch_context, nullptr};
+  auto* made = new (std::nothrow) EpollWatch{fd, static_cast<std::uint16_t>(interest), false, watch_context};
   if (!made) return -ENOMEM;
   const int result = interest ? put(self(loop), true, *made, interest) : 0;
   if (result < 0) {
@@ -142,7 +141,7 @@ int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
   } else if (const int result = put(self(loop), !own.interest, own, interest); result < 0) {
     return result;
   }
-  own.interest = interest;
+  own.interest = static_cast<std::uint16_t>(interest);
   return 0;
 }
 
@@ -155,7 +154,7 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   }
   if (gone.is_stale) {  // the kernel may still report it
     gone.interest = ONLOOP_NONE;
-    gone.next_stale = std::exchange(own.stale, &gone);
+    gone.context = std::exchange(own.stale, &gone);
   } else {
     delete &gone;
   }
