@@ -171,4 +171,27 @@ TEST_P(Ops, C36_the_descriptor_may_be_closed_right_after_removal) {
   guest.expect_silence();
 }
 
+// The application has made a mistake; the loop goes on all the same.
+TEST_P(Ops, C36a_one_that_was_closed_while_watched_leaves_its_number_to_another) {
+  for (const std::uint32_t interest : {ONLOOP_READ, ONLOOP_NONE}) {
+    Pair old = socket_pair();
+    Pair fresh = socket_pair();
+    RawGuest guest{provider()};
+    auto& stale = guest.add(old.near.get(), ONLOOP_READ);
+    if (interest == ONLOOP_NONE) guest.set(stale, interest);
+    guest.turn();
+    const int number = old.near.get();
+    old.near.close();
+    ASSERT_EQ(::fcntl(fresh.near.get(), F_DUPFD_CLOEXEC, number), number);
+    old.near = Descriptor{number};
+    fresh.near.close();
+    guest.remove(stale);
+    const auto& watch = guest.add(number, ONLOOP_READ);
+    guest.expect_silence();
+    ASSERT_TRUE(put(fresh.far.get()));
+    EXPECT_TRUE(guest.until([&] { return watch.calls > 0; }));
+    EXPECT_EQ(stale.calls, 0);
+  }
+}
+
 }  // namespace onloop::conformance

@@ -73,6 +73,19 @@ void RawGuest::set(Watch& watch, std::uint32_t interest) {
   EXPECT_EQ(result, 0) << "watch_set: " << std::strerror(-result);
 }
 
+int RawGuest::try_add(int fd, std::uint32_t interest) {
+  Watch& watch = watches_.emplace_back(Watch{*this, fd, interest, {}});
+  const int result = slot([&] { return ops().watch_add(loop_, fd, interest, &watch, &watch.handle); });
+  if (result == 0) remove(watch);
+  return result;
+}
+
+int RawGuest::try_set(Watch& watch, std::uint32_t interest) {
+  const int result = slot([&] { return ops().watch_set(loop_, watch.handle, interest); });
+  if (result == 0) watch.interest = interest;
+  return result;
+}
+
 void RawGuest::remove(Watch& watch) {
   slot([&] { ops().watch_remove(loop_, std::exchange(watch.handle, nullptr)); });
 }

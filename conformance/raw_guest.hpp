@@ -35,6 +35,9 @@ class RawGuest {
 
   Watch& add(int fd, std::uint32_t interest, std::function<void(std::uint32_t)> on_ready = {});
   void set(Watch& watch, std::uint32_t interest);
+  /// What watch_add and watch_set give, which may be an error here; what was added is removed again.
+  [[nodiscard]] int try_add(int fd, std::uint32_t interest);
+  [[nodiscard]] int try_set(Watch& watch, std::uint32_t interest);
   void remove(Watch& watch);
   /// Sets the deadline, `delay` from now; negative is past. Nothing, if the loop has no deadlines.
   void deadline_in(std::chrono::nanoseconds delay);

@@ -78,14 +78,16 @@ static void detach(onloop_loop* loop) {
 
 static void call_onloop(struct handler* handler, short revents) {
   /* An earlier call of this turn may have changed the events. */
-  const int now = ((revents & (POLLERR | POLLHUP)) ? POLLIN | POLLOUT : revents) & handler->events;
-  const uint32_t ready = ((now & POLLIN) ? ONLOOP_READ : 0u) | ((now & POLLOUT) ? ONLOOP_WRITE : 0u);
+  const int now = ((revents & (POLLERR | POLLHUP)) ? POLLIN | POLLOUT | POLLPRI : revents) & handler->events;
+  const uint32_t ready = ((now & POLLIN) ? ONLOOP_READ : 0u) | ((now & POLLOUT) ? ONLOOP_WRITE : 0u) |
+                         ((now & POLLPRI) ? ONLOOP_PRIORITY : 0u);
   if (ready) handler->function(handler->data, ready);
 }
 
 static int watch_set(onloop_loop* loop, onloop_watch* watch, uint32_t interest) {
   (void)loop;
-  const int events = ((interest & ONLOOP_READ) ? POLLIN : 0) | ((interest & ONLOOP_WRITE) ? POLLOUT : 0);
+  const int events = ((interest & ONLOOP_READ) ? POLLIN : 0) | ((interest & ONLOOP_WRITE) ? POLLOUT : 0) |
+                     ((interest & ONLOOP_PRIORITY) ? POLLPRI : 0);
   ((struct handler*)watch)->events = (short)events;
   return 0;
 }

@@ -66,7 +66,8 @@ void detach(onloop_loop* loop) {
 }
 
 int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
-  const int events = ((interest & ONLOOP_READ) ? POLLIN : 0) | ((interest & ONLOOP_WRITE) ? POLLOUT : 0);
+  const int events = ((interest & ONLOOP_READ) ? POLLIN : 0) | ((interest & ONLOOP_WRITE) ? POLLOUT : 0) |
+                     ((interest & ONLOOP_PRIORITY) ? POLLPRI : 0);
   reinterpret_cast<Handler*>(watch)->events = static_cast<short>(events);
   return 0;
 }
@@ -75,9 +76,10 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   const auto& [poll_loop, guest] = *reinterpret_cast<Attachment*>(loop);
   Handler& handler = poll_loop.add(fd, 0, {});
   handler.call = [&handler, watch_context, on_ready = guest.on_ready](int revents) {
-    if (revents & (POLLERR | POLLHUP)) revents = POLLIN | POLLOUT;
+    if (revents & (POLLERR | POLLHUP)) revents = POLLIN | POLLOUT | POLLPRI;
     revents &= handler.events;  // which an earlier call of this turn may have changed
-    const auto ready = ((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u);
+    const auto ready = ((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u) |
+                       ((revents & POLLPRI) ? ONLOOP_PRIORITY : 0u);
     if (ready) on_ready(watch_context, ready);
   };
   *watch = reinterpret_cast<onloop_watch*>(&handler);

@@ -24,9 +24,11 @@ class LoopAttachment {
   [[nodiscard]] bool owned() const noexcept { return loop_.foreign() == nullptr; }
 
   int watch_add(int fd, std::uint32_t interest, void* context, onloop_watch** watch) noexcept {
+    if (!knows(interest)) return -EINVAL;
     return ops_.watch_add(attached_, fd, interest, context, watch);
   }
   int watch_set(onloop_watch* watch, std::uint32_t interest) noexcept {
+    if (!knows(interest)) return -EINVAL;
     return ops_.watch_set(attached_, watch, interest);
   }
   void watch_remove(onloop_watch* watch) noexcept {
@@ -51,6 +53,11 @@ class LoopAttachment {
   void detach() noexcept;
 
  private:
+  /// A shim of version 1.0 would take ONLOOP_PRIORITY for nothing.
+  [[nodiscard]] bool knows(std::uint32_t interest) const noexcept {
+    return !(interest & ONLOOP_PRIORITY) || (ops_.version & 0xffffu) >= 1;
+  }
+
   Loop loop_;
   onloop_ops ops_{};
   onloop_loop* attached_ = nullptr;

@@ -39,6 +39,7 @@ void ListeningSocket::start(int fd, std::uint32_t interest, const std::string& w
 
 std::error_code ListeningSocket::set_paused(bool paused) noexcept {
   runtime()->cancel(*this);
+  if (fd() < 0) return {};  // the application has closed it
   return runtime()->want(*this, paused ? ONLOOP_NONE : ONLOOP_READ);
 }
 
@@ -49,6 +50,12 @@ void ListeningSocket::sever() noexcept {
   runtime()->unwatch(*this);
   cut_off();
   drop();
+}
+
+bool ListeningSocket::lose_number() noexcept {
+  runtime()->cancel(*this);
+  runtime()->unwatch(*this);
+  return true;
 }
 
 void ListeningSocket::on_ready(std::uint32_t) {
@@ -104,10 +111,12 @@ bool ListeningSocket::accept_one(Opening opening) {
   if (to_accept_ > 0) --to_accept_;
   if (acceptor_.full() || !acceptor_.protocol()->on_accept(peer.to_address())) {
     ++net_.statistics.turned_away;
+    acceptor_.count_turned_away(1);
     return true;
   }
   if (acceptor_.severed()) return false;  // by on_accept
   ++net_.statistics.accepted;
+  acceptor_.count_accepted();
   auto* stream = new Stream(*acceptor_.protocol(), acceptor_.origin());
   try {
     if (opening == Opening::later) {
@@ -145,6 +154,8 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       if (!accepts()) return false;  // on_error has paused or closed us, or destroyed the context
       switch (net_.turn_away(fd())) {
         case 0:
+          acceptor_.count_turned_away(1);
+          [[fallthrough]];
         case EINTR:
         case ECONNABORTED:
           if (to_accept_ > 0) --to_accept_;
@@ -199,7 +210,7 @@ void ListeningSocket::on_due() {
 
 Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
     : Endpoint(Kind::acceptor),
-      Counted(1),
+      SharedCounted(1),
       net_(net),
       options_(std::move(options)),
       origin_(make_held<Origin>(net, options_.limits, this)) {
@@ -243,6 +254,7 @@ void Acceptor::take_inherited(int fd, const std::string& what) {
   if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) throw_error(errno, what);
   if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) throw_error(errno, what);  // as sd_listen_fds(3) does
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  net_.runtime().refuse_if_watched(fd, what);
   start(fd, what);
 }
 
@@ -331,6 +343,15 @@ void Acceptor::sever_sockets() noexcept {
   addresses_.clear();
 }
 
+void Acceptor::connection_left() noexcept {
+  --connections_;
+  tell_drain();
+}
+
+void Acceptor::tell_drain() noexcept {
+  if (drain_ && severed_ && connections_ == 0) net_.drained(*std::exchange(drain_, nullptr));
+}
+
 void Acceptor::sever() noexcept {
   if (std::exchange(severed_, true)) return;
   net_.runtime().check_thread_or_die();
@@ -340,6 +361,7 @@ void Acceptor::sever() noexcept {
   set_protocol(nullptr);
   net_.remove(*this);
   const Held<Origin> last = std::move(origin_);  // this goes with its connections, unless a frame holds it
+  tell_drain();
   Held<Acceptor>::drop(this);
 }
 

@@ -19,6 +19,7 @@ namespace onloop::detail {
 
 class Acceptor;
 class Net;
+struct ListenerDrain;
 
 /// One listening socket.
 class ListeningSocket final : public Source, public TimerNode {
@@ -30,6 +31,7 @@ class ListeningSocket final : public Source, public TimerNode {
   /// Tries to accept again after a while.
   void retry_later() noexcept;
   void sever() noexcept override;
+  bool lose_number() noexcept override;
   /// Accepts those who wait in the backlog now, whether it is paused or not, and tells the Acceptor when it is done: at
   /// once, with on_open in a later turn, or when the budget is spent, or there is nothing to accept with, in later
   /// turns.
@@ -57,7 +59,7 @@ class ListeningSocket final : public Source, public TimerNode {
 
 /// The Listener: one address, one or several listening sockets. Its owners are its Net until it is severed, its
 /// connections, and the frame that accepts.
-class Acceptor final : public Listener, public Endpoint, public Counted {
+class Acceptor final : public Listener, public Endpoint, public SharedCounted {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
@@ -92,7 +94,19 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   void drained(ListeningSocket& socket) noexcept;
 
   void connection_came() noexcept { ++connections_; }
-  void connection_left() noexcept { --connections_; }
+  void connection_left() noexcept;
+  void count_accepted() noexcept { ++accepted_; }
+  void count_turned_away(std::uint64_t clients) noexcept { turned_away_ += clients; }
+  [[nodiscard]] ListenerStatistics statistics() const noexcept {
+    return {.accepted = accepted_, .turned_away = turned_away_, .connections = connections_};
+  }
+  /// Its end, and that of its connections, is waited for. False if that is so already, or if both have come.
+  bool start_drain(ListenerDrain& drain) noexcept {
+    if (drain_ || (severed_ && connections_ == 0)) return false;
+    drain_ = &drain;
+    return true;
+  }
+  [[nodiscard]] const ListenerDrain* drain() const noexcept { return drain_; }
 
  private:
   void start(int fd, const std::string& what);
@@ -100,6 +114,7 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   int bind_all(const Address& address, Address& failed);
   int bind_one(const Address& address);
   void sever_sockets() noexcept;
+  void tell_drain() noexcept;
 
   Net& net_;
   ListenOptions options_;
@@ -108,6 +123,9 @@ class Acceptor final : public Listener, public Endpoint, public Counted {
   std::vector<Address> addresses_;
   UnixFile file_;
   std::size_t connections_ = 0;
+  std::uint64_t accepted_ = 0;
+  std::uint64_t turned_away_ = 0;
+  ListenerDrain* drain_ = nullptr;
   bool severed_ = false;
   bool paused_ = false;
   bool frozen_ = false;

@@ -91,8 +91,8 @@ Ref Connection::ref() noexcept {
 void Connection::set_state(std::unique_ptr<State> state) {
   checked(*this).set_state(std::move(state));
 }
-Connection::State& Connection::get_state(const std::type_info& type) {
-  return stream_of(*this).get_state(type);
+Connection::State* Connection::find_state(const std::type_info& type) noexcept {
+  return stream_of(*this).find_state(type);
 }
 
 Cork::~Cork() {
@@ -118,6 +118,24 @@ std::span<const Address> Listener::addresses() const noexcept {
 }
 std::size_t Listener::connection_count() const noexcept {
   return acceptor_of(*this).connections();
+}
+
+ListenerStatistics Listener::statistics() const noexcept {
+  return acceptor_of(*this).statistics();
+}
+
+WeakListener::WeakListener(Listener& listener) noexcept
+    : held_(detail::Held<detail::Acceptor>(acceptor_of(listener)).release()) {}
+
+WeakListener::WeakListener(const WeakListener& other) noexcept
+    : held_(other.held_ ? detail::Held<detail::Acceptor>(acceptor_of(*other.held_)).release() : nullptr) {}
+
+WeakListener::~WeakListener() {
+  if (held_) detail::Held<detail::Acceptor>::drop(&acceptor_of(*held_));
+}
+
+Listener* WeakListener::get() const noexcept {
+  return held_ && !acceptor_of(*held_).severed() ? held_ : nullptr;
 }
 
 void Listener::pause() {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/base/error.hpp"
 #include "core/blocking/host_name.hpp"
@@ -42,6 +43,15 @@ T& set_up(T* made, SetUp&& set) {
   return *made;
 }
 
+/// A connection for which `start` begins an attempt.
+template <class Start>
+Connection& start_connecting(detail::Runtime& runtime, const std::string& what, Protocol& protocol,
+                             const Limits& limits, Start&& start) {
+  check_limits(limits, what);
+  auto origin = detail::make_held<detail::Origin>(detail::Net::of(runtime), limits);
+  return set_up(new detail::Stream(protocol, std::move(origin)), start);
+}
+
 }  // namespace
 
 detail::Stream& detail::adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what) {
@@ -52,30 +62,50 @@ detail::Stream& detail::adopt(Net& net, int fd, Protocol& protocol, const Limits
 
 Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOptions options) {
   runtime_->check_thread();
-  const Address parsed = Address::parse(address);
-  check_limits(options.limits, "listen on " + std::string(address));
+  return listen(Address::parse(address), protocol, std::move(options));
+}
+
+Listener& Context::listen(const Address& address, Protocol& protocol, ListenOptions options) {
+  runtime_->check_thread();
+  if (address.family() == Address::Family::none) throw_error(EINVAL, "listen on no address");
+  check_limits(options.limits, "listen on " + address.to_string());
   return set_up(new detail::Acceptor(detail::Net::of(*runtime_), protocol, std::move(options)),
-                [&](detail::Acceptor& acceptor) { acceptor.listen(parsed); });
+                [&](detail::Acceptor& acceptor) { acceptor.listen(address); });
 }
 
 Connection& Context::connect(std::string_view address, Protocol& protocol, ConnectOptions options) {
   runtime_->check_thread();
-  const std::string what = "connect to " + std::string(address);
   const auto host = detail::HostName::parse(address);
-  const Address parsed = host ? Address() : Address::parse(address);
-  if (parsed.family() == Address::Family::inherited) throw_error(EINVAL, what + ": fd: is for listening");
-  check_limits(options.limits, what);
-  auto origin = detail::make_held<detail::Origin>(detail::Net::of(*runtime_), options.limits);
-  return set_up(new detail::Stream(protocol, std::move(origin)), [&](detail::Stream& stream) {
-    if (host) {
-      stream.connecting(*host, options.timeout);
-    } else {
-      stream.connecting(detail::expand(parsed), options.timeout, what);
+  if (!host) return connect(Address::parse(address), protocol, std::move(options));
+  return start_connecting(*runtime_, "connect to " + std::string(address), protocol, options.limits,
+                          [&](detail::Stream& stream) { stream.connecting(*host, options.timeout); });
+}
+
+Connection& Context::connect(const Address& address, Protocol& protocol, ConnectOptions options) {
+  return connect(std::span(&address, 1), protocol, std::move(options));
+}
+
+Connection& Context::connect(std::span<const Address> addresses, Protocol& protocol, ConnectOptions options) {
+  runtime_->check_thread();
+  if (addresses.empty()) throw_error(EINVAL, "connect to no address");
+  const std::string what = "connect to " + addresses.front().to_string();
+  std::vector<Address> candidates;
+  for (const Address& address : addresses) {
+    if (address.family() == Address::Family::none) throw_error(EINVAL, "connect to no address");
+    if (address.family() == Address::Family::inherited) {
+      throw_error(EINVAL, "connect to " + address.to_string() + ": fd: is for listening");
     }
-  });
+    for (Address& each : detail::expand(address)) candidates.push_back(std::move(each));
+  }
+  return start_connecting(*runtime_, what, protocol, options.limits,
+                          [&](detail::Stream& stream) { stream.connecting(candidates, options.timeout, what); });
 }
 
 Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
+  return adopt(fd, protocol, std::move(limits), {});
+}
+
+Connection& Context::adopt(int fd, Protocol& protocol, Limits limits, std::span<const std::byte> already_read) {
   runtime_->check_thread();
   const std::string what = "adopt descriptor " + std::to_string(fd);
   const int type = detail::get_option(fd, SOL_SOCKET, SO_TYPE);
@@ -83,7 +113,13 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits) {
   if (type != SOCK_STREAM) throw_error(EPROTOTYPE, what + ": it is not a stream socket");
   detail::SocketAddress peer;
   if (getpeername(fd, peer.data(), &peer.length) < 0) throw_error(errno, what + ": it must be connected");
-  return detail::adopt(detail::Net::of(*runtime_), fd, protocol, limits, what);
+  runtime_->refuse_if_watched(fd, what);
+  detail::Net& net = detail::Net::of(*runtime_);
+  detail::EarlyInput::node_type early;
+  if (!already_read.empty()) early = net.new_early(already_read);  // first, since it may fail
+  detail::Stream& stream = detail::adopt(net, fd, protocol, limits, what);
+  if (early) stream.read_already(std::move(early));
+  return stream;
 }
 
 Statistics Context::statistics() const noexcept {
@@ -97,6 +133,11 @@ Statistics Context::statistics() const noexcept {
 void Context::drain(std::chrono::nanoseconds limit, Task done) {
   runtime_->check_thread();
   detail::Net::of(*runtime_).drain(limit, std::move(done));
+}
+
+void Context::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done) {
+  runtime_->check_thread();
+  detail::Net::of(*runtime_).drain(listeners, limit, std::move(done));
 }
 
 }  // namespace onloop

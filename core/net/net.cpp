@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "core/base/at_scope_exit.hpp"
 #include "core/base/clock.hpp"
 #include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
@@ -23,6 +24,7 @@ void Net::sever() noexcept {
   drain_awaited_ = false;                                // nobody is told any more
   const auto dropped = std::exchange(drain_tasks_, {});  // last: what they own may be a protocol, and severs its own
   while (!acceptors_.empty()) acceptors_.back()->sever();
+  const auto ended_drains = std::exchange(listener_drains_, {});
   while (streams_) streams_->sever();
   drain_limit_ = {};
   drained_ = {};
@@ -42,6 +44,7 @@ void Net::remove(Stream& stream) noexcept {
   if (stream.after_) stream.after_->before_ = stream.before_;
   stream.before_ = stream.after_ = nullptr;
   drained(stream);
+  if (!early.empty()) early.erase(&stream);
   end_drain();
 }
 
@@ -122,6 +125,65 @@ void Net::end_drain() noexcept {
   drain_awaited_ = false;
   drain_limit_.cancel();
   runtime_.post(std::move(drained_));
+}
+
+void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done) {
+  std::vector<Held<Acceptor>> chosen;
+  for (Listener* listener : listeners) {
+    if (!listener || &acceptor_of(*listener).net() != this) {
+      throw_error(EINVAL, "drain a listener that is null or of another context");
+    }
+    chosen.emplace_back(acceptor_of(*listener));
+  }
+  auto made = std::make_unique<ListenerDrain>();
+  ListenerDrain& drain = *made;
+  drain.limit = runtime_.facade().timer(limit, [this, &drain] { abort_drain(drain); });
+  drain.acceptors = 1;  // this call, until all are told
+  drain.done = std::move(done);
+  listener_drains_.push_back(std::move(made));
+  const Held<Runtime> held(runtime_);
+  const AtScopeExit told([&] {
+    if (runtime_.alive() && !runtime_.ending()) drained(drain);
+  });
+  for (const auto& acceptor : chosen) {
+    if (acceptor->start_drain(drain)) ++drain.acceptors;
+  }
+  TurnBudget budget;
+  budget.begin();
+  for (const auto& acceptor : chosen) {  // on_accept may close any of them, or destroy the context
+    if (!acceptor->severed() && !acceptor->draining()) acceptor->drain(budget);
+    if (!runtime_.alive() || runtime_.ending()) return;
+  }
+}
+
+void Net::abort_drain(const ListenerDrain& drain) {
+  const auto is_of_it = [its = &drain](const Acceptor* acceptor) { return acceptor && acceptor->drain() == its; };
+  for (;;) {
+    const auto found = std::find_if(acceptors_.begin(), acceptors_.end(), is_of_it);
+    if (found == acceptors_.end()) break;
+    (*found)->sever();
+  }
+  each_stream([is_of_it](Stream& stream) {
+    if (is_of_it(stream.acceptor())) stream.reset(error_of(ETIMEDOUT));
+  });
+}
+
+void Net::drained(ListenerDrain& drain) noexcept {
+  if (--drain.acceptors > 0) return;
+  const auto is_it = [&drain](const std::unique_ptr<ListenerDrain>& each) { return each.get() == &drain; };
+  const auto place = std::find_if(listener_drains_.begin(), listener_drains_.end(), is_it);
+  if (place == listener_drains_.end()) return;  // the context goes
+  const std::unique_ptr<ListenerDrain> over = std::move(*place);
+  listener_drains_.erase(place);
+  if (over->done) runtime_.post(std::move(over->done));
+}
+
+EarlyInput::node_type Net::new_early(std::span<const std::byte> bytes) {
+  const auto [place, is_new] = early.try_emplace(nullptr);
+  EarlyInput::node_type made = early.extract(place);
+  made.mapped().bytes.assign(bytes.begin(), bytes.end());
+  made.mapped().left = made.mapped().bytes;
+  return made;
 }
 
 }  // namespace onloop::detail

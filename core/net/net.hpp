@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <system_error>
 #include <unordered_map>
@@ -14,10 +15,28 @@
 #include "core/base/unique_fd.hpp"
 #include "core/runtime/runtime.hpp"
 
+namespace onloop {
+class Listener;
+}
+
 namespace onloop::detail {
 
 class Acceptor;
 class Stream;
+
+/// Bytes that were read from a socket before it was adopted, and how many of them are still to be delivered.
+struct EarlyBytes {
+  std::vector<std::byte> bytes;
+  std::span<const std::byte> left;
+};
+using EarlyInput = std::unordered_map<const Stream*, EarlyBytes>;
+
+/// Some listeners of a context that drain, with the connections that they have accepted.
+struct ListenerDrain {
+  std::size_t acceptors = 0;  // that are open or have connections
+  Task done;
+  Timer limit;
+};
 
 /// The listeners and connections of one context, and what they share.
 class Net final : public Subsystem {
@@ -75,6 +94,14 @@ class Net final : public Subsystem {
   void drain(std::chrono::nanoseconds limit, Task done);
   /// Severs the listeners that still accept those who waited when drain() was called.
   void sever_draining() noexcept;
+  void drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done);
+  /// One of its listeners is closed, and has no connection any more.
+  void drained(ListenerDrain& drain) noexcept;
+
+  /// Of connections in Stream::early_; here, since few ever have any.
+  EarlyInput early;
+  /// Not in there yet, but there is room for it.
+  [[nodiscard]] EarlyInput::node_type new_early(std::span<const std::byte> bytes);
 
   Statistics statistics;  // counted by Stream and ListeningSocket
 
@@ -90,11 +117,13 @@ class Net final : public Subsystem {
   [[nodiscard]] Acceptor* find_acceptor(bool draining) const noexcept;
   void end_drain() noexcept;
   void abort_drain();
+  void abort_drain(const ListenerDrain& drain);
 
   bool draining_ = false;       // or it has drained
   bool drain_awaited_ = false;  // drained_ is to come
   Task drained_;
   Timer drain_limit_;
+  std::vector<std::unique_ptr<ListenerDrain>> listener_drains_;
 };
 
 }  // namespace onloop::detail

@@ -21,7 +21,7 @@ constexpr std::uint64_t kPiece = 128 * 1024;
 class FileSender : public std::enable_shared_from_this<FileSender> {
  public:
   FileSender(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
-             std::function<void(std::error_code)> done)
+             Function<void(std::error_code)> done)
       : connection_(connection.ref()),
         most_queued_(detail::stream_of(connection).limits().max_queued),
         low_water_(detail::stream_of(connection).limits().low_water),
@@ -76,7 +76,7 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
   }
 
   void end(std::error_code error) {
-    if (const auto done = std::exchange(done_, nullptr)) done(error);
+    if (auto done = std::exchange(done_, nullptr)) done(error);
   }
 
   Ref connection_;
@@ -86,13 +86,13 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
   std::uint64_t offset_;
   std::uint64_t left_;
   std::vector<std::byte> piece_;  // was read, and is to be written
-  std::function<void(std::error_code)> done_;
+  Function<void(std::error_code)> done_;
 };
 
 }  // namespace
 
 void send_file(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
-               std::function<void(std::error_code)> done) {
+               Function<void(std::error_code)> done) {
   std::make_shared<FileSender>(connection, std::move(file), offset, length, std::move(done))
       ->read_next(detail::WorkerPool::Bound::queue);
 }

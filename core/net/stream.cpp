@@ -167,14 +167,43 @@ void Stream::on_deferred() {
     apply();
     if (drain_due_) runtime()->defer(*this);
     opened();
+    if (early_) deliver_early();
     return;
   }
+  if (early_) deliver_early();
   if (phase_ != Phase::open || frozen() || !std::exchange(drain_due_, false)) return;
   if (queued() > limits().low_water) {
     waiting_ = true;  // a callback has written again meanwhile: on_drain comes when that is gone, too
   } else {
     protocol()->on_drain(*this);
   }
+}
+
+void Stream::read_already(EarlyInput::node_type&& bytes) noexcept {
+  bytes.key() = this;
+  net().early.insert(std::move(bytes));
+  early_ = true;
+}
+
+/// What was read before the socket was adopted, in pieces that are no larger than the read buffer, until reading is
+/// paused. Each callback may pause, close or sever this connection.
+void Stream::deliver_early() {
+  const auto may_go_on = [this] {
+    return early_ && runtime() && !runtime()->turn_is_over() && phase_ == Phase::open && wants_to_read();
+  };
+  if (!may_go_on()) return;
+  auto bytes = net().early.extract(this);
+  const AtScopeExit keep_rest([&] {
+    if (early_ && runtime()) net().early.insert(std::move(bytes));
+  });
+  do {
+    std::span<const std::byte>& left = bytes.mapped().left;
+    const std::span<const std::byte> piece = left.first(std::min(left.size(), net().buffer_size));
+    left = left.subspan(piece.size());
+    early_ = !left.empty();
+    if (!early_) apply();
+    protocol()->on_data(*this, piece);
+  } while (may_go_on());
 }
 
 // ---- closing ----
@@ -247,6 +276,12 @@ void Stream::release_socket() noexcept {
   runtime()->unwatch(*this);
 }
 
+bool Stream::lose_number() noexcept {
+  runtime()->unwatch(*this);  // the number is another socket's: it must not be closed
+  shut(error_of(EBADF));
+  return true;
+}
+
 void Stream::sever() noexcept {
   if (!runtime()) return;
   runtime()->check_thread_or_die();
@@ -299,12 +334,16 @@ void Stream::pause(bool paused) {
 }
 
 void Stream::note_plain() noexcept {
-  plain_ = phase_ == Phase::open && !frozen() && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
+  plain_ = phase_ == Phase::open && !frozen() && !early_ && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
+}
+
+/// In Phase::open.
+bool Stream::wants_to_read() const noexcept {
+  return !read_ended_ && !paused_ && !frozen() && !(full_ && limits().pause_reading_when_full);
 }
 
 std::uint32_t Stream::interest() const noexcept {
   if (frozen()) return ONLOOP_NONE;
-  const bool stalled = full_ && limits().pause_reading_when_full;
   const std::uint32_t write = queue_ && corks_ == 0 ? ONLOOP_WRITE : ONLOOP_NONE;
   switch (phase_) {
     case Phase::connecting:
@@ -312,7 +351,7 @@ std::uint32_t Stream::interest() const noexcept {
     case Phase::opening:
       return write;
     case Phase::open:
-      return write | (read_ended_ || paused_ || stalled ? ONLOOP_NONE : ONLOOP_READ);
+      return write | (wants_to_read() && !early_ ? ONLOOP_READ : ONLOOP_NONE);
     case Phase::closing:
       return (queue_ ? ONLOOP_WRITE : ONLOOP_NONE) | (read_ended_ ? ONLOOP_NONE : ONLOOP_READ);
     default:
@@ -323,12 +362,12 @@ std::uint32_t Stream::interest() const noexcept {
 void Stream::apply() noexcept {
   note_plain();
   if (fd() < 0) return;
+  if (early_ && phase_ == Phase::open && wants_to_read()) runtime()->defer(*this);
   if (const std::error_code error = runtime()->want(*this, interest())) shut(error);
 }
 
-Connection::State& Stream::get_state(const std::type_info& type) {
-  if (!state_ || state_->type() != type) throw std::bad_cast();
-  return *state_;
+Connection::State* Stream::find_state(const std::type_info& type) const noexcept {
+  return state_ && state_->type() == type ? state_.get() : nullptr;
 }
 
 // ---- the clock: connecting, idle, linger ----

@@ -42,6 +42,10 @@ class Stream final : public Connection, public Source, public Endpoint {
 
   // ---- Connection ----
   Flow send(std::span<const std::byte> data);
+  Flow send(std::vector<std::byte>&& data);
+  Flow send(std::span<const std::span<const std::byte>> pieces);
+  /// Bytes of an adopted socket that are delivered after on_open.
+  void read_already(EarlyInput::node_type&& bytes) noexcept;
   [[nodiscard]] std::size_t queued() const noexcept { return queue_ ? queue_->size() : 0; }
   /// What the peer has not taken yet: queued here, or in the kernel.
   [[nodiscard]] std::uint64_t untaken() const noexcept;
@@ -57,7 +61,8 @@ class Stream final : public Connection, public Source, public Endpoint {
   void end();
   void reset(std::error_code error) noexcept;
   void set_state(std::unique_ptr<State> state) noexcept { state_ = std::move(state); }
-  [[nodiscard]] State& get_state(const std::type_info& type);
+  /// Null if there is none, or it is of another type.
+  [[nodiscard]] State* find_state(const std::type_info& type) const noexcept;
   [[nodiscard]] bool over() const noexcept { return phase_ == Phase::over; }
   /// Also while on_close runs, when the descriptor is closed already.
   [[nodiscard]] Address peer() const;
@@ -67,7 +72,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   // ---- standing still, for another process: stream_transit.cpp ----
   /// Open or closing, and no callback of it is on the stack.
   [[nodiscard]] bool can_freeze() const noexcept {
-    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen() && !write_failed_ && !busy();
+    return (phase_ == Phase::open || phase_ == Phase::closing) && !frozen() && !write_failed_ && !early_ && !busy();
   }
   [[nodiscard]] bool frozen() const noexcept { return transit_ && transit_->frozen && phase_ < Phase::closed; }
   /// Is not served any more, until thaw(). Throws std::bad_alloc.
@@ -133,6 +138,7 @@ class Stream final : public Connection, public Source, public Endpoint {
     return true;
   }
   void on_watch_error(std::error_code error) noexcept override { shut(error); }
+  bool lose_number() noexcept override;
   void on_dropped() noexcept override { state_.reset(); }
   void on_due();
   [[nodiscard]] std::uint64_t clock_limit() const noexcept;
@@ -172,12 +178,19 @@ class Stream final : public Connection, public Source, public Endpoint {
   [[gnu::noinline]] void received(std::byte* buffer, ssize_t got);
   [[gnu::noinline]] void read_stopped(int error);
   void flush() noexcept;
-  [[gnu::noinline]] Flow send_later(std::span<const std::byte> data);
-  [[gnu::noinline]] Flow send_rest(std::span<const std::byte> data, ssize_t sent);
-  Flow queue(std::span<const std::byte> data);
+  /// given: the vector whose bytes these are, down to its last, if the caller gives it away.
+  [[gnu::noinline]] Flow send_later(std::span<const std::byte> data, std::vector<std::byte>* given = nullptr);
+  [[gnu::noinline]] Flow send_rest(std::span<const std::byte> data, ssize_t sent,
+                                   std::vector<std::byte>* given = nullptr);
+  Flow queue(std::span<const std::byte> data, std::vector<std::byte>* given = nullptr);
+  [[nodiscard]] bool refuses_write() noexcept;
+  [[nodiscard]] ssize_t send_pieces(std::span<const std::span<const std::byte>> pieces) const noexcept;
+  Flow queue_pieces(std::span<const std::span<const std::byte>> pieces, std::size_t skip);
   void send_fin() noexcept;
   void apply() noexcept;
   void note_plain() noexcept;
+  [[nodiscard]] bool wants_to_read() const noexcept;
+  void deliver_early();
   [[nodiscard]] std::uint32_t interest() const noexcept;
   void close_if_both_ended() noexcept;
   void shut(std::error_code error) noexcept;
@@ -209,6 +222,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   bool full_ : 1 = false;          // above the high-water mark, until the low-water mark
   bool read_ended_ : 1 = false;    // the peer's FIN was read
   bool write_ended_ : 1 = false;   // ours comes after the queue
+  bool early_ : 1 = false;         // Net has bytes that were read before: they come first
   bool write_failed_ : 1 = false;  // with close_error(): what the peer had sent before is read, then it closes
 };
 

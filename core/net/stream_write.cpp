@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <utility>
 
 #include "core/base/clock.hpp"
@@ -16,18 +17,21 @@
 
 namespace onloop::detail {
 
-Flow Stream::send_later(std::span<const std::byte> data) {
-  if (runtime()) runtime()->check_thread();
-  if (write_ended_ || phase_ >= Phase::closing) return Flow::closed;
-  if (frozen()) {
-    transit_->write_refused = true;
-    return Flow::closed;
-  }
-  if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data);
-  return send_rest(data, ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+bool Stream::refuses_write() noexcept {
+  if (write_ended_ || phase_ >= Phase::closing) return true;
+  if (!frozen()) return false;
+  transit_->write_refused = true;
+  return true;
 }
 
-Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
+Flow Stream::send_later(std::span<const std::byte> data, std::vector<std::byte>* given) {
+  if (runtime()) runtime()->check_thread();
+  if (refuses_write()) return Flow::closed;
+  if (queue_ || corks_ || phase_ == Phase::connecting) return queue(data, given);
+  return send_rest(data, ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL), given);
+}
+
+Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent, std::vector<std::byte>* given) {
   if (sent < 0 && !would_block(errno) && errno != EINTR) {
     fail_writing(error_of(errno));
     return Flow::closed;
@@ -36,7 +40,7 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
   net().statistics.bytes_sent += taken;
   note_sent(taken);
   try {
-    return queue(data.subspan(taken));
+    return queue(data.subspan(taken), given);
   } catch (const std::bad_alloc&) {  // some of it is sent: nothing but an end is true now
     reset(error_of(ENOMEM));
     return Flow::closed;
@@ -44,7 +48,7 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent) {
 }
 
 /// What exceeds the limit is never copied. A cork holds back what could have been sent, so it is lifted for that.
-Flow Stream::queue(std::span<const std::byte> data) {
+Flow Stream::queue(std::span<const std::byte> data, std::vector<std::byte>* given) {
   if (data.size() > limits().max_queued - std::min(queued(), limits().max_queued)) {
     if (corks_ && phase_ == Phase::open) data = send_beside_cork(data);
     if (phase_ < Phase::closing && queued() + data.size() > limits().max_queued) reset(error_of(ENOBUFS));
@@ -52,12 +56,69 @@ Flow Stream::queue(std::span<const std::byte> data) {
   }
   if (!data.empty()) {
     if (!queue_) queue_ = std::make_unique<WriteQueue>();
-    queue_->append(data);
+    if (given) {
+      queue_->append(std::move(*given), given->size() - data.size());
+    } else {
+      queue_->append(data);
+    }
   }
   if (corks_ && queued() >= limits().high_water && phase_ != Phase::connecting) flush();
   if (phase_ >= Phase::closing || write_failed_) return Flow::closed;
   if (queued() > limits().high_water) full_ = waiting_ = true;
   apply();
+  return waiting_ ? Flow::wait : Flow::go;
+}
+
+Flow Stream::send(std::vector<std::byte>&& data) {
+  return send_later(data, &data);
+}
+
+Flow Stream::send(std::span<const std::span<const std::byte>> pieces) {
+  if (runtime()) runtime()->check_thread();
+  if (refuses_write()) return Flow::closed;
+  ssize_t sent = 0;
+  if (!queue_ && !corks_ && phase_ != Phase::connecting) {
+    sent = send_pieces(pieces);
+    if (sent < 0) {
+      fail_writing(error_of(errno));
+      return Flow::closed;
+    }
+    net().statistics.bytes_sent += static_cast<std::size_t>(sent);
+    note_sent(static_cast<std::size_t>(sent));
+  }
+  return queue_pieces(pieces, static_cast<std::size_t>(sent));
+}
+
+/// How many bytes the kernel took, in one call; -1 if the peer takes no more.
+ssize_t Stream::send_pieces(std::span<const std::span<const std::byte>> pieces) const noexcept {
+  std::array<iovec, IOV_MAX> vectors;  // not initialised: as a rule there are few
+  const std::size_t count = std::min(pieces.size(), vectors.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    vectors[i] = {.iov_base = const_cast<std::byte*>(pieces[i].data()), .iov_len = pieces[i].size()};
+  }
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = count;
+  const ssize_t sent = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent < 0 && (would_block(errno) || errno == EINTR) ? 0 : sent;
+}
+
+/// All but the first `skip` bytes of them.
+Flow Stream::queue_pieces(std::span<const std::span<const std::byte>> pieces, std::size_t skip) {
+  bool begun = skip > 0;
+  for (const std::span<const std::byte> piece : pieces) {
+    const std::size_t gone = std::min(skip, piece.size());
+    skip -= gone;
+    if (gone == piece.size()) continue;
+    try {
+      if (queue(piece.subspan(gone)) == Flow::closed) return Flow::closed;
+    } catch (const std::bad_alloc&) {
+      if (!begun) throw;
+      reset(error_of(ENOMEM));  // some of it is sent, or will be: nothing but an end is true now
+      return Flow::closed;
+    }
+    begun = true;
+  }
   return waiting_ ? Flow::wait : Flow::go;
 }
 
@@ -168,6 +229,14 @@ namespace onloop {
 
 Flow Connection::write(std::span<const std::byte> data) {
   return detail::stream_of(*this).send(data);
+}
+
+Flow Connection::write(std::vector<std::byte>&& data) {
+  return detail::stream_of(*this).send(std::move(data));
+}
+
+Flow Connection::write(std::span<const std::span<const std::byte>> pieces) {
+  return detail::stream_of(*this).send(pieces);
 }
 
 }  // namespace onloop

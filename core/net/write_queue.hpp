@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace onloop::detail {
 
@@ -22,6 +23,8 @@ class WriteQueue {
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   /// Strong guarantee: throws only std::bad_alloc.
   void append(std::span<const std::byte> data);
+  /// Takes `data` as it is, but for its first `skip` bytes, of which there are fewer than it has.
+  void append(std::vector<std::byte>&& data, std::size_t skip);
   /// The first bytes as pieces for sendmsg; returns how many pieces of `pieces` were filled.
   [[nodiscard]] std::size_t front(std::span<iovec> pieces) const noexcept;
   /// Copies the bytes from `offset` on; at most size() - offset.
@@ -36,7 +39,10 @@ class WriteQueue {
     std::size_t capacity;
     std::unique_ptr<Chunk> next;
     std::unique_ptr<std::byte[]> bytes;
+    std::vector<std::byte> given;  // instead of these
+    [[nodiscard]] std::byte* data() noexcept { return bytes ? bytes.get() : given.data(); }
   };
+  void add(std::unique_ptr<Chunk> chunk) noexcept;
   std::unique_ptr<Chunk> first_;
   Chunk* last_ = nullptr;
   std::size_t size_ = 0;

@@ -31,7 +31,7 @@ void undo(pid_t pid) noexcept {
 
 }  // namespace
 
-Child::Child(Children& children, std::function<void(ExitStatus)> on_exit)
+Child::Child(Children& children, Function<void(ExitStatus)> on_exit)
     : Source(children.runtime()), children_(children), on_exit_(std::move(on_exit)) {
   children_.add(*this);
 }
@@ -87,7 +87,7 @@ void Child::on_deferred() {
 }
 
 void Child::end(ExitStatus status) {
-  const auto on_exit = std::exchange(on_exit_, nullptr);
+  auto on_exit = std::exchange(on_exit_, nullptr);
   leave();
   if (on_exit) on_exit(status);
 }

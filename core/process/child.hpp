@@ -17,7 +17,7 @@ class Children;
 /// to the Process.
 class Child final : public Source {
  public:
-  Child(Children& children, std::function<void(ExitStatus)> on_exit);
+  Child(Children& children, Function<void(ExitStatus)> on_exit);
 
   /// Once. If it throws, there is no child process, and no stream of it; then only drop() is left.
   void start(Launch& launch);
@@ -44,7 +44,7 @@ class Child final : public Source {
   void leave() noexcept;
 
   Children& children_;
-  std::function<void(ExitStatus)> on_exit_;
+  Function<void(ExitStatus)> on_exit_;
   pid_t pid_ = 0;
   std::array<Ref, Launch::kStreams> streams_;
 };

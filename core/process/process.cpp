@@ -13,7 +13,7 @@
 
 namespace onloop {
 
-Process Context::spawn(SpawnOptions options, std::function<void(ExitStatus)> on_exit) {
+Process Context::spawn(SpawnOptions options, Function<void(ExitStatus)> on_exit) {
   runtime_->check_thread();
   if (runtime_->forked()) detail::throw_error(EPERM, "spawn in a forked child: call after_fork() first");
   detail::Launch launch(options);

@@ -59,7 +59,7 @@ Context::~Context() {
   detail::Held<detail::Runtime>::drop(runtime_);  // frames that use it may still own it
 }
 
-Watch Context::watch(int fd, Interest interest, std::function<void(Interest)> callback) {
+Watch Context::watch(int fd, Interest interest, Function<void(Interest)> callback) {
   runtime_->check_thread();
   const std::string what = "watch descriptor " + std::to_string(fd);
   if (!callback) throw_error(EINVAL, what + " without a callback");
@@ -67,7 +67,7 @@ Watch Context::watch(int fd, Interest interest, std::function<void(Interest)> ca
   if (fstat(fd, &status) < 0) throw_error(errno, what);
   if (is_perhaps_always_ready(status)) refuse_if_always_ready(fd, what);
   detail::HandleTo<detail::RawWatch> watch(new detail::RawWatch(*runtime_, std::move(callback)));
-  runtime_->watch(*watch, fd, static_cast<std::uint32_t>(interest), what);
+  watch->start(fd, status, interest, what);
   return Watch(std::move(watch));
 }
 
@@ -79,7 +79,7 @@ Timer Context::timer(std::chrono::nanoseconds delay, Task task) {
   return timer;
 }
 
-Timer Context::every(std::chrono::nanoseconds period, std::function<void()> callback) {
+Timer Context::every(std::chrono::nanoseconds period, Function<void()> callback) {
   runtime_->check_thread();
   if (period.count() <= 0) throw_error(EINVAL, "set a timer with a period that is not above zero");
   if (!callback) return {};
@@ -89,7 +89,7 @@ Timer Context::every(std::chrono::nanoseconds period, std::function<void()> call
   return timer;
 }
 
-Signal Context::on_signal(int number, std::function<void()> callback) {
+Signal Context::on_signal(int number, Function<void()> callback) {
   runtime_->check_thread();
   if (!callback) return {};
   return Signal(new_entry<detail::SignalEntry>(*runtime_, number, std::move(callback)));
@@ -118,7 +118,7 @@ void Context::set_keepalive(bool on) {
   runtime_->set_keepalive(on);
 }
 
-int Context::fd() {
+int Context::pollable_fd() {
   runtime_->check_thread();
   return runtime_->fd();
 }
@@ -132,8 +132,8 @@ void Context::release_thread() {
   runtime_->release_thread();
 }
 
-void Context::move_to(Loop loop) {
-  runtime_->move_to(loop);
+bool Context::move_to(Loop loop) {
+  return runtime_->move_to(loop);
 }
 
 void Context::after_fork(Loop loop) {

@@ -19,10 +19,6 @@ bool has_set(const Loop& loop) noexcept {
   return loop.hosting() == Hosting::aggregate || (&loop.ops() == &native().ops() && !loop.foreign());
 }
 
-bool same(const Loop& one, const Loop& other) noexcept {
-  return &one.ops() == &other.ops() && one.foreign() == other.foreign() && one.hosting() == other.hosting();
-}
-
 std::string quoted(const Loop& loop) {
   return "\"" + std::string(loop.name()) + "\"";
 }
@@ -69,10 +65,19 @@ void Cutover::attach_deadline() {
     return;
   }
   timer_ = Deadline::make_timerfd();
+  vacate(timer_.get());
   const auto slots = static_cast<std::size_t>(timer_.get()) + 1;
   if (runtime_.sources_.size() < slots) runtime_.sources_.resize(slots);
   if (watches_.size() < slots) watches_.resize(slots);
   add(deadline, timer_.get(), ONLOOP_READ);
+}
+
+/// A stale watch of a number that the kernel has given out again.
+void Cutover::vacate(int fd) noexcept {
+  const auto slot = static_cast<std::size_t>(fd);
+  if (!runtime_.source_of(fd)) return;
+  runtime_.vacate(fd);
+  if (slot < watches_.size() && watches_[slot]) sources_->watch_remove(std::exchange(watches_[slot], nullptr));
 }
 
 void Cutover::add(Source& source, int fd, std::uint32_t interest) {
@@ -140,18 +145,19 @@ void Cutover::commit() noexcept {
 
 // ---- what the application calls ----
 
-void Runtime::move_to(const Loop& loop) {
+bool Runtime::move_to(const Loop& loop) {
   check_thread();
   refuse_forked();
   const Loop& last = this->loop();
-  if (same(loop, last)) {
+  if (loop == last) {
     if (loop.priority() && loop.priority() != last.priority()) attachments_.driven().set_priority(*loop.priority());
-    return;
+    return false;
   }
   const std::uint64_t began = now_ns();
   Cutover(*this, loop, has_set(loop) && has_set(last)).commit();
   cutover_history_.moved(began);
   thread_.release_after_frames();
+  return true;
 }
 
 void Runtime::after_fork(const Loop& loop) {
@@ -161,6 +167,7 @@ void Runtime::after_fork(const Loop& loop) {
   deadline_.close();
   unwatch(waker_);
   mailbox_->renew();
+  vacate(mailbox_->fd());
   const auto slot = static_cast<std::size_t>(mailbox_->fd());
   if (sources_.size() <= slot) sources_.resize(slot + 1);
   sources_[slot] = &waker_;

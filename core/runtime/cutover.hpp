@@ -36,6 +36,7 @@ class Cutover {
   [[nodiscard]] LoopAttachment& next_sources() const noexcept;
   void attach_sources();
   void attach_deadline();
+  void vacate(int fd) noexcept;
   void add(Source& source, int fd, std::uint32_t interest);
   void remove_watches() noexcept;
   void switch_watches() noexcept;

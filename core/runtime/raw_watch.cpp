@@ -1,35 +1,119 @@
 #include "core/runtime/raw_watch.hpp"
 
-#include <string>
+#include <cerrno>
+#include <utility>
 
+#include "core/base/at_scope_exit.hpp"
+#include "core/base/error.hpp"
 #include "core/runtime/runtime.hpp"
+#include "core/runtime/watched_files.hpp"
 
 namespace onloop {
 namespace detail {
 
 static_assert(static_cast<std::uint32_t>(Interest::read) == ONLOOP_READ);
 static_assert(static_cast<std::uint32_t>(Interest::write) == ONLOOP_WRITE);
+static_assert(static_cast<std::uint32_t>(Interest::priority) == ONLOOP_PRIORITY);
 
-void RawWatch::set(Interest interest) {
-  if (!active()) return;
+namespace {
+
+/// Each open socket or pipe has an inode of its own, so long as it is open.
+bool has_own_inode(mode_t mode) noexcept {
+  return S_ISSOCK(mode) || S_ISFIFO(mode);
+}
+
+std::uint32_t directions_of(Interest interest, const std::string& what) {
+  const auto directions = static_cast<std::uint32_t>(interest);
+  if (directions & ~(ONLOOP_READ | ONLOOP_WRITE | ONLOOP_PRIORITY))
+    throw_error(EINVAL, what + " for what is no interest");
+  return directions;
+}
+
+}  // namespace
+
+// ---- begin ----
+
+void RawWatch::start(int fd, const struct stat& status, Interest interest, const std::string& what) {
+  const std::uint32_t wanted = directions_of(interest, what);
+  auto* there = dynamic_cast<RawWatch*>(runtime()->source_of(fd));
+  if (there && there->has_its_file()) {
+    join(*there, wanted, what);
+    return;
+  }
+  runtime()->refuse_if_watched(fd, what);
+  runtime()->watch(*this, fd, wanted, what);
+  interest_ = static_cast<std::uint8_t>(wanted);
+  active_ = true;
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+  if (!has_own_inode(status.st_mode)) noted_ = runtime()->subsystem<WatchedFiles>().note(fd);
+}
+
+void RawWatch::join(RawWatch& first, std::uint32_t interest, const std::string& what) {
+  Held<RawWatch>* link = &first.next_;
+  while (*link) link = &(*link)->next_;
+  *link = Held<RawWatch>(*this);
+  interest_ = static_cast<std::uint8_t>(interest);
+  active_ = true;
+  if (const std::error_code error = runtime()->want(first, first.wanted_by_all())) {
+    interest_ = 0;
+    active_ = false;
+    *link = nullptr;
+    (void)runtime()->want(first, first.wanted_by_all());
+    throw std::system_error(error, what);
+  }
+  first_ = &first;
+}
+
+bool RawWatch::has_its_file() const noexcept {
+  struct stat status {};
+  if (fstat(fd(), &status) < 0 || status.st_dev != device_ || status.st_ino != inode_) return false;
+  return !noted_ || runtime()->subsystem<WatchedFiles>().has(fd());
+}
+
+// ---- meanwhile ----
+
+std::uint32_t RawWatch::wanted_by_all() const noexcept {
+  std::uint32_t wanted = interest_;
+  for (const RawWatch* each = next_.get(); each; each = each->next_.get()) wanted |= each->interest_;
+  return wanted;
+}
+
+void RawWatch::set_interest(Interest interest) {
+  if (!active_) return;
   runtime()->check_thread();
-  const auto before = wanted();
-  if (const std::error_code error = runtime()->want(*this, static_cast<std::uint32_t>(interest))) {
-    (void)runtime()->want(*this, before);
-    throw std::system_error(error, "watch descriptor " + std::to_string(fd()));
+  RawWatch& source = first_ ? *first_ : *this;
+  const std::string what = "watch descriptor " + std::to_string(source.fd());
+  const std::uint32_t wanted = directions_of(interest, what);
+  const std::uint8_t before = std::exchange(interest_, static_cast<std::uint8_t>(wanted));
+  if (const std::error_code error = runtime()->want(source, source.wanted_by_all())) {
+    interest_ = before;
+    (void)runtime()->want(source, source.wanted_by_all());
+    throw std::system_error(error, what);
   }
 }
 
-void RawWatch::cancel() noexcept {
-  if (!active()) return;
-  runtime()->check_thread_or_die();
-  runtime()->unwatch(*this);
-  cut_off();
+/// In the order in which they began. Those that join meanwhile have their turn at the next event: otherwise a callback
+/// that replaces its own watch would be called for ever.
+void RawWatch::on_ready(std::uint32_t readiness) {
+  const AtScopeExit tidy([this] {
+    if (next_) forget_ended();
+  });
+  const RawWatch* last = this;
+  while (last->next_) last = last->next_.get();
+  if (active_) call(readiness);
+  for (RawWatch* each = this; each != last && runtime() && !runtime()->turn_is_over();) {
+    each = each->next_.get();
+    if (!each->active_) continue;
+    const Busy busy(*each);
+    each->call(readiness);
+  }
 }
 
-void RawWatch::on_ready(std::uint32_t readiness) {
-  for (const std::uint32_t direction : {ONLOOP_READ, ONLOOP_WRITE}) {
-    if (!(readiness & wanted() & direction)) continue;  // the first may change the second
+/// One direction at a time. Urgent data comes first, since whoever reads on loses it.
+void RawWatch::call(std::uint32_t readiness) {
+  for (const std::uint32_t direction : {ONLOOP_PRIORITY, ONLOOP_READ, ONLOOP_WRITE}) {
+    if (!(readiness & interest_ & direction)) continue;  // the first may change the second
     callback_(static_cast<Interest>(direction));
     if (!runtime() || runtime()->turn_is_over()) return;
   }
@@ -39,15 +123,79 @@ void RawWatch::on_watch_error(std::error_code error) noexcept {
   runtime()->report(error, "watch descriptor " + std::to_string(fd()));
 }
 
+// ---- end ----
+
+void RawWatch::cancel() noexcept {
+  if (!active_) return;
+  runtime()->check_thread_or_die();
+  RawWatch& source = first_ ? *first_ : *this;
+  active_ = false;
+  interest_ = 0;
+  bool others = source.active_;
+  for (const RawWatch* each = source.next_.get(); each && !others; each = each->next_.get()) others = each->active_;
+  if (!others) {
+    source.end_all();
+    return;
+  }
+  (void)runtime()->want(source, source.wanted_by_all());  // lowering never fails
+  if (std::exchange(first_, nullptr)) cut_off();
+  if (!source.busy()) source.forget_ended();
+}
+
+/// Of the source, with all that have joined it.
+void RawWatch::end_all() noexcept {
+  const Held<RawWatch> held(*this);
+  if (std::exchange(noted_, false)) {
+    if (WatchedFiles* files = runtime()->find_subsystem<WatchedFiles>()) files->forget(fd());
+  }
+  runtime()->unwatch(*this);
+  for (RawWatch* each = this; each; each = each->next_.get()) {
+    each->active_ = false;
+    each->interest_ = 0;
+    each->first_ = nullptr;
+    each->cut_off();
+  }
+  if (!busy()) forget_ended();
+  if (!handled_) drop();
+}
+
+bool RawWatch::lose_number() noexcept {
+  end_all();
+  return true;
+}
+
+/// While the watches are being called, they stay in the list.
+void RawWatch::forget_ended() noexcept {
+  for (Held<RawWatch>* link = &next_; *link;) {
+    if ((*link)->active_) {
+      link = &(*link)->next_;
+    } else {
+      const Held<RawWatch> ended = std::move(*link);
+      *link = std::move(ended->next_);
+    }
+  }
+  if (!handled_) callback_ = nullptr;
+}
+
+void RawWatch::release() noexcept {
+  const Held<RawWatch> held(*this);  // what the callback owns may end other watches
+  cancel();
+  if (fd() < 0) {
+    drop();
+    return;
+  }
+  handled_ = false;
+  if (!busy()) callback_ = nullptr;
+}
+
 void Retire::operator()(RawWatch* watch) const noexcept {
-  watch->cancel();
-  watch->drop();
+  watch->release();
 }
 
 }  // namespace detail
 
-void Watch::set(Interest interest) {
-  if (watch_) watch_->set(interest);
+void Watch::set_interest(Interest interest) {
+  if (watch_) watch_->set_interest(interest);
 }
 
 void Watch::cancel() noexcept {

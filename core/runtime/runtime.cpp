@@ -57,15 +57,32 @@ void Runtime::check_thread_or_die() const noexcept {
 void Runtime::watch(Source& source, int fd, std::uint32_t interest, std::string_view what) {
   const auto slot = static_cast<std::size_t>(fd);
   if (sources_.size() <= slot) sources_.resize(slot + 1);
-  if (sources_[slot]) {
-    throw_error(EEXIST, std::string(what) + ": this context watches descriptor " + std::to_string(fd) + " already");
-  }
+  if (!vacate(fd)) refuse_if_watched(fd, what);
   if (const int error = attachments_.sources().watch_add(fd, interest, &source, &source.watch_); error < 0) {
     throw_error(error, std::string(what));
   }
   sources_[slot] = &source;
   source.fd_ = fd;
   source.wanted_ = source.set_ = static_cast<std::uint8_t>(interest);
+}
+
+void Runtime::refuse_if_watched(int fd, std::string_view what) const {
+  const Source* there = source_of(fd);
+  if (!there || !there->has_its_file()) return;
+  throw_error(EEXIST, std::string(what) + ": this context watches descriptor " + std::to_string(fd) + " already");
+}
+
+bool Runtime::vacate(int fd) noexcept {
+  Source* stale = source_of(fd);
+  if (!stale) return true;
+  if (!stale->lose_number()) return false;
+  const std::string what = "descriptor " + std::to_string(fd) + " was closed while it was watched";
+  try {
+    post([this, what] { report(error_of(EBADF), what); });  // not from within the call that has found out
+  } catch (const std::bad_alloc&) {
+    log_line(what);
+  }
+  return true;
 }
 
 /// READ that is wanted no more is left in the loop until the next event: most pauses are short, and removing and adding

@@ -47,7 +47,7 @@ class Runtime final : public Counted {
   }
 
   // ---- from loop to loop: cutover.cpp ----
-  void move_to(const Loop& loop);
+  bool move_to(const Loop& loop);
   void after_fork(const Loop& loop);
   [[nodiscard]] std::uint64_t cutovers() const noexcept { return cutover_history_.count(); }
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return cutover_history_.last_stall(); }
@@ -76,8 +76,18 @@ class Runtime final : public Counted {
   void deadline_fired() noexcept;
 
   // ---- sources ----
-  /// Throws std::system_error that begins with `what`: a second watch of `fd` (EEXIST), or the loop's error.
+  /// Watches `fd` for `source`. The caller has just got it from the kernel, or has asked refuse_if_watched(): whatever
+  /// else is watched under this number is stale. Throws std::system_error that begins with `what`.
   void watch(Source& source, int fd, std::uint32_t interest, std::string_view what);
+  /// For a descriptor of the application's. Throws EEXIST if a source watches that file already.
+  void refuse_if_watched(int fd, std::string_view what) const;
+  /// Null if none watches that number.
+  [[nodiscard]] Source* source_of(int fd) const noexcept {
+    const auto slot = static_cast<std::size_t>(fd);
+    return slot < sources_.size() ? sources_[slot] : nullptr;
+  }
+  /// Ends a stale watch of that number and reports it. False if the source can't do without the number.
+  bool vacate(int fd) noexcept;
   /// READ that is wanted no more leaves the loop at its next event only, since most pauses are short.
   [[nodiscard]] std::error_code want(Source& source, std::uint32_t interest) noexcept;
   /// The caller must do this before it closes the descriptor. Harmless without a watch.

@@ -6,7 +6,7 @@
 namespace onloop {
 namespace detail {
 
-SignalEntry::SignalEntry(Runtime& runtime, int number, std::function<void()> callback)
+SignalEntry::SignalEntry(Runtime& runtime, int number, Function<void()> callback)
     : runtime_(&runtime), number_(number), callback_(std::move(callback)) {
   runtime.turn().signals().add(*this);
   try {

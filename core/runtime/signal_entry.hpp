@@ -1,5 +1,6 @@
 #pragma once
-#include <functional>
+#include <onloop/function.hpp>
+
 #include <optional>
 
 #include "core/base/counted.hpp"
@@ -12,7 +13,7 @@ class Runtime;
 /// What a Signal owns. The handle owns it, and so does the frame that is calling back.
 class SignalEntry final : public Counted {
  public:
-  SignalEntry(Runtime& runtime, int number, std::function<void()> callback);  // throws std::system_error
+  SignalEntry(Runtime& runtime, int number, Function<void()> callback);  // throws std::system_error
 
   [[nodiscard]] bool active() const noexcept { return runtime_ != nullptr; }
   [[nodiscard]] int number() const noexcept { return number_; }
@@ -26,7 +27,7 @@ class SignalEntry final : public Counted {
  private:
   Runtime* runtime_;
   const int number_;
-  std::function<void()> callback_;
+  Function<void()> callback_;
   std::optional<SignalSubscription> subscription_;
 };
 

@@ -79,6 +79,11 @@ class Source : public SharedCounted {
   virtual bool on_exception(std::error_code) noexcept { return false; }
   /// Its owner has let go, and no frame is busy with it.
   virtual void on_dropped() noexcept {}
+  /// False: the number of its descriptor is another file's now.
+  [[nodiscard]] virtual bool has_its_file() const noexcept { return true; }
+  /// Its descriptor was closed behind its back, and another source gets the number. Ends the watch, leaves the number
+  /// alone, and gives true; false if it can't do without.
+  virtual bool lose_number() noexcept { return false; }
   /// The loop can't watch what it wants.
   virtual void on_watch_error(std::error_code) noexcept {}
 

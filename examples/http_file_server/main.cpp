@@ -10,8 +10,7 @@ namespace {
 
 onloop::Loop loop_of(const http::Options& options) {
   const onloop::Loop loop = onloop::loop_by_name(options.loop);
-  if (!options.hosting) return loop;
-  return *options.hosting == onloop::Hosting::direct ? loop.direct() : loop.aggregate();
+  return options.hosting ? loop.hosted(*options.hosting) : loop;
 }
 
 void serve(const http::Options& options) {

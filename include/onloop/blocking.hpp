@@ -153,7 +153,20 @@ class ONLOOP_API Job {
 
 template <class Work, class Done>
 Job Context::run_blocking(Work work, Done done) {
-  return start_blocking(std::make_shared<detail::BlockingCall<Work, Done>>(std::move(work), std::move(done)));
+  constexpr bool kWorks = std::invocable<Work&> || std::invocable<Work&, std::stop_token>;
+  static_assert(kWorks,
+                "Context::run_blocking takes as its work a callable without parameters, or with one, a "
+                "std::stop_token: [] { return result; }");
+  if constexpr (kWorks) {
+    constexpr bool kTakesOutcome = std::invocable<Done&, Outcome<detail::BlockingResult<Work>>>;
+    static_assert(kTakesOutcome,
+                  "Context::run_blocking takes at the end a callable with one parameter, the onloop::Outcome of what "
+                  "the work gives: [](onloop::Outcome<Result> outcome) { ... }");
+    if constexpr (kTakesOutcome) {
+      return start_blocking(std::make_shared<detail::BlockingCall<Work, Done>>(std::move(work), std::move(done)));
+    }
+  }
+  return Job();
 }
 
 }  // namespace onloop

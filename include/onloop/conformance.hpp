@@ -80,7 +80,7 @@ inline void PrintTo(const ProviderCase& provider, std::ostream* out) {  // NOLIN
 }
 
 [[nodiscard]] inline Loop hosted(const Loop& loop, Hosting hosting) {
-  return hosting == Hosting::aggregate ? loop.aggregate() : loop.direct();
+  return loop.hosted(hosting);
 }
 
 template <class P, class... A>

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 namespace onloop {
 
@@ -73,6 +74,14 @@ class ONLOOP_API Connection {
   /// within; an error comes later, by on_close.
   Flow write(std::span<const std::byte> data);
   Flow write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
+  /// The same for bytes that the caller gives away. What the kernel does not take at once is kept as it is: it is not
+  /// copied. Use it for large writes. The vector keeps its memory until its last byte is sent, its unused capacity
+  /// included.
+  /// @param data Is moved from only as far as it has to be queued; what the caller finds in it then is unspecified.
+  Flow write(std::vector<std::byte>&& data);
+  /// The same for several pieces that are sent as one, in their order, by one system call. What the kernel does not
+  /// take at once is copied.
+  Flow write(std::span<const std::span<const std::byte>> pieces);
   /// Bytes taken by write() and not yet by the kernel.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
   Cork cork();
@@ -120,7 +129,14 @@ class ONLOOP_API Connection {
   /// The state. Throws std::bad_cast if there is none or it is no S.
   template <class S>
   S& state() {
-    return static_cast<StateOf<S>&>(get_state(typeid(S))).value;
+    if (S* found = find_state<S>()) return *found;
+    throw std::bad_cast();
+  }
+  /// @return The state, or null if there is none or it is no S.
+  template <class S>
+  [[nodiscard]] S* find_state() noexcept {
+    State* found = find_state(typeid(S));
+    return found ? &static_cast<StateOf<S>*>(found)->value : nullptr;
   }
 
  protected:
@@ -146,7 +162,7 @@ class ONLOOP_API Connection {
     S value;
   };
   void set_state(std::unique_ptr<State> state);
-  State& get_state(const std::type_info& type);
+  State* find_state(const std::type_info& type) noexcept;
 };
 
 }  // namespace onloop

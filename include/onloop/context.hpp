@@ -1,5 +1,7 @@
 #pragma once
+#include <onloop/address.hpp>
 #include <onloop/export.h>
+#include <onloop/function.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
 #include <onloop/remote.hpp>
@@ -9,10 +11,12 @@
 #include <onloop/watch.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
+#include <type_traits>
 
 namespace onloop {
 
@@ -66,22 +70,37 @@ class ONLOOP_API Context {
 
   /// Listens on `address` (see Address), with `protocol` for each client.
   Listener& listen(std::string_view address, Protocol& protocol, ListenOptions options = {});
+  /// The same for an address that is parsed already.
+  Listener& listen(const Address& address, Protocol& protocol, ListenOptions options = {});
   /// Connects to `address`, or to `name:port`: the name is looked up by the worker pool (resolve() in
   /// onloop/resolve.hpp), and each address of it tried in turn. Never blocks. on_open or, on failure, on_close comes
   /// later. Throws only if there can be no attempt: a malformed address, no descriptor left, a full worker queue.
   /// ~Context waits for a look-up that is under way.
   Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
+  /// The same for an address that is parsed already.
+  Connection& connect(const Address& address, Protocol& protocol, ConnectOptions options = {});
+  /// The same for several addresses, as resolve() gives them. They are tried in their order, each as one of a name's.
+  /// @throws std::system_error also if there is no address (EINVAL).
+  Connection& connect(std::span<const Address> addresses, Protocol& protocol, ConnectOptions options = {});
   /// Takes a connected stream socket; on_open comes later. Its flags are left alone (each call is made non-blocking by
   /// itself). If it throws, the descriptor is still the caller's.
   Connection& adopt(int fd, Protocol& protocol, Limits limits = {});
-  /// Calls back when `fd` is ready, one direction a call, read first. The descriptor stays the caller's. Refused:
-  /// what epoll(7) refuses since it is always ready, as regular files and directories (EPERM), also on loops that do
-  /// without epoll; a descriptor that this context watches already (EEXIST). A spurious call is possible.
-  Watch watch(int fd, Interest interest, std::function<void(Interest)> callback);
+  /// The same for a socket from which the caller has read already: a PROXY header and what came with it, a ClientHello.
+  /// @param already_read Is copied. It comes by on_data, after on_open and before what the socket has, in pieces of at
+  /// most ContextOptions::read_buffer bytes; while reading is paused it waits. Statistics::bytes_received does not
+  /// count it. Until all of it has come, the connection takes no part in a takeover.
+  Connection& adopt(int fd, Protocol& protocol, Limits limits, std::span<const std::byte> already_read);
+  /// Calls back when `fd` is ready, one direction a call: priority first, then read, then write. A spurious call is
+  /// possible. One descriptor may have several watches (see Watch). The descriptor stays the caller's.
+  /// @param callback Takes an Interest, the direction that is ready.
+  /// @throws std::system_error for what epoll(7) refuses because it is always ready, as regular files and directories,
+  /// also on loops that do without epoll (EPERM); for a descriptor that a connection or a listener of this context has
+  /// (EEXIST); for an interest that the loop does not know (EINVAL).
+  Watch watch(int fd, Interest interest, Function<void(Interest)> callback);
   /// Runs `task` once, `delay` from now. Zero or less: in a later turn, after I/O was served.
   Timer timer(std::chrono::nanoseconds delay, Task task);
   /// Runs `callback` each `period` (above zero, else EINVAL), without drift; periods that were missed are skipped.
-  Timer every(std::chrono::nanoseconds period, std::function<void()> callback);
+  Timer every(std::chrono::nanoseconds period, Function<void()> callback);
   /// Calls back in a turn after the signal `number` has come, once for any number of them before it; callbacks of one
   /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile. Other
   /// handlers of the signal are called as well; onloop/signal.hpp has the rules. A handler has to return: one that
@@ -93,7 +112,7 @@ class ONLOOP_API Context {
   /// A forked child has the watches, too: a signal to it does not what it would by default, and is called back after
   /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor
   /// destroys the context nor execs, has to put the default back by sigaction(2).
-  Signal on_signal(int number, std::function<void()> callback);
+  Signal on_signal(int number, Function<void()> callback);
   /// Runs `work()`, which may block, on a thread of the context's worker pool, and then `done(outcome)` in a turn;
   /// `outcome` is an Outcome<T> (onloop/blocking.hpp, which has to be included), the result of `work` or what it threw.
   /// Both are moved; `work` may take a std::stop_token. Up to ContextOptions::worker_threads at a time, in their order;
@@ -110,7 +129,7 @@ class ONLOOP_API Context {
   /// that still run when the context is destroyed are killed by SIGKILL, and waited for; unless they may not be killed,
   /// since they have another user's rights. In a forked child of the application they are the parent's: neither
   /// signalled nor waited for, and on_exit does not come there.
-  Process spawn(SpawnOptions options, std::function<void(ExitStatus)> on_exit);
+  Process spawn(SpawnOptions options, Function<void(ExitStatus)> on_exit);
   /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
   void post(Task task);
   [[nodiscard]] Remote remote() const;
@@ -119,6 +138,12 @@ class ONLOOP_API Context {
   /// References to the listeners are invalid when this returns, although some may still accept in the next turns if
   /// many clients wait. Once a context (EALREADY).
   void drain(std::chrono::nanoseconds limit, Task done = {});
+  /// The same for one service among several of a program. It closes `listeners`, waits until every connection that they
+  /// accepted is over and then posts `done`; at `limit` it aborts those that are left with ETIMEDOUT. Everything else
+  /// in the context goes on. It may be called any number of times, also while others drain.
+  /// @param listeners Listeners of this context that are open. The references to them are invalid when this returns.
+  /// @throws std::system_error if one is null or of another context (EINVAL); then nothing was done.
+  void drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done = {});
 
   /// Runs an owned loop until stop(), or until set_keepalive(false). EBUSY if it runs already, ENOTSUP for a foreign
   /// loop. An exception that a callback throws leaves run(), which may be called again.
@@ -130,10 +155,14 @@ class ONLOOP_API Context {
   void set_keepalive(bool on);
 
   /// For an application that has a loop but no shim: a descriptor, readable whenever dispatch() has work, deadlines and
-  /// posted tasks included. Watch it for reading, level- or edge-triggered: dispatch once for each event. The context
-  /// owns it. ENOTSUP where the loop has none (native-poll, the application's own loops, owned ones of GLib, libevent
-  /// and libuv), EMFILE and the like if it can have none now.
-  [[nodiscard]] int fd();
+  /// posted tasks included. Watch it for reading, level- or edge-triggered: dispatch once for each event. From the
+  /// first call on, the context keeps it up to date.
+  /// @return The descriptor. The context owns it.
+  /// @throws std::system_error where the loop has none: native-poll, the application's own loops, owned ones of GLib,
+  /// libevent and libuv (ENOTSUP); EMFILE and the like if it can have none now.
+  [[nodiscard]] int pollable_fd();
+  /// The same: an alias.
+  [[nodiscard]] int fd() { return pollable_fd(); }
   /// Does what is due now, and does not block. ENOTSUP for a foreign loop.
   void dispatch();
 
@@ -143,7 +172,8 @@ class ONLOOP_API Context {
   /// loop with the same hosting it does nothing, but takes over a priority that is given.
   ///
   /// In a callback: the turn ends there, and what is left of it comes on the next loop. Within run(), run() goes on
-  /// with the next loop if that is an owned one, else it returns. A descriptor from fd() is no longer the context's.
+  /// with the next loop if that is an owned one, else it returns. A descriptor from pollable_fd() is no longer the
+  /// context's.
   ///
   /// Thread: that of both loops, and neither may be iterated by another meanwhile. When the move is over, that is when
   /// the callbacks have returned in which it was made, the context is bound to none; if a loop calls it from another
@@ -151,7 +181,9 @@ class ONLOOP_API Context {
   ///
   /// Cost: between the native loop and aggregate hosting on any, the same whatever the number of connections, since
   /// only the descriptor of the native set is hosted anew; else two calls to a loop for each descriptor.
-  void move_to(Loop loop);
+  ///
+  /// @return True if it moved, false if it was there already.
+  bool move_to(Loop loop);
 
   /// Unbinds from the thread, so that another may run it next.
   void release_thread();
@@ -161,6 +193,49 @@ class ONLOOP_API Context {
 
   [[nodiscard]] const Loop& loop() const noexcept;
   [[nodiscard]] Statistics statistics() const noexcept;
+
+  // ---- callbacks of a wrong shape: they are refused with a sentence ----
+  template <class F>
+  requires(!std::is_convertible_v<F, Function<void(Interest)>>) Watch watch(int, Interest, F&&) {
+    static_assert(detail::kNever<F>,
+                  "Context::watch takes a callable with one parameter, an onloop::Interest: "
+                  "[](onloop::Interest ready) { ... }. One that can't be copied has to be moved in.");
+    return {};
+  }
+  template <class F>
+  requires(!std::is_convertible_v<F, Task>) Timer timer(std::chrono::nanoseconds, F&&) {
+    static_assert(detail::kNever<F>,
+                  "Context::timer takes a callable without parameters: [] { ... }. "
+                  "One that can't be copied has to be moved in.");
+    return {};
+  }
+  template <class F>
+  requires(!std::is_convertible_v<F, Function<void()>>) Timer every(std::chrono::nanoseconds, F&&) {
+    static_assert(detail::kNever<F>,
+                  "Context::every takes a callable without parameters: [] { ... }. "
+                  "One that can't be copied has to be moved in.");
+    return {};
+  }
+  template <class F>
+  requires(!std::is_convertible_v<F, Function<void()>>) Signal on_signal(int, F&&) {
+    static_assert(detail::kNever<F>,
+                  "Context::on_signal takes a callable without parameters: [] { ... }. "
+                  "One that can't be copied has to be moved in.");
+    return {};
+  }
+  template <class F>
+  requires(!std::is_convertible_v<F, Task>) void post(F&&) {
+    static_assert(detail::kNever<F>,
+                  "Context::post takes a callable without parameters: [] { ... }. "
+                  "One that can't be copied has to be moved in.");
+  }
+  template <class F, class Result = Process>
+  requires(!std::is_convertible_v<F, Function<void(ExitStatus)>>) Result spawn(const SpawnOptions&, F&&) {
+    static_assert(detail::kNever<F>,
+                  "Context::spawn takes a callable with one parameter, an onloop::ExitStatus: "
+                  "[](onloop::ExitStatus status) { ... }. One that can't be copied has to be moved in.");
+    return Result();
+  }
 
  private:
   Job start_blocking(std::shared_ptr<detail::BlockingWork> work);

@@ -57,9 +57,14 @@ class [[nodiscard]] Async {
 /// Starts `function()`, a coroutine without a result, as a microtask. The callable is kept as long as it runs, and so
 /// is what a lambda captures.
 template <class F>
-requires std::same_as<std::invoke_result_t<F&>, Async<>>
 void spawn(Context& context, F function) {
-  detail::outermost(context, std::make_unique<F>(std::move(function))).start.schedule();
+  constexpr bool kIsCoroutine = requires {
+    { function() } -> std::same_as<Async<>>;
+  };
+  static_assert(kIsCoroutine,
+                "onloop::co::spawn takes a callable without parameters that gives an onloop::co::Async<>: "
+                "[]() -> onloop::co::Async<> { co_await ...; }");
+  if constexpr (kIsCoroutine) detail::outermost(context, std::make_unique<F>(std::move(function))).start.schedule();
 }
 
 /// A connection as coroutines use it: what is not read stays with the peer. Move-only; when it goes, so does the

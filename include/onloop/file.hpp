@@ -87,6 +87,6 @@ Job stat_file(Context& context, std::string path, Done done) {
 /// second send_file included, comes between two pieces. Throws EAGAIN if the worker queue is full; once begun, it is
 /// not stopped by that.
 ONLOOP_API void send_file(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
-                          std::function<void(std::error_code)> done);
+                          Function<void(std::error_code)> done);
 
 }  // namespace onloop

@@ -3,9 +3,44 @@
 #include <onloop/address.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <utility>
 
 namespace onloop {
+
+class Listener;
+
+/// What one listener has done so far. Bytes are counted for the whole context only (Context::statistics).
+struct ListenerStatistics {
+  std::uint64_t accepted = 0;     ///< clients that became connections
+  std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, max_connections, or for want of descriptors
+  std::uint64_t connections = 0;  ///< accepted here, and not over yet
+};
+
+/// A weak reference to a listener, as Ref is one to a connection.
+///
+/// Thread: it may be copied, moved and destroyed on any thread; get() is for the context's.
+class WeakListener {
+ public:
+  /// Refers to none.
+  WeakListener() noexcept = default;
+  explicit WeakListener(Listener& listener) noexcept;
+  WeakListener(const WeakListener& other) noexcept;
+  WeakListener(WeakListener&& other) noexcept : held_(std::exchange(other.held_, nullptr)) {}
+  WeakListener& operator=(WeakListener other) noexcept {
+    std::swap(held_, other.held_);
+    return *this;
+  }
+  ~WeakListener();
+  /// @return The listener, or null once it was closed, drained or handed over, or its context or protocol is gone.
+  [[nodiscard]] Listener* get() const noexcept;
+  explicit operator bool() const noexcept { return get() != nullptr; }
+  Listener* operator->() const noexcept { return get(); }
+
+ private:
+  Listener* held_ = nullptr;  // the memory of a listener outlives it for as long as a WeakListener holds it
+};
 
 /// Accepts clients. The context owns it: from Context::listen() until close(), or until its context or protocol is
 /// destroyed. Every call is for the context's thread.
@@ -20,6 +55,9 @@ class ONLOOP_API Listener {
   [[nodiscard]] std::span<const Address> addresses() const noexcept;
   /// Connections that it accepted and that are not over yet.
   [[nodiscard]] std::size_t connection_count() const noexcept;
+  /// What it has done since listen(), or since it came here from another process.
+  [[nodiscard]] ListenerStatistics statistics() const noexcept;
+  [[nodiscard]] WeakListener ref() noexcept { return WeakListener(*this); }
   /// Clients wait in the kernel's backlog until resume().
   void pause();
   /// Throws std::system_error if the loop can't watch the socket.

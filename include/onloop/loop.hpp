@@ -34,10 +34,16 @@ class ONLOOP_API Loop {
 
   /// The same loop, where each descriptor of the context is registered with it. What that costs is the host's affair;
   /// its order of events is the host's, too.
-  [[nodiscard]] Loop direct() const noexcept { return with(Hosting::direct); }
+  [[nodiscard]] Loop direct() const noexcept { return hosted(Hosting::direct); }
   /// The same loop, where all descriptors are in an epoll set of the context's own, whose one descriptor the loop
   /// watches. Behaves the same on every loop, and costs the host the same whatever the number of connections.
-  [[nodiscard]] Loop aggregate() const noexcept { return with(Hosting::aggregate); }
+  [[nodiscard]] Loop aggregate() const noexcept { return hosted(Hosting::aggregate); }
+  /// The same loop, with that hosting: direct() or aggregate().
+  [[nodiscard]] Loop hosted(Hosting hosting) const noexcept {
+    Loop changed = *this;
+    changed.hosting_ = hosting;
+    return changed;
+  }
   /// The same loop, at another priority, in the host's own terms: GLib's (lower is sooner), sd-event's (likewise),
   /// libevent's (likewise, from 0 to event_base_get_npriorities() - 1). A loop without priorities refuses it when the
   /// context attaches (ENOTSUP).
@@ -54,13 +60,13 @@ class ONLOOP_API Loop {
   [[nodiscard]] const onloop_ops& ops() const noexcept { return *ops_; }
   [[nodiscard]] void* foreign() const noexcept { return foreign_; }
 
- private:
-  [[nodiscard]] Loop with(Hosting hosting) const noexcept {
-    Loop changed = *this;
-    changed.hosting_ = hosting;
-    return changed;
+  /// Whether both name the same loop with the same hosting. The priority is not compared. Two owned loops of one kind
+  /// are equal: an owned loop is made by the context that attaches to it, and has no identity before.
+  [[nodiscard]] friend bool operator==(const Loop& one, const Loop& other) noexcept {
+    return one.ops_ == other.ops_ && one.foreign_ == other.foreign_ && one.hosting_ == other.hosting_;
   }
 
+ private:
   const onloop_ops* ops_;
   void* foreign_;
   Hosting hosting_;

@@ -26,12 +26,18 @@ extern "C" {
 #endif
 
 #define ONLOOP_OPS_MAJOR 1u /* another major version is refused with a reason */
-#define ONLOOP_OPS_VERSION (ONLOOP_OPS_MAJOR << 16 | 0u)
+#define ONLOOP_OPS_VERSION (ONLOOP_OPS_MAJOR << 16 | 1u)
 
 /* Interest and readiness are sets of these bits. */
 #define ONLOOP_NONE 0u
 #define ONLOOP_READ 1u
 #define ONLOOP_WRITE 2u
+/* Since 1.1: what poll(2) reports as POLLPRI. watch_add and watch_set of a shim whose host has no such thing return
+ * -EINVAL for an interest with this bit. The core never passes it to a shim of version 1.0. */
+#define ONLOOP_PRIORITY 4u
+/* Since 1.1, reserved: an error of the descriptor. Readiness only; the core never asks for it. A shim need not report
+ * it, since an error makes every requested bit ready anyway, and the core ignores it. */
+#define ONLOOP_ERROR 8u
 #define ONLOOP_NO_DEADLINE UINT64_MAX
 
 typedef struct onloop_loop onloop_loop;   /* one attachment to a loop; the shim's */
@@ -65,13 +71,15 @@ typedef struct onloop_ops {
   void (*detach)(onloop_loop* loop);
   /* Watches fd, which stays the core's, is open and in no other watch of this loop. interest may be ONLOOP_NONE.
    * watch_context comes back in on_ready. What the host changes on the descriptor, the shim restores. -EPERM: a kind of
-   * descriptor that can't be waited for. */
+   * descriptor that can't be waited for. -EINVAL: the host knows no such interest. */
   int (*watch_add)(onloop_loop* loop, int fd, uint32_t interest, void* watch_context, onloop_watch** watch);
-  /* Sets the interest; absolute, not a delta. ONLOOP_NONE is silence: no call and no iteration, even on a hang-up.
+  /* Sets the interest; absolute, not a delta. -EINVAL: the host knows no such interest. ONLOOP_NONE is silence: no call and no iteration, even on a hang-up.
    * Lowering never fails. */
   int (*watch_set)(onloop_loop* loop, onloop_watch* watch, uint32_t interest);
   /* Final and infallible: no call for this watch comes after it, even if its event is already fetched and its number is
-   * used again at once. fd is still open, and may be closed as soon as this returns. */
+   * used again at once. fd is still open, and may be closed as soon as this returns. The exception is a descriptor that
+   * the application has closed although it was watched: then the number is of no file, or of another one. The shim MUST
+   * survive that, and a watch_add of the same number afterwards MUST watch the file that has it then. */
   void (*watch_remove)(onloop_loop* loop, onloop_watch* watch);
 
   /* ---- optional: if absent, or if it returns -ENOSYS, the core does without ---- */

@@ -8,6 +8,7 @@
 #include <onloop/context.hpp>
 #include <onloop/echo.hpp>
 #include <onloop/file.hpp>
+#include <onloop/function.hpp>
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>

@@ -3,6 +3,7 @@
 #include <onloop/task.hpp>
 
 #include <memory>
+#include <type_traits>
 
 namespace onloop {
 
@@ -18,6 +19,13 @@ class ONLOOP_API Remote {
   /// the task was destroyed without having run, since the context is gone or ContextOptions::max_posted tasks wait;
   /// alive() tells which. Tasks that have not run when the context is destroyed are destroyed with it.
   bool post(Task task) const;
+  template <class F>
+  requires(!std::is_convertible_v<F, Task>) bool post(F&&) const {
+    static_assert(detail::kNever<F>,
+                  "Remote::post takes a callable without parameters: [] { ... }. "
+                  "One that can't be copied has to be moved in.");
+    return false;
+  }
   /// Any thread. False: the context is gone, and no post will succeed again.
   [[nodiscard]] bool alive() const noexcept;
   /// Any thread, and async-signal-safe: never blocks, allocates nothing, leaves errno alone. Ends in

@@ -75,12 +75,14 @@ GlibWatch& self(onloop_watch* watch) {
 }
 
 gushort events_of(std::uint32_t interest) {
-  return static_cast<gushort>(((interest & ONLOOP_READ) ? G_IO_IN : 0) | ((interest & ONLOOP_WRITE) ? G_IO_OUT : 0));
+  return static_cast<gushort>(((interest & ONLOOP_READ) ? G_IO_IN : 0) | ((interest & ONLOOP_WRITE) ? G_IO_OUT : 0) |
+                              ((interest & ONLOOP_PRIORITY) ? G_IO_PRI : 0));
 }
 
 std::uint32_t readiness_of(gushort revents, std::uint32_t interest) {
   if (revents & (G_IO_ERR | G_IO_HUP | G_IO_NVAL)) return interest;
-  return interest & (((revents & G_IO_IN) ? ONLOOP_READ : 0u) | ((revents & G_IO_OUT) ? ONLOOP_WRITE : 0u));
+  return interest & (((revents & G_IO_IN) ? ONLOOP_READ : 0u) | ((revents & G_IO_OUT) ? ONLOOP_WRITE : 0u) |
+                     ((revents & G_IO_PRI) ? ONLOOP_PRIORITY : 0u));
 }
 
 // ---- the source ----

@@ -360,9 +360,15 @@ void abandon(onloop_loop* loop) {
 
 // ---- watches ----
 
+/// Libevent 2.1 has no word for POLLPRI.
+bool knows(std::uint32_t interest) {
+  return (interest & ~(ONLOOP_READ | ONLOOP_WRITE)) == 0;
+}
+
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
   LibeventLoop& own = self(loop);
   if (own.changelist && own.watches > 0) return -ENOTSUP;
+  if (!knows(interest)) return -EINVAL;
   if (fd >= own.most_descriptors) return -EMFILE;
   const int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return -errno;
@@ -381,6 +387,7 @@ int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
   Item& own = self(watch);
   event* changed = event_of(&own);
   if (interest == own.interest) return 0;
+  if (!knows(interest)) return -EINVAL;
   if (interest == ONLOOP_NONE) {
     event_del(changed);
   } else if (own.interest != ONLOOP_NONE) {

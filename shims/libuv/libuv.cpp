@@ -51,6 +51,15 @@ struct Watch {
 static_assert(std::is_standard_layout_v<Watch>, "a uv_poll_t is cast to the watch that it begins");
 static_assert(ONLOOP_READ == UV_READABLE && ONLOOP_WRITE == UV_WRITABLE);
 
+/// UV_PRIORITIZED is 8, which is ONLOOP_ERROR here.
+constexpr int events_of(std::uint32_t interest) {
+  return static_cast<int>(interest & (ONLOOP_READ | ONLOOP_WRITE)) | (interest & ONLOOP_PRIORITY ? UV_PRIORITIZED : 0);
+}
+constexpr std::uint32_t readiness_of(int events) {
+  return (static_cast<std::uint32_t>(events) & (ONLOOP_READ | ONLOOP_WRITE)) |
+         (events & UV_PRIORITIZED ? ONLOOP_PRIORITY : 0u);
+}
+
 struct Attachment {
   onloop_guest guest;
   uv_loop_t* loop = nullptr;
@@ -111,10 +120,10 @@ void on_poll(uv_poll_t* poll, int status, int events) {
     if (!poll->data) return;
   }
   const Watch& watch = *reinterpret_cast<Watch*>(poll);
-  auto readiness = static_cast<std::uint32_t>(events);
+  std::uint32_t readiness = readiness_of(events);
   if (status < 0) {
     readiness = watch.interest;
-    if (readiness) uv_poll_start(poll, static_cast<int>(readiness), on_poll);
+    if (readiness) uv_poll_start(poll, events_of(readiness), on_poll);
   }
   own->called = true;
   if (readiness &= watch.interest) own->guest.on_ready(watch.context, readiness);
@@ -161,7 +170,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   }
   made->context = watch_context;
   made->interest = interest;
-  int error = interest ? uv_poll_start(&made->poll, static_cast<int>(interest), on_poll) : 0;
+  int error = interest ? uv_poll_start(&made->poll, events_of(interest), on_poll) : 0;
   // Under aggregate hosting the first is the only one. Each of many would cost a system call more.
   if (error == 0 && interest && !own.watches) error = reserve(own.loop, fd);
   if (error < 0) {
@@ -178,7 +187,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
 int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
   Watch& own = self(watch);
   if (self(loop).abandoned || interest == own.interest) return 0;
-  const int error = interest ? uv_poll_start(&own.poll, static_cast<int>(interest), on_poll) : uv_poll_stop(&own.poll);
+  const int error = interest ? uv_poll_start(&own.poll, events_of(interest), on_poll) : uv_poll_stop(&own.poll);
   if (error == 0) own.interest = interest;
   return error;
 }

@@ -3,7 +3,9 @@
 // Traps that shape it. Epoll reports HUP and ERR whether asked or not, so a watch without interest leaves the set. An
 // event that was fetched may belong to a watch that a callback has removed since, so a removal also strikes it from the
 // batch. A turn that a callback starts takes the batch over: what the outer turn had left is announced again, that is
-// what level-triggered means. After fork the set is shared with the parent.
+// what level-triggered means. After fork the set is shared with the parent. An entry of the set is a file together with
+// its number: if the application closes a watched descriptor, but not the file (a dup, a forked child), the entry stays
+// and can't be named any more. What it points to then lives as long as the loop.
 
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "shims/guest.hpp"
 #include "shims/native/native.hpp"
@@ -24,11 +27,13 @@ constexpr int kBatch = 256;  // events fetched a turn; more ready descriptors wa
 
 struct EpollWatch {
   int fd;
-  std::uint32_t interest;
-  void* context;
+  std::uint16_t interest;
+  bool is_stale;  // the set may have it under a number that is gone
+  void* context;  // once it is removed and stale: the next of these
 };
+static_assert(sizeof(EpollWatch) == 16, "each connection has one");
 
-constinit EpollWatch removed{-1, ONLOOP_NONE, nullptr};  // stands in a batch for a watch that has gone; never written
+constinit EpollWatch removed{-1, ONLOOP_NONE, false, nullptr};  // in a batch: a watch that has gone; never written
 
 struct EpollLoop {
   onloop_guest guest;
@@ -37,8 +42,9 @@ struct EpollLoop {
   bool detached = false;
   bool has_pwait2 = true;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  int turns = 0;               // on the stack; the outermost frees the loop if detach came meanwhile
-  epoll_event* next = events;  // the batch: from here to `end` still to be reported
+  EpollWatch* stale = nullptr;  // removed, and never freed before the set
+  int turns = 0;                // on the stack; the outermost frees the loop if detach came meanwhile
+  epoll_event* next = events;   // the batch: from here to `end` still to be reported
   epoll_event* end = events;
   epoll_event events[kBatch];
 };
@@ -51,14 +57,16 @@ EpollWatch& self(onloop_watch* watch) {
 }
 
 std::uint32_t events_of(std::uint32_t interest) {
-  return ((interest & ONLOOP_READ) ? EPOLLIN : 0u) | ((interest & ONLOOP_WRITE) ? EPOLLOUT : 0u);
+  return ((interest & ONLOOP_READ) ? EPOLLIN : 0u) | ((interest & ONLOOP_WRITE) ? EPOLLOUT : 0u) |
+         ((interest & ONLOOP_PRIORITY) ? EPOLLPRI : 0u);
 }
 
 std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
   if (events == EPOLLIN) [[likely]]
     return interest & ONLOOP_READ;
   if (events & (EPOLLERR | EPOLLHUP)) return interest;
-  return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u));
+  return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u) |
+                     ((events & EPOLLPRI) ? ONLOOP_PRIORITY : 0u));
 }
 
 int control(EpollLoop& loop, int operation, EpollWatch& watch, std::uint32_t interest) {
@@ -66,6 +74,21 @@ int control(EpollLoop& loop, int operation, EpollWatch& watch, std::uint32_t int
   event.events = events_of(interest);
   event.data.ptr = &watch;
   return epoll_ctl(loop.set, operation, watch.fd, &event) == 0 ? 0 : -errno;
+}
+
+/// Whatever the set has under this number: nothing, if the application has closed the watched file and the number is
+/// another's now; or a file that it had there before and has put back.
+int put(EpollLoop& loop, bool is_new, EpollWatch& watch, std::uint32_t interest) {
+  const int result = control(loop, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, watch, interest);
+  if (result != (is_new ? -EEXIST : -ENOENT)) return result;
+  return control(loop, is_new ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch, interest);
+}
+
+/// False: the number is no longer that of the watched file. If that is open elsewhere still, by a dup or in a forked
+/// child, it stays in the set, and nothing can take it out.
+bool take_out(EpollLoop& loop, EpollWatch& watch) {
+  const int result = control(loop, EPOLL_CTL_DEL, watch, ONLOOP_NONE);
+  return result != -ENOENT && result != -EBADF;
 }
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
@@ -83,6 +106,10 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
 
 void detach(onloop_loop* loop) {
   EpollLoop& own = self(loop);
+  while (EpollWatch* gone = own.stale) {
+    own.stale = static_cast<EpollWatch*>(gone->context);
+    delete gone;
+  }
   close(own.set);  // abandoned, it lives on in the parent
   own.detached = true;
   own.end = own.next;
@@ -95,9 +122,9 @@ void abandon(onloop_loop* loop) {
 }
 
 int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_context, onloop_watch** watch) {
-  auto* made = new (std::nothrow) EpollWatch{fd, interest, watch_context};
+  auto* made = new (std::nothrow) EpollWatch{fd, static_cast<std::uint16_t>(interest), false, watch_context};
   if (!made) return -ENOMEM;
-  const int result = interest ? control(self(loop), EPOLL_CTL_ADD, *made, interest) : 0;
+  const int result = interest ? put(self(loop), true, *made, interest) : 0;
   if (result < 0) {
     delete made;
     return result;
@@ -109,20 +136,28 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
 int watch_set(onloop_loop* loop, onloop_watch* watch, std::uint32_t interest) {
   EpollWatch& own = self(watch);
   if (interest == own.interest) return 0;
-  const int operation = !interest ? EPOLL_CTL_DEL : !own.interest ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  if (const int result = control(self(loop), operation, own, interest); result < 0) return result;
-  own.interest = interest;
+  if (!interest) {
+    if (!take_out(self(loop), own)) own.is_stale = true;
+  } else if (const int result = put(self(loop), !own.interest, own, interest); result < 0) {
+    return result;
+  }
+  own.interest = static_cast<std::uint16_t>(interest);
   return 0;
 }
 
 void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   EpollLoop& own = self(loop);
   EpollWatch& gone = self(watch);
-  if (gone.interest && !own.abandoned) control(own, EPOLL_CTL_DEL, gone, 0);
+  if (gone.interest && !own.abandoned && !take_out(own, gone)) gone.is_stale = true;
   for (epoll_event* event = own.next; event != own.end; ++event) {
     if (event->data.ptr == &gone) event->data.ptr = &removed;
   }
-  delete &gone;
+  if (gone.is_stale) {  // the kernel may still report it
+    gone.interest = ONLOOP_NONE;
+    gone.context = std::exchange(own.stale, &gone);
+  } else {
+    delete &gone;
+  }
 }
 
 int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {

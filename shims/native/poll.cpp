@@ -52,13 +52,15 @@ PollWatch& self(onloop_watch* watch) {
 }
 
 pollfd entry_for(const PollWatch& watch) {
-  const int events = ((watch.interest & ONLOOP_READ) ? POLLIN : 0) | ((watch.interest & ONLOOP_WRITE) ? POLLOUT : 0);
+  const int events = ((watch.interest & ONLOOP_READ) ? POLLIN : 0) | ((watch.interest & ONLOOP_WRITE) ? POLLOUT : 0) |
+                     ((watch.interest & ONLOOP_PRIORITY) ? POLLPRI : 0);
   return {.fd = watch.interest ? watch.fd : -1, .events = static_cast<short>(events), .revents = 0};
 }
 
 std::uint32_t readiness_of(int revents, std::uint32_t interest) {
   if (revents & (POLLERR | POLLHUP | POLLNVAL)) return interest;
-  return interest & (((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u));
+  return interest & (((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u) |
+                     ((revents & POLLPRI) ? ONLOOP_PRIORITY : 0u));
 }
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {

@@ -107,12 +107,14 @@ std::uint64_t microseconds(std::uint64_t ns) {
 }
 
 std::uint32_t events_of(std::uint32_t interest) {
-  return ((interest & ONLOOP_READ) ? EPOLLIN : 0u) | ((interest & ONLOOP_WRITE) ? EPOLLOUT : 0u);
+  return ((interest & ONLOOP_READ) ? EPOLLIN : 0u) | ((interest & ONLOOP_WRITE) ? EPOLLOUT : 0u) |
+         ((interest & ONLOOP_PRIORITY) ? EPOLLPRI : 0u);
 }
 
 std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
   if (events & (EPOLLERR | EPOLLHUP)) return interest;
-  return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u));
+  return interest & (((events & EPOLLIN) ? ONLOOP_READ : 0u) | ((events & EPOLLOUT) ? ONLOOP_WRITE : 0u) |
+                     ((events & EPOLLPRI) ? ONLOOP_PRIORITY : 0u));
 }
 
 // ---- sources ----
@@ -413,6 +415,11 @@ int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
     result = sd_event_source_set_enabled(own.source, SD_EVENT_OFF);
   } else {
     result = sd_event_source_set_io_events(own.source, events_of(interest));
+    if (result == -ENOENT) {  // its number is another file's now: sd-event has to add it anew
+      sd_event_source_set_enabled(own.source, SD_EVENT_OFF);
+      result = sd_event_source_set_io_events(own.source, events_of(interest));
+      if (result >= 0) result = sd_event_source_set_enabled(own.source, SD_EVENT_ON);
+    }
     if (result >= 0 && !own.interest) result = sd_event_source_set_enabled(own.source, SD_EVENT_ON);
   }
   const bool lowers = (interest & ~own.interest) == 0;

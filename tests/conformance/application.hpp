@@ -57,6 +57,11 @@ class ByDescriptor : public PlainApplication {
   Loop (*make_)() noexcept;
 };
 
+/// The scripted loop ends the process where the guest makes a mistake.
+inline std::string exception_of_scripted(std::string_view number) {
+  return number == "36a" ? "the loop ends the process where a watched descriptor is closed" : "";
+}
+
 /// The scripted loop as the application's own.
 class ScriptedApplication : public PlainApplication {
  public:
@@ -68,6 +73,10 @@ class ScriptedApplication : public PlainApplication {
   }
   int host_objects() override { return script_.attached + script_.live_watches; }
   bool kept_alive() override { return script_.kept_alive(); }
+  std::string exception(std::string_view number) override {
+    const std::string of_loop = exception_of_scripted(number);
+    return of_loop.empty() ? PlainApplication::exception(number) : of_loop;
+  }
 
  private:
   Hosting hosting_;
@@ -79,6 +88,10 @@ class Scripted : public Provider {
  public:
   Scripted(Hosting hosting, void (*set)(test::Script&)) : hosting_(hosting) { set(script_); }
   Loop loop() override { return hosted(script_.loop(), hosting_); }
+  std::string exception(std::string_view number) override {
+    const std::string of_loop = exception_of_scripted(number);
+    return of_loop.empty() ? Provider::exception(number) : of_loop;
+  }
 
  private:
   Hosting hosting_;

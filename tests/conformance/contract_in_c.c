@@ -10,8 +10,9 @@
   _Static_assert(offsetof(onloop_ops, member) == 2 * sizeof(uint32_t) + (index) * sizeof(void*), \
                  #member " has moved within onloop_ops")
 
-_Static_assert(ONLOOP_OPS_VERSION == 0x10000, "version 1.0");
-_Static_assert(ONLOOP_NONE == 0 && ONLOOP_READ == 1 && ONLOOP_WRITE == 2, "bits of interest");
+_Static_assert(ONLOOP_OPS_VERSION == 0x10001, "version 1.1");
+_Static_assert(ONLOOP_NONE == 0 && ONLOOP_READ == 1 && ONLOOP_WRITE == 2 && ONLOOP_PRIORITY == 4, "bits of interest");
+_Static_assert(ONLOOP_ERROR == 8, "of readiness only");
 _Static_assert(ONLOOP_NO_DEADLINE == UINT64_MAX, "no deadline");
 
 _Static_assert(offsetof(onloop_guest, version) == 0, "the version comes first");

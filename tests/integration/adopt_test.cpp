@@ -141,5 +141,103 @@ TEST_P(Adopt, TheSameDescriptorTwiceIsRefused) {
   EXPECT_EQ(recorder.opens, 1);
 }
 
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+TEST_P(Adopt, WhatWasReadBeforeComesFirst) {
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  Peer peer(std::move(theirs));
+  std::string order;
+  Recorder recorder;
+  recorder.when_open = [&](Connection&) { order += "open "; };
+  recorder.when_data = [&](Connection&, std::string_view text) { order += std::string(text) + " "; };
+  Context context{GetParam().make()};
+  std::string head = "head";
+  context.adopt(ours.release(), recorder, {}, bytes_of(head));
+  head = "gone";
+  peer.send("tail");
+  peer.finish();
+  EXPECT_EQ(order, "") << "never inside adopt()";
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_EQ(order, "open head tail ");
+}
+
+TEST_P(Adopt, WhatWasReadBeforeIsServedWithoutMore) {
+  Echo echo;
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  Peer peer(std::move(theirs));
+  Context context{GetParam().make()};
+  context.adopt(ours.release(), echo, {}, bytes_of("hello"));
+  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "hello"; }));
+  peer.send(" again");
+  EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "hello again"; }));
+}
+
+TEST_P(Adopt, WhatWasReadBeforeWaitsWhileReadingIsPaused) {
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  Peer peer(std::move(theirs));
+  peer.send("tail");
+  Recorder recorder;
+  recorder.when_open = [](Connection& connection) { connection.pause_reading(); };
+  recorder.when_data = [&](Connection& connection, std::string_view text) {
+    EXPECT_LE(text.size(), 4u) << "more than the read buffer";
+    if (recorder.datas <= 2) connection.pause_reading();
+  };
+  ContextOptions options;
+  options.read_buffer = 4;
+  Context context{GetParam().make(), options};
+  Connection& connection = context.adopt(ours.release(), recorder, {}, bytes_of("one.two.three"));
+  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  turns(context);
+  EXPECT_EQ(recorder.received, "");
+  connection.resume_reading();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.datas == 1; }));
+  turns(context);
+  EXPECT_EQ(recorder.received, "one.");
+  connection.resume_reading();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.datas == 2; }));
+  turns(context);
+  EXPECT_EQ(recorder.received, "one.two.");
+  connection.resume_reading();
+  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "one.two.threetail"; }));
+}
+
+// In each callback, the connection, its protocol or the context may go.
+TEST_P(Adopt, WhatWasReadBeforeGoesWithItsConnection) {
+  for (const bool in_open : {true, false}) {
+    for (const int what : {0, 1, 2, 3}) {
+      auto [ours, theirs] = connected_pair(Kind::tcp);
+      ContextOptions options;
+      options.read_buffer = 4;
+      auto context = std::make_unique<Context>(GetParam().make(), options);
+      auto recorder = std::make_unique<Recorder>();
+      bool acted = false;
+      int datas = 0;
+      const auto act = [&](Connection& connection) {
+        acted = true;
+        if (what == 0) connection.close();
+        if (what == 1) connection.abort();
+        if (what == 2) recorder.reset();
+        if (what == 3) context.reset();
+      };
+      if (in_open) recorder->when_open = act;
+      recorder->when_data = [&](Connection& connection, std::string_view) {
+        EXPECT_FALSE(acted);
+        ++datas;
+        act(connection);
+      };
+      context->adopt(ours.release(), *recorder, {}, bytes_of("more than one piece"));
+      if (what == 3) {
+        context->run();
+      } else {
+        ASSERT_TRUE(run_until(*context, [&] { return acted; }));
+        turns(*context);
+      }
+      EXPECT_EQ(datas, in_open ? 0 : 1);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace onloop::test

@@ -342,5 +342,58 @@ TEST_P(Connect, ToItselfIsRefused) {
   }));
 }
 
+TEST_P(Connect, TakesAnAddressThatIsParsed) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  const Connection& connection = context.connect(listener.address, client);
+  const Peer server = listener.accept();
+  ASSERT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+  EXPECT_EQ(connection.peer(), listener.address);
+}
+
+TEST_P(Connect, TriesAddressesInTheirOrder) {
+  const RefusedPort refused;
+  const RawListener first("127.0.0.1:0");
+  const RawListener second("[::1]:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  const std::vector<Address> addresses{refused.address, first.address, second.address};
+  const Connection& connection = context.connect(addresses, client);
+  ASSERT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+  EXPECT_EQ(connection.peer(), first.address);
+}
+
+TEST_P(Connect, ToAddressesThatAllRefuseFailsOnce) {
+  const RefusedPort one;
+  const RefusedPort other;
+  Recorder client;
+  Context context{GetParam().make()};
+  context.connect(std::vector<Address>{one.address, other.address}, client);
+  ASSERT_TRUE(run_until(context, [&] { return client.closes == 1; }));
+  expect_failed(client, std::errc::connection_refused);
+}
+
+TEST_P(Connect, TakesWhatResolveGives) {
+  const RawListener listener("127.0.0.1:0");
+  Recorder client;
+  Context context{GetParam().make()};
+  resolve(context, "127.0.0.1", listener.address.port(),
+          [&](Outcome<std::vector<Address>> found) { context.connect(found.get(), client); });
+  EXPECT_TRUE(run_until(context, [&] { return client.opens == 1; }));
+}
+
+TEST_P(Connect, ToNoAddressThrows) {
+  Recorder client;
+  Context context{GetParam().make()};
+  for (const std::vector<Address>& addresses :
+       {std::vector<Address>{}, std::vector<Address>{Address()}, std::vector<Address>{Address::parse("fd:3")}}) {
+    const Thrown thrown = thrown_by([&]() -> Connection& { return context.connect(addresses, client); });
+    EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+  }
+  turns(context);
+  EXPECT_EQ(client.calls, 0);
+}
+
 }  // namespace
 }  // namespace onloop::test

@@ -59,5 +59,15 @@ TEST_P(Cutover, ATimerThatMovesItInEveryTurnStarvesNothing) {
   EXPECT_GT(moves, 0u);
 }
 
+TEST_P(Cutover, TellsWhetherItMoved) {
+  Context context{native()};
+  const Loop loop = GetParam().make();
+  const bool is_there = loop == context.loop();
+  EXPECT_EQ(context.move_to(loop), !is_there);
+  EXPECT_EQ(context.loop(), loop);
+  EXPECT_FALSE(context.move_to(loop));
+  EXPECT_EQ(context.loop(), loop);
+}
+
 }  // namespace
 }  // namespace onloop::test

@@ -277,5 +277,101 @@ TEST_P(Drain, TwiceIsRefused) {
   EXPECT_EQ(done, 1);
 }
 
+TEST_P(Drain, OfSomeListenersLeavesTheOthersAlone) {
+  Recorder going;
+  Recorder staying;
+  Context context{GetParam().make()};
+  Listener& first = context.listen("127.0.0.1:0", going);
+  Listener& second = context.listen("127.0.0.1:0", going);
+  Listener& other = context.listen("127.0.0.1:0", staying);
+  const std::vector<Address> addresses{first.address(), second.address()};
+  std::vector<Peer> clients;
+  for (Address address : {first.address(), second.address(), other.address()}) {
+    clients.push_back(Peer::connect_to(address));
+  }
+  ASSERT_TRUE(run_until(context, [&] { return going.opens == 2 && staying.opens == 1; }));
+  int closes_at_done = -1;
+  const std::vector<Listener*> some{&first, &second};
+  context.drain(some, 1h, [&] { closes_at_done = going.closes; });
+  for (const Address& address : addresses) {
+    EXPECT_TRUE(is(thrown_by([&] { return Peer::connect_to(address); }).code, std::errc::connection_refused));
+  }
+  clients[0].close();
+  ASSERT_TRUE(run_until(context, [&] { return going.closes == 1; }));
+  turns(context);
+  EXPECT_EQ(closes_at_done, -1) << "one is left";
+  clients[1].close();
+  ASSERT_TRUE(run_until(context, [&] { return closes_at_done >= 0; }));
+  EXPECT_EQ(closes_at_done, 2);
+  EXPECT_EQ(staying.closes, 0);
+  const Peer late = Peer::connect_to(other.address());
+  ASSERT_TRUE(run_until(context, [&] { return staying.opens == 2; }));
+  bool all = false;
+  context.drain(1h, [&] { all = true; });
+  clients.clear();
+  ASSERT_TRUE(run_until(context, [&] { return staying.closes == 1; }));
+  EXPECT_FALSE(all);
+}
+
+TEST_P(Drain, OfSomeListenersAbortsTheirConnectionsAtTheLimit) {
+  Recorder going;
+  Recorder staying;
+  Context context{GetParam().make()};
+  Listener& listener = context.listen("127.0.0.1:0", going);
+  const Line line = join(context, staying);
+  const Peer client = Peer::connect_to(listener.address());
+  ASSERT_TRUE(run_until(context, [&] { return going.opens == 1 && staying.opens == 1; }));
+  bool done = false;
+  Listener* const one[] = {&listener};
+  context.drain(one, 10ms, [&] { done = true; });
+  ASSERT_TRUE(run_until(context, [&] { return done; }));
+  ASSERT_EQ(going.closes, 1);
+  EXPECT_TRUE(is(going.errors[0], std::errc::timed_out)) << going.errors[0].message();
+  EXPECT_EQ(staying.closes, 0);
+}
+
+TEST_P(Drain, OfListenersWithoutConnectionsIsDoneLater) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Listener& listener = context.listen("127.0.0.1:0", recorder);
+  int done = 0;
+  const std::vector<Listener*> twice{&listener, &listener};
+  context.drain(twice, 1h, [&] { ++done; });
+  context.drain(std::span<Listener* const>(), 1h, [&] { ++done; });
+  EXPECT_EQ(done, 0) << "never inside drain()";
+  ASSERT_TRUE(run_until(context, [&] { return done == 2; }));
+  turns(context);
+  EXPECT_EQ(done, 2);
+}
+
+TEST_P(Drain, OfSomeListenersEndsWithTheContext) {
+  Recorder recorder;
+  Peer client;
+  {
+    Context context{GetParam().make()};
+    Listener& listener = context.listen("127.0.0.1:0", recorder);
+    client = Peer::connect_to(listener.address());
+    ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+    Listener* const one[] = {&listener};
+    context.drain(one, 1h, [] { ADD_FAILURE(); });
+  }
+  EXPECT_EQ(recorder.closes, 0);
+}
+
+TEST_P(Drain, OfNoListenerOrOneOfAnotherContextIsRefused) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Context other{GetParam().make()};
+  Listener& mine = context.listen("127.0.0.1:0", recorder);
+  Listener& others = other.listen("127.0.0.1:0", recorder);
+  for (Listener* wrong : {static_cast<Listener*>(nullptr), &others}) {
+    const std::vector<Listener*> both{&mine, wrong};
+    const Thrown thrown = thrown_by([&] { return context.drain(both, 1h), 0; });
+    EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+  }
+  const Peer client = Peer::connect_to(mine.address());
+  EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; })) << "nothing was closed";
+}
+
 }  // namespace
 }  // namespace onloop::test

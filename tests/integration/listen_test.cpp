@@ -338,5 +338,67 @@ TEST_P(Listen, AnAbstractNameIsServedAndLeavesNoFile) {
   EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
 }
 
+TEST_P(Listen, TakesAnAddressThatIsParsed) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  const Listener& listener = context.listen(Address::parse("127.0.0.1:0"), recorder);
+  const Peer client = Peer::connect_to(listener.address());
+  EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen(Address(), recorder); });
+  EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+}
+
+TEST_P(Listen, CountsWhatItsListenerHasDone) {
+  Recorder recorder;
+  Recorder choosy;
+  choosy.when_accept = [&](const Address&) { return choosy.accepts % 2 == 1; };
+  Context context{GetParam().make()};
+  const Listener& busy = context.listen("127.0.0.1:0", recorder);
+  const Listener& other = context.listen("127.0.0.1:0", choosy);
+  std::vector<Peer> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(Peer::connect_to(busy.address()));
+    clients.push_back(Peer::connect_to(other.address()));
+  }
+  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 4 && choosy.accepts == 4; }));
+  EXPECT_EQ(busy.statistics().accepted, 4u);
+  EXPECT_EQ(busy.statistics().turned_away, 0u);
+  EXPECT_EQ(other.statistics().accepted, 2u);
+  EXPECT_EQ(other.statistics().turned_away, 2u);
+  EXPECT_EQ(other.statistics().connections, 2u);
+  clients.clear();
+  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 4 && choosy.closes == 2; }));
+  EXPECT_EQ(busy.statistics().accepted, 4u);
+  EXPECT_EQ(busy.statistics().connections, 0u);
+}
+
+TEST_P(Listen, AWeakReferenceIsNullOnceTheListenerIsClosed) {
+  auto protocol = std::make_unique<Recorder>();
+  Recorder recorder;
+  WeakListener closed, severed, beyond;
+  EXPECT_EQ(closed.get(), nullptr);
+  {
+    Context context{GetParam().make()};
+    Listener& listener = context.listen("127.0.0.1:0", recorder);
+    closed = listener.ref();
+    const WeakListener copy = closed;
+    EXPECT_EQ(closed.get(), &listener);
+    EXPECT_EQ(copy->address(), listener.address());
+    const Peer client = Peer::connect_to(listener.address());
+    ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+    listener.close();
+    EXPECT_FALSE(closed) << "although its connection is there";
+    EXPECT_FALSE(copy);
+    severed = context.listen("127.0.0.1:0", *protocol).ref();
+    EXPECT_TRUE(severed);
+    protocol.reset();
+    EXPECT_FALSE(severed);
+    beyond = WeakListener(context.listen("127.0.0.1:0", recorder));
+    EXPECT_TRUE(beyond);
+  }
+  EXPECT_FALSE(beyond);
+  EXPECT_FALSE(closed);
+}
+
 }  // namespace
 }  // namespace onloop::test

@@ -59,6 +59,16 @@ TEST_P(State, OfAnotherTypeOrNoneIsABadCast) {
   EXPECT_EQ(line.connection.state<int>(), 5);
 }
 
+TEST_P(State, OfAnotherTypeOrNoneIsNotFound) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Connection& connection = join(context, recorder).connection;
+  EXPECT_EQ(connection.find_state<int>(), nullptr);
+  int& state = connection.emplace_state<int>(7);
+  EXPECT_EQ(connection.find_state<int>(), &state);
+  EXPECT_EQ(connection.find_state<unsigned>(), nullptr);
+}
+
 TEST_P(State, ReplacedDestroysTheFormer) {
   int living = 0;
   Recorder recorder;

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <termios.h>
 #include <unistd.h>
@@ -231,6 +232,62 @@ TEST_P(WatchingKinds, AllOfThemBesideEchoBeforeAndAfterACutover) {
     EXPECT_TRUE(run_until(context, [&] { return changed == "-" + round; }));
     context.move_to(native());
   }
+}
+
+// Libevent 2.1 has no word for it. Under aggregate hosting it need not have one.
+bool knows_priority(const LoopCase& loop) {
+  return loop.name != "libevent_direct";
+}
+
+TEST_P(WatchingKinds, UrgentDataOfATcpConnectionIsPriority) {
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  Context context{GetParam().make()};
+  std::string calls;
+  const auto callback = [&, fd = ours.get()](Interest ready) {
+    char byte = 0;
+    if (ready == Interest::priority) {
+      if (::recv(fd, &byte, 1, MSG_OOB) == 1) calls += byte;
+    } else if (::recv(fd, &byte, 1, MSG_DONTWAIT) == 1) {
+      calls += byte;
+    }
+  };
+  if (!knows_priority(GetParam())) {
+    const Thrown thrown =
+        thrown_by([&, &ours = ours] { return context.watch(ours.get(), Interest::priority, callback); });
+    EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+    Watch watch = context.watch(ours.get(), Interest::read, callback);
+    const Thrown changed = thrown_by([&] { return watch.set_interest(Interest::read | Interest::priority), 0; });
+    EXPECT_TRUE(is(changed.code, std::errc::invalid_argument)) << changed.words;
+    ASSERT_EQ(::send(theirs.get(), "r", 1, 0), 1);
+    EXPECT_TRUE(run_until(context, [&] { return calls == "r"; })) << "it is watched as before";
+    return;
+  }
+  Watch watch = context.watch(ours.get(), Interest::priority, callback);
+  ASSERT_EQ(::send(theirs.get(), "!", 1, MSG_OOB), 1);
+  ASSERT_TRUE(run_until(context, [&] { return calls == "!"; }));
+  ASSERT_EQ(::send(theirs.get(), "r", 1, 0), 1);
+  turns(context);
+  EXPECT_EQ(calls, "!") << "only what is asked for";
+  watch.set_interest(Interest::read | Interest::priority);
+  ASSERT_TRUE(run_until(context, [&] { return calls == "!r"; }));
+  const Watch second =
+      context.watch(ours.get(), Interest::priority, [](Interest ready) { EXPECT_EQ(ready, Interest::priority); });
+  ASSERT_EQ(::send(theirs.get(), "2", 1, MSG_OOB), 1);
+  EXPECT_TRUE(run_until(context, [&] { return calls == "!r2"; }));
+}
+
+TEST_P(WatchingKinds, PriorityMovesOnlyToALoopThatKnowsIt) {
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  Context context{native()};
+  std::string calls;
+  const Watch watch = context.watch(ours.get(), Interest::priority, [&, fd = ours.get()](Interest) {
+    char byte = 0;
+    if (::recv(fd, &byte, 1, MSG_OOB) == 1) calls += byte;
+  });
+  const Thrown thrown = thrown_by([&] { return context.move_to(GetParam().make()); });
+  EXPECT_EQ(!thrown.code, knows_priority(GetParam())) << thrown.words;
+  ASSERT_EQ(::send(theirs.get(), "!", 1, MSG_OOB), 1);
+  EXPECT_TRUE(run_until(context, [&] { return calls == "!"; }));
 }
 
 }  // namespace

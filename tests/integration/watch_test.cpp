@@ -1,36 +1,20 @@
 // Watching descriptors of the application's.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <memory>
 #include <vector>
 
 #include "drive.hpp"
+#include "pipe.hpp"
 
 namespace onloop::test {
 namespace {
 
 class Watching : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(Watching);
-
-struct Pipe {
-  Pipe() {
-    int ends[2] = {-1, -1};
-    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
-    in = Fd(ends[0]);
-    out = Fd(ends[1]);
-  }
-  void put(std::string_view text = "x") const {
-    ASSERT_EQ(::write(out.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
-  }
-  std::string take(std::size_t at_most = 4096) const {
-    std::string text(at_most, '\0');
-    const ssize_t n = ::read(in.get(), text.data(), text.size());
-    text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-    return text;
-  }
-  Fd in, out;
-};
 
 TEST_P(Watching, APipeCallsWhenItBecomesReadable) {
   const Pipe pipe;
@@ -114,13 +98,13 @@ TEST_P(Watching, InterestIsReplaced) {
       context.watch(ours.get(), Interest::read, [&](Interest ready) { ++(ready == Interest::read ? reads : writes); });
   turns(context);
   EXPECT_EQ(writes, 0);
-  watch.set(Interest::write);
+  watch.set_interest(Interest::write);
   ASSERT_TRUE(run_until(context, [&] { return writes > 0; }));
   const int reads_before = reads;
   peer.send("x");
   turns(context);
   EXPECT_EQ(reads, reads_before);
-  watch.set(Interest::read);
+  watch.set_interest(Interest::read);
   ASSERT_TRUE(run_until(context, [&] { return reads > reads_before; }));
 }
 
@@ -129,7 +113,7 @@ TEST_P(Watching, WithoutInterestIsSilentEvenOnAHangUp) {
   int calls = 0;
   Context context{GetParam().make()};
   Watch watch = context.watch(pipe.in.get(), Interest::read, [&](Interest) { ++calls; });
-  watch.set(Interest::none);
+  watch.set_interest(Interest::none);
   pipe.put();
   pipe.out.reset();
   turns(context);
@@ -137,7 +121,7 @@ TEST_P(Watching, WithoutInterestIsSilentEvenOnAHangUp) {
   if (GetParam().has_fd) {
     EXPECT_FALSE(readable(context.fd(), 20ms)) << "it spins";
   }
-  watch.set(Interest::read);
+  watch.set_interest(Interest::read);
   EXPECT_TRUE(run_until(context, [&] { return calls > 0; })) << "restored";
 }
 
@@ -206,21 +190,47 @@ TEST_P(Watching, ADescriptorThatIsNotOpenIsRefused) {
   }
 }
 
-TEST_P(Watching, ADescriptorIsWatchedOnceAtATime) {
+TEST_P(Watching, AnInterestThatIsNoneIsRefused) {
   const Pipe pipe;
+  Context context{GetParam().make()};
+  Watch watch = context.watch(pipe.in.get(), Interest::read, [](Interest) {});
+  for (const unsigned interest : {8u, 9u, 0x80000000u}) {
+    const auto wrong = static_cast<Interest>(interest);
+    const Thrown made = thrown_by([&] { return context.watch(pipe.in.get(), wrong, [](Interest) {}); });
+    EXPECT_TRUE(is(made.code, std::errc::invalid_argument)) << made.words;
+    const Thrown set = thrown_by([&] { return watch.set_interest(wrong), 0; });
+    EXPECT_TRUE(is(set.code, std::errc::invalid_argument)) << set.words;
+  }
+  EXPECT_TRUE(watch.active());
+}
+
+TEST_P(Watching, TheSocketOfAConnectionIsNotWatched) {
   Recorder recorder;
   Context context{GetParam().make()};
   Line line = join(context, recorder);
-  Watch watch = context.watch(pipe.in.get(), Interest::read, [](Interest) {});
-  for (const int fd : {pipe.in.get(), line.connection.fd()}) {
-    const Thrown thrown = thrown_by([&] { return context.watch(fd, Interest::write, [](Interest) {}); });
-    EXPECT_TRUE(is(thrown.code, std::errc::file_exists)) << thrown.words;
-  }
-  watch.cancel();
-  int calls = 0;
-  watch = context.watch(pipe.in.get(), Interest::read, [&](Interest) { calls += !pipe.take().empty(); });
+  const Thrown thrown =
+      thrown_by([&] { return context.watch(line.connection.fd(), Interest::write, [](Interest) {}); });
+  EXPECT_TRUE(is(thrown.code, std::errc::file_exists)) << thrown.words;
+}
+
+TEST_P(Watching, TheCallbackOwnsWhatCanOnlyBeMoved) {
+  const Pipe pipe;
   pipe.put();
-  EXPECT_TRUE(run_until(context, [&] { return calls == 1; }));
+  Context context{GetParam().make()};
+  int sum = 0;
+  auto one = std::make_unique<int>(1);
+  auto two = std::make_unique<int>(2);
+  auto three = std::make_unique<int>(3);
+  Watch watch = context.watch(pipe.in.get(), Interest::read, [&, one = std::move(one)](Interest) {
+    if (!pipe.take().empty()) sum += *one;
+  });
+  Timer every = context.every(1ms, [&, two = std::move(two)] {
+    sum += *two;
+    every.cancel();
+  });
+  const Signal signal = context.on_signal(SIGUSR1, [&, three = std::move(three)] { sum += *three; });
+  ::raise(SIGUSR1);
+  EXPECT_TRUE(run_until(context, [&] { return sum == 6; })) << sum;
 }
 
 TEST_P(Watching, LeavesTheDescriptorOpenAndItsFlagsAlone) {

@@ -38,8 +38,9 @@ void Attachment::iterate(Script& script, const std::vector<Attachment*>& members
     if (script.spurious && member->chance(8)) until = 0;
     for (const auto& watch : member->watches) {
       if (watch->interest == ONLOOP_NONE) continue;
-      const int events =
-          ((watch->interest & ONLOOP_READ) ? POLLIN : 0) | ((watch->interest & ONLOOP_WRITE) ? POLLOUT : 0);
+      const int events = ((watch->interest & ONLOOP_READ) ? POLLIN : 0) |
+                         ((watch->interest & ONLOOP_WRITE) ? POLLOUT : 0) |
+                         ((watch->interest & ONLOOP_PRIORITY) ? POLLPRI : 0);
       set.push_back({watch->fd, static_cast<short>(events), 0});
       polled.push_back({member, watch.get(), ONLOOP_NONE});
     }
@@ -63,6 +64,7 @@ void Attachment::iterate(Script& script, const std::vector<Attachment*>& members
     const bool broken_off = (set[i].revents & (POLLERR | POLLHUP)) != 0;
     if ((set[i].revents & POLLIN) || broken_off) readiness |= ONLOOP_READ;
     if ((set[i].revents & POLLOUT) || broken_off) readiness |= ONLOOP_WRITE;
+    if ((set[i].revents & POLLPRI) || broken_off) readiness |= ONLOOP_PRIORITY;
     if (script.spurious && attachment->chance(8))
       readiness |= 1u + static_cast<std::uint32_t>(attachment->random() % 3);
     readiness &= watch->interest;

@@ -31,6 +31,24 @@ TEST(Loop, IsAValueWhoseVariantsLeaveItAlone) {
   EXPECT_EQ(loop.priority(), std::nullopt);
 }
 
+TEST(Loop, EqualsOneOfTheSameTableForeignLoopAndHosting) {
+  EXPECT_TRUE(native() == native());
+  EXPECT_TRUE(native() == native().aggregate().direct());
+  EXPECT_TRUE(native() == native().priority(3)) << "the priority is not compared";
+  EXPECT_TRUE(native() != native().aggregate());
+  EXPECT_TRUE(native() != native_poll());
+  const Loop foreign{native().ops(), &nothing};
+  EXPECT_TRUE(foreign != native().aggregate());
+  EXPECT_TRUE(foreign == foreign.hosted(Hosting::aggregate));
+}
+
+TEST(Loop, IsHostedAsItIsTold) {
+  for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
+    EXPECT_EQ(native().priority(3).hosted(hosting).hosting(), hosting);
+    EXPECT_EQ(native().priority(3).hosted(hosting).priority(), 3);
+  }
+}
+
 TEST(Loop, APriorityIsRefusedInWordsWhereThereAreNone) {
   try {
     const Context context{native().priority(3)};

@@ -5,6 +5,8 @@
 #include <array>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace onloop::detail {
 namespace {
@@ -87,6 +89,25 @@ TEST(WriteQueue, AgreesWithAStringUnderRandomUse) {
     ASSERT_EQ(queue.size(), model.size());
     ASSERT_EQ(front(queue), model.substr(0, front(queue).size()));
   }
+}
+
+TEST(WriteQueue, TakesAVectorAsItIs) {
+  WriteQueue queue;
+  queue.append(bytes("one "));
+  std::vector<std::byte> given(10, std::byte{'x'});
+  const std::byte* const begin = given.data();
+  queue.append(std::move(given), 3);
+  queue.append(bytes(" three"));
+  EXPECT_EQ(queue.size(), 4u + 7u + 6u);
+  EXPECT_EQ(front(queue), "one xxxxxxx three");
+  std::array<iovec, 4> pieces{};
+  ASSERT_EQ(queue.front(pieces), 3u);
+  EXPECT_EQ(pieces[1].iov_base, begin + 3);
+  queue.consume(6);
+  EXPECT_EQ(front(queue), "xxxxx three");
+  std::string rest(3, '-');
+  queue.copy(1, std::as_writable_bytes(std::span(rest)));
+  EXPECT_EQ(rest, "xxx");
 }
 
 }  // namespace

@@ -11,8 +11,7 @@ namespace echo {
 
 onloop::Loop loop_of(std::string_view name, std::optional<onloop::Hosting> hosting) try {
   const onloop::Loop loop = onloop::loop_by_name(name);
-  if (!hosting) return loop;
-  return *hosting == onloop::Hosting::direct ? loop.direct() : loop.aggregate();
+  return hosting ? loop.hosted(*hosting) : loop;
 } catch (const std::system_error& error) {
   throw tools::UsageError(error);
 }

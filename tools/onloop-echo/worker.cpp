@@ -71,9 +71,7 @@ void Worker::refuse_if_in_use(const std::string& address) {
 bool Worker::move_to(const onloop::Loop& loop) {
   before_.reset();
   const onloop::Loop here = context_.loop();
-  const std::uint64_t moves = context_.statistics().cutovers;
-  context_.move_to(loop);
-  if (context_.statistics().cutovers == moves) return false;
+  if (!context_.move_to(loop)) return false;
   before_ = here;
   return true;
 }

@@ -98,15 +98,17 @@ static int turn(onloop_loop* loop, int64_t max_wait_ns) {
   if (result == 0) {
     size_t n = 0;
     for (struct watch* watch = own->watches; watch; watch = watch->next, ++n) {
-      const int events = (watch->interest & ONLOOP_READ ? POLLIN : 0) | (watch->interest & ONLOOP_WRITE ? POLLOUT : 0);
+      const int events = (watch->interest & ONLOOP_READ ? POLLIN : 0) | (watch->interest & ONLOOP_WRITE ? POLLOUT : 0) |
+                         (watch->interest & ONLOOP_PRIORITY ? POLLPRI : 0);
       watches[n] = watch;
       set[n] = (struct pollfd){.fd = watch->context && events ? watch->fd : -1, .events = (short)events};
     }
     ++own->turns;
     result = wait_for(set, n, max_wait_ns);
     for (size_t i = 0; i < n && result == 0 && !own->detached; ++i) {
-      const int ready = set[i].revents & (POLLERR | POLLHUP | POLLNVAL) ? POLLIN | POLLOUT : set[i].revents;
-      const uint32_t bits = (ready & POLLIN ? ONLOOP_READ : 0) | (ready & POLLOUT ? ONLOOP_WRITE : 0);
+      const int ready = set[i].revents & (POLLERR | POLLHUP | POLLNVAL) ? POLLIN | POLLOUT | POLLPRI : set[i].revents;
+      const uint32_t bits = (ready & POLLIN ? ONLOOP_READ : 0) | (ready & POLLOUT ? ONLOOP_WRITE : 0) |
+                            (ready & POLLPRI ? ONLOOP_PRIORITY : 0);
       if (watches[i]->context && set[i].revents && (bits & watches[i]->interest)) {
         own->guest.on_ready(watches[i]->context, bits & watches[i]->interest);
       }
