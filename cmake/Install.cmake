@@ -1,7 +1,6 @@
 include(CMakePackageConfigHelpers)
 
-install(TARGETS onloop EXPORT onloop-targets)
-install(DIRECTORY include/onloop DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS onloop EXPORT onloop-targets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT onloop-targets NAMESPACE onloop:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/onloop)
 configure_package_config_file(cmake/onloop-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/onloop-config.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/onloop)

@@ -2,6 +2,10 @@
 #define ONLOOP_EXPORT_H
 
 /* Marks what the library and its shims export. Everything else in them is hidden, if they are shared libraries. */
+#ifdef __cplusplus
+#define ONLOOP_API [[gnu::visibility("default")]]
+#else
 #define ONLOOP_API __attribute__((visibility("default")))
+#endif
 
 #endif

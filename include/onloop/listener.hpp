@@ -12,7 +12,7 @@ namespace onloop {
 class Listener;
 
 /// What one listener has done so far. Bytes are counted for the whole context only (Context::statistics).
-struct ListenerStatistics {
+struct ONLOOP_API ListenerStatistics {
   std::uint64_t accepted = 0;     ///< clients that became connections
   std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, max_connections, or for want of descriptors
   std::uint64_t connections = 0;  ///< accepted here, and not over yet
@@ -21,7 +21,7 @@ struct ListenerStatistics {
 /// A weak reference to a listener, as Ref is one to a connection.
 ///
 /// Thread: it may be copied, moved and destroyed on any thread; get() is for the context's.
-class WeakListener {
+class ONLOOP_API WeakListener {
  public:
   /// Refers to none.
   WeakListener() noexcept = default;

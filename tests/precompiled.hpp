@@ -1,0 +1,14 @@
+// What is precompiled for the test programs (ONLOOP_PCH). Each file includes what it needs all the same.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <onloop/onloop.hpp>
