@@ -1,12 +1,13 @@
 """The end of a server, and what it says while it runs."""
 
+import contextlib
 import json
 import signal
 import socket
 import time
 import unittest
 
-from server import DEADLINE, ClientTest, EchoServer, echoes, ended, listens, wait_until
+from server import DEADLINE, ClientTest, EchoServer, echoes, ended, listens, read_exactly, wait_until
 
 
 class Signals(ClientTest):
@@ -28,6 +29,21 @@ class Signals(ClientTest):
                     client.shutdown(socket.SHUT_WR)
                     self.assertTrue(ended(client))
                 self.assertEqual(server.wait(), 0, server.stderr())
+
+    def test_those_who_wait_to_be_accepted_are_served_to_their_end(self):
+        # More than a server accepts in one turn, in which it also hears of the signal.
+        with EchoServer("--drain-timeout", "600") as server, contextlib.ExitStack() as stack:
+            server.signal(signal.SIGSTOP)
+            clients = [stack.enter_context(server.connect()) for _ in range(200)]
+            for client in clients:
+                client.sendall(b"x")
+                client.shutdown(socket.SHUT_WR)
+            server.signal(signal.SIGTERM)
+            server.signal(signal.SIGCONT)
+            for client in clients:
+                self.assertEqual(read_exactly(client, 1), b"x")
+                self.assertEqual(client.recv(1), b"", "a FIN, no reset")
+            self.assertEqual(server.wait(), 0, server.stderr())
 
     def test_it_gives_up_at_the_limit(self):
         for limit in (0, 1):

@@ -84,8 +84,10 @@ bool Worker::move_back() {
 
 // ---- ending ----
 
+/// Those who wait to be accepted still are. The service itself sees to the limit.
 void Worker::stop_listening() {
-  for (onloop::Listener* listener : std::exchange(listeners_, {})) listener->close();
+  constexpr std::chrono::hours kNever{24 * 365};
+  context_.drain(std::exchange(listeners_, {}), kNever);
 }
 
 void Worker::when_alone(onloop::Task alone) {
