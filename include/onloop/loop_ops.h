@@ -73,8 +73,8 @@ typedef struct onloop_ops {
    * watch_context comes back in on_ready. What the host changes on the descriptor, the shim restores. -EPERM: a kind of
    * descriptor that can't be waited for. -EINVAL: the host knows no such interest. */
   int (*watch_add)(onloop_loop* loop, int fd, uint32_t interest, void* watch_context, onloop_watch** watch);
-  /* Sets the interest; absolute, not a delta. -EINVAL: the host knows no such interest. ONLOOP_NONE is silence: no call and no iteration, even on a hang-up.
-   * Lowering never fails. */
+  /* Sets the interest; absolute, not a delta. -EINVAL: the host knows no such interest. ONLOOP_NONE is silence: no call
+   * and no iteration, even on a hang-up. Lowering never fails. */
   int (*watch_set)(onloop_loop* loop, onloop_watch* watch, uint32_t interest);
   /* Final and infallible: no call for this watch comes after it, even if its event is already fetched and its number is
    * used again at once. fd is still open, and may be closed as soon as this returns. The exception is a descriptor that

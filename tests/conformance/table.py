@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOOPS = ("native", "native_poll", "libevent", "libuv", "glib", "sdevent", "scripted")
@@ -40,6 +41,12 @@ def order(case):
     return int(number), letter
 
 
+def item(text):
+    """An item of a list in Markdown, in lines that are not too long."""
+    return textwrap.fill(text, 118, initial_indent="- ", subsequent_indent="  ", break_long_words=False,
+                         break_on_hyphens=False)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -68,7 +75,7 @@ def main():
         lines.append(f"| {case} | {behaviours[case]} | " + " | ".join(cells) + " |")
     totals = [str(sum(count for (_, of), count in tests.items() if of == loop)) for loop in LOOPS]
     lines += ["| | **tests** | " + " | ".join(totals) + " |", "", "## Ways of using each loop", ""]
-    lines += [f"- {title}: {', '.join(sorted(providers[loop]))}"
+    lines += [item(f"{title}: {', '.join(sorted(providers[loop]))}")
               for loop, title in zip(LOOPS, TITLES) if providers[loop]]
     lines += ["", "## Exceptions", "", "A provider says for which cases its loop is not asked, and why:", ""]
     for reason in sorted(reasons):
@@ -76,7 +83,7 @@ def main():
         for case, of in reasons[reason].items():
             by_providers[tuple(sorted(of))].append(case)
         for of, cases in sorted(by_providers.items()):
-            lines.append(f"- {', '.join(sorted(cases, key=order))}: {reason}. ({', '.join(of)})")
+            lines.append(item(f"{', '.join(sorted(cases, key=order))}: {reason}. ({', '.join(of)})"))
     (ROOT / "docs/conformance.md").write_text("\n".join(lines) + "\n")
     print(f"{sum(tests.values())} tests passed")
 
