@@ -59,7 +59,7 @@ class ListeningSocket final : public Source, public TimerNode {
 
 /// The Listener: one address, one or several listening sockets. Its owners are its Net until it is severed, its
 /// connections, and the frame that accepts.
-class Acceptor final : public Listener, public Endpoint, public SharedCounted {
+class Acceptor final : public SharedCounted, public Listener, public Endpoint {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
