@@ -209,8 +209,8 @@ void ListeningSocket::on_due() {
 // ---- the listener ----
 
 Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
-    : Endpoint(Kind::acceptor),
-      SharedCounted(1),
+    : SharedCounted(1),
+      Endpoint(Kind::acceptor),
       net_(net),
       options_(std::move(options)),
       origin_(make_held<Origin>(net, options_.limits, this)) {

@@ -9,7 +9,7 @@ namespace onloop::detail {
 class Runtime;
 
 /// What a Timer owns. The handle owns it, and so does the frame that is running it.
-class TimerEntry final : public TimerNode, public Counted {
+class TimerEntry final : public Counted, public TimerNode {
  public:
   /// period: nanoseconds, 0 for a timer that fires once.
   TimerEntry(Runtime& runtime, Task task, std::uint64_t period) noexcept
