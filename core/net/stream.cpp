@@ -85,16 +85,16 @@ void Stream::read_in_nested_frame(Net& net) {
   read_into(net, own.get());
 }
 
+/// The way of most messages: a short read, after which there is no more, on a connection without anything special.
 inline void Stream::read_into(Net& net, std::byte* buffer) {
   const ssize_t got = ::recv(fd(), buffer, net.buffer_size, MSG_DONTWAIT);
-  if (plain_ && got > 0) [[likely]] {
+  // As unsigned numbers less one, an end of file and an error are above every size.
+  if (static_cast<std::size_t>(got) - 1 < net.buffer_size - 1 && plain_) [[likely]] {
     net.statistics.bytes_received += static_cast<std::size_t>(got);
     protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
-  } else if (got > 0) {
-    received(buffer, got);
+  } else {
+    read_on(net, buffer, got);
   }
-  // A short read means that there was no more.
-  if (got <= 0 || static_cast<std::size_t>(got) == net.buffer_size) read_on(net, buffer, got);
 }
 
 /// What comes before reading; false if there is nothing to read.
@@ -109,7 +109,8 @@ bool Stream::on_writable(std::uint32_t readiness) {
   return readiness & wanted() & ONLOOP_READ;
 }
 
-/// After a read that was not short: goes on, up to a budget. Each callback may pause, close or sever this connection.
+/// After a first read: goes on while reads are not short, up to a budget. Each callback may pause, close or sever this
+/// connection.
 void Stream::read_on(const Net& net, std::byte* buffer, ssize_t got) {
   for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
@@ -118,10 +119,10 @@ void Stream::read_on(const Net& net, std::byte* buffer, ssize_t got) {
       read_stopped(error);
       return;
     }
+    if (got > 0) received(buffer, got);
     if (got > 0 && static_cast<std::size_t>(got) < net.buffer_size) return;
     if (left == 0 || !(wanted() & ONLOOP_READ) || runtime()->turn_is_over() || runtime()->budget_is_spent()) return;
     got = ::recv(fd(), buffer, net.buffer_size, MSG_DONTWAIT);
-    if (got > 0) received(buffer, got);
   }
 }
 
