@@ -174,4 +174,9 @@ template <class Work>
   return detail::RunBlocking<Work>{std::move(work)};
 }
 
+/// The former names. They go with version 0.2.
+template <class T = void>
+using Task = Async<T>;
+using Connection = Stream;
+
 }  // namespace onloop::co
