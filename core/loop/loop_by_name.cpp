@@ -55,7 +55,11 @@ std::vector<fs::path> library_directories(const char* header) {
   link_map* map = nullptr;
   if (dladdr1(&here, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) != 0 && map) {
     const fs::path library = map->l_name;
-    if (library.is_absolute() && library.filename().string().starts_with("libonloop.")) return {library.parent_path()};
+    if (library.is_absolute() && library.filename().string().starts_with("libonloop.")) {
+      std::error_code unknown;  // the path is the one by which it was found, perhaps PREFIX/bin/../lib
+      const fs::path directory = fs::canonical(library.parent_path(), unknown);
+      return {unknown ? library.parent_path() : directory};
+    }
   }
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);

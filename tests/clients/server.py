@@ -188,6 +188,16 @@ class EchoServer:
     def open_descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def open_sockets(self):
+        """How many of its descriptors are sockets."""
+        count = 0
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                count += os.readlink(f"/proc/{self.pid}/fd/{fd}").startswith("socket:")
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return count
+
     def wait_until_asleep(self):
         wait_until(lambda: all(self.status_field("State", thread) == "S" for thread in self.threads()),
                    "the server sleeps")

@@ -80,12 +80,12 @@ class SlowReaders(ClientTest):
         self.assert_memory_is_bounded()
 
     def test_a_client_that_is_stuck_and_resets_is_forgotten(self):
-        descriptors = self.server.open_descriptors()
+        sockets = self.server.open_sockets()  # sd-event keeps the timerfd of a first timer
         self.client.setblocking(False)
         send_until_stuck(self.client)
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.client.close()
-        wait_until(lambda: self.server.open_descriptors() == descriptors - 1, "its descriptor is closed")
+        wait_until(lambda: self.server.open_sockets() == sockets - 1, "its descriptor is closed")
         self.quiet_for(self.server, 1.0)
         echoes(self.other)
 

@@ -10,29 +10,23 @@
 #include <vector>
 
 #include "drive.hpp"
+#include "replaced_new.hpp"
 
 namespace {
 
 thread_local int allocations_left = -1;  // negative: no limit
 thread_local int refused = 0;
 
-}  // namespace
-
-void* operator new(std::size_t size) {
+void* allocate(std::size_t size) noexcept {
   if (allocations_left == 0) {
     ++refused;
-    throw std::bad_alloc();
+    return nullptr;
   }
   if (allocations_left > 0) --allocations_left;
-  if (void* memory = std::malloc(size ? size : 1)) return memory;
-  throw std::bad_alloc();
+  return std::malloc(size ? size : 1);
 }
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
+
+}  // namespace
 
 namespace onloop::test {
 namespace {

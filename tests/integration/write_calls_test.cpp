@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "drive.hpp"
+#include "replaced_new.hpp"
 
 namespace {
 
@@ -23,6 +24,11 @@ int sends = 0;                       // send and sendmsg
 std::vector<const void*> sent_from;  // the pieces of each sendmsg, while they are watched
 bool watched = false;
 thread_local std::size_t largest = 0;  // allocation since it was set to 0
+
+void* allocate(std::size_t size) noexcept {
+  largest = std::max(largest, size);
+  return std::malloc(size ? size : 1);
+}
 
 }  // namespace
 
@@ -37,18 +43,6 @@ extern "C" ssize_t sendmsg(int fd, const struct msghdr* message, int flags) {
   return ::syscall(SYS_sendmsg, fd, message, flags);
 }
 // NOLINTEND
-
-void* operator new(std::size_t size) {
-  largest = std::max(largest, size);
-  if (void* memory = std::malloc(size ? size : 1)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace onloop::test {
 namespace {

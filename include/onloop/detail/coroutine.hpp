@@ -32,6 +32,7 @@ struct Root {
   Context& context;
   onloop::detail::KeepAlive hold;  // keeps run() from returning, and knows whether there is a context
   std::coroutine_handle<> frame;
+  std::exception_ptr* error = nullptr;  // where its exception goes, while it runs
 };
 
 /// What owns a suspended chain: run, it goes on with it; destroyed unused, it destroys it.
@@ -51,13 +52,10 @@ class Resumption {
   explicit operator bool() const noexcept { return root_ != nullptr; }
 
   void operator()() {
-    Root* root = std::exchange(root_, nullptr);
-    try {
-      leaf_.resume();
-    } catch (...) {  // of the outermost coroutine, which is over
-      root->frame.destroy();
-      throw;
-    }
+    std::exception_ptr error;  // of the outermost coroutine, which is over then, and has destroyed itself
+    std::exchange(root_, nullptr)->error = &error;
+    leaf_.resume();
+    if (error) std::rethrow_exception(error);
   }
   /// Later, as a microtask. Nothing if it is empty.
   void schedule() {
@@ -171,7 +169,8 @@ struct Outermost {
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }
     void return_void() const noexcept {}
-    void unhandled_exception() const { throw; }
+    // An exception that leaves here would leave resume(), and Clang 14 then destroys what the coroutine awaited twice.
+    void unhandled_exception() noexcept { *own.error = std::current_exception(); }
     Root own;
     Root* root;
   };
