@@ -16,8 +16,8 @@ namespace onloop::detail {
 class Net;
 class Runtime;
 
-/// One side of a takeover. Belongs to its context (Current) from start() to its end, and to the frames that use it. What a
-/// step throws ends it, and is told to the other side and to `done`.
+/// One side of a takeover. Its owners are its context (Current), from start() to its end, and the frames that use it.
+/// What a step throws ends it, and is told to the other side and to `done`.
 class Takeover : public std::enable_shared_from_this<Takeover> {
  public:
   using Done = std::function<void(const TakeoverResult&)>;
