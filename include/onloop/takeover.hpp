@@ -114,7 +114,7 @@ ONLOOP_API void export_context(Context& context, int socket, TakeoverOptions opt
 /// If the exporting process dies after the acknowledgement, this side serves the connections all the same. It also does
 /// so if the exporting process is silent for ten seconds after the acknowledgement, or for TakeoverOptions::timeout if
 /// that is longer.
-/// @param done Is called when this side serves the connections.
+/// @param done After a takeover that succeeds, it is called when this side serves the connections.
 ONLOOP_API void import_context(Context& context, int socket, TakeoverOptions options,
                                std::function<void(const TakeoverResult&)> done);
 
