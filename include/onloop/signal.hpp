@@ -19,11 +19,11 @@ namespace onloop {
 /// - A handler that is installed later takes the signal at first, unless it calls its predecessor. The context notices
 ///   that handler at its next look. From then on both that handler and the watches get the signal. A context looks when
 ///   a watch begins, when run() begins, when a timer is due, and when a Remote, a worker or a signal wakes it.
-/// - A handler that ends by installing the default action, as those of GLib and libuv do, takes the signal from the
-///   watches, too. The context installs its handler again at its next look. To have the default action while the
+/// - Some code installs the default action when it ends its own handler; GLib and libuv do. This takes the signal from
+///   the watches, too. The context installs its handler again at its next look. To have the default action while the
 ///   context runs, end the watch.
-/// - A handler that was installed above a watch may go on calling its predecessor after that watch has ended. Then
-///   nothing happens: the handler that was called first decides about the default action.
+/// - A handler that was installed after the beginning of a watch may go on calling its predecessor after that watch has
+///   ended. Then nothing happens: the handler that was called first decides about the default action.
 /// - When there is no watch, and the kernel calls the handler of onloop because other code has installed it again, this
 ///   handler uninstalls itself. Then the signal has the effect that it has without onloop.
 /// - A signal that every thread blocks reaches no handler. sd-event takes its signals in this way, by a signalfd.
