@@ -76,7 +76,7 @@ class ONLOOP_API Socket {
   void on_close(std::function<void()> listener) const;
 
   /// Sends the bytes. While the socket connects, it queues them.
-  /// @return False to say: stop writing until 'drain', or the socket takes no more bytes.
+  /// @return False if the caller should stop writing until 'drain', or if the socket takes no more bytes.
   bool write(std::span<const std::byte> data) const;
   bool write(std::string_view text) const { return write(std::as_bytes(std::span{text})); }
   /// Flushes the queue, then ends this side. The socket closes when the peer has ended its side, too.
