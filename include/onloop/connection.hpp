@@ -119,9 +119,9 @@ class ONLOOP_API Connection {
   void close();
   /// Closes the connection now. It discards the queue and sends a reset. on_close gets `error`.
   ///
-  /// A UNIX socket has no reset. Its peer takes an abort for an orderly end, unless bytes of the peer are unread. A
-  /// protocol over UNIX sockets needs an end mark or a length of its own, to tell a complete stream from a stream that
-  /// was cut off.
+  /// A UNIX socket has no reset. Its peer takes an abort for an orderly end, unless bytes that the peer has sent are
+  /// unread. A protocol over UNIX sockets needs an end mark or a length of its own, to tell a complete stream from a
+  /// stream that was cut off.
   void abort(std::error_code error = {});
 
   /// The address of the peer. Each call asks the kernel. The address is also known after a reset, and while on_close
