@@ -54,7 +54,7 @@ struct ONLOOP_API ConnectOptions {
   Limits limits{};
   /// After this time the attempt fails with ETIMEDOUT. Zero means as long as the kernel tries. A name or `localhost`
   /// stands for several addresses, which are tried in turn. While other addresses remain, one address has its share of
-  /// the time that is left. If this option is zero, one address has ten seconds.
+  /// the time that is left, or ten seconds if this option is zero.
   std::chrono::nanoseconds timeout = std::chrono::seconds{30};
 };
 
