@@ -9,37 +9,41 @@
 
 namespace onloop {
 
-/// Where a stream socket listens, connects to or comes from. A value. Names other than `localhost` are not resolved, so
-/// nothing here ever blocks (Context::connect takes names as well).
+/// The address of a stream socket: where it listens, where it connects to, or where it comes from. An Address is a
+/// value. No function of this class blocks, because no name is resolved except `localhost`. Context::connect takes
+/// other names as well.
 ///
 ///     127.0.0.1:8080  [::1]:8080  [fe80::1%eth0]:8080   IPv4, IPv6 (with its zone)
 ///     localhost:8080                                    [::1] and 127.0.0.1: listens on both, connects to either
 ///     unix:/run/app.sock  unix:@name                    a path (at most 107 bytes), an abstract name (at most 107)
 ///     fd:3  fd:name                                     listening sockets that this process was started with
 ///
-/// Port 0 asks the kernel for a free one. `fd:` follows sd_listen_fds(3): a number is an open listening socket, and if
-/// LISTEN_FDS covers it, LISTEN_PID must be this process; a name stands for each socket that LISTEN_FDNAMES gives it.
-/// They become the listener's, which closes them; a file of theirs is left alone.
+/// Port 0 asks the kernel for a free port.
+///
+/// `fd:` follows sd_listen_fds(3). A number stands for an open listening socket. If LISTEN_FDS covers the number,
+/// LISTEN_PID must be this process. A name stands for each socket to which LISTEN_FDNAMES gives this name. The listener
+/// owns these sockets and closes them. It does not unlink the file of a UNIX socket among them.
 class ONLOOP_API Address {
  public:
   enum class Family : std::uint8_t { none, ipv4, ipv6, localhost, unix_path, unix_abstract, inherited };
 
-  /// No address: what a client of a UNIX socket has that never bound its own.
+  /// Makes an address of no family. A client of a UNIX socket has such an address if it has not bound its own socket.
   Address() noexcept = default;
 
-  /// Reads one of the forms above. Throws std::system_error (EINVAL) that says what is wrong with it.
+  /// Reads one of the forms above.
+  /// @throws std::system_error with EINVAL. The message says what is wrong with the text.
   [[nodiscard]] static Address parse(std::string_view text);
 
-  /// The form that parse reads; "unknown", which parse refuses, for no address.
+  /// @return The form that parse() reads. If there is no address, the result is "unknown", which parse() refuses.
   [[nodiscard]] std::string to_string() const;
   [[nodiscard]] Family family() const noexcept { return family_; }
-  /// 0 where there is none.
+  /// @return The port, or 0 if the address has no port.
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
-  /// The path, the abstract name, or what stands behind `fd:`; empty for the others.
+  /// @return The path, the abstract name, or the text after `fd:`. It is empty for the other families.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  /// Network byte order; the first four bytes for IPv4.
+  /// @return The IP address in network byte order. An IPv4 address has the first four bytes.
   [[nodiscard]] const std::array<std::byte, 16>& ip() const noexcept { return ip_; }
-  /// The IPv6 zone's interface index (sin6_scope_id), 0 for none.
+  /// @return The interface index of the IPv6 zone (sin6_scope_id), or 0 if there is no zone.
   [[nodiscard]] std::uint32_t scope() const noexcept { return scope_; }
 
   [[nodiscard]] static Address from_ip(Family family, const std::array<std::byte, 16>& ip, std::uint16_t port,

@@ -18,7 +18,7 @@ namespace detail {
 class WorkerPool;
 }  // namespace detail
 
-/// What a piece of blocking work came to: its result, or what it threw.
+/// The outcome of a piece of blocking work: its result, or the exception that it threw.
 template <class T>
 class [[nodiscard]] Outcome {
   static_assert(std::is_object_v<T> && !std::is_same_v<T, std::exception_ptr>, "work gives a value, or nothing");
@@ -28,7 +28,8 @@ class [[nodiscard]] Outcome {
   explicit Outcome(T value) : held_(std::move(value)) {}
 
   explicit operator bool() const noexcept { return std::holds_alternative<T>(held_); }
-  /// The result, or throws what the work threw.
+  /// @return The result of the work.
+  /// @throws The exception that the work threw.
   [[nodiscard]] T& get() & {
     check();
     return std::get<T>(held_);
@@ -37,7 +38,7 @@ class [[nodiscard]] Outcome {
     check();
     return std::get<T>(std::move(held_));
   }
-  /// What the work threw; null if it did not.
+  /// @return The exception that the work threw, or null if it threw none.
   [[nodiscard]] std::exception_ptr exception() const noexcept {
     const auto* error = std::get_if<std::exception_ptr>(&held_);
     return error ? *error : nullptr;
@@ -65,13 +66,14 @@ class [[nodiscard]] Outcome<void> {
   std::exception_ptr error_;
 };
 
-/// An exception as a number: the code of a std::system_error, ENOMEM for std::bad_alloc, EIO for any other; no error
-/// for none.
+/// Turns an exception into an error code.
+/// @return The code of a std::system_error, ENOMEM for std::bad_alloc, EIO for any other exception, and no error if
+/// `exception` is null.
 [[nodiscard]] ONLOOP_API std::error_code error_code_of(const std::exception_ptr& exception) noexcept;
 
 namespace detail {
 
-/// A piece of work as the pool knows it. Destroyed on the context's thread.
+/// A piece of work, as the pool sees it. It is destroyed on the context's thread.
 class ONLOOP_API BlockingWork {
  public:
   explicit BlockingWork(bool looks_up) noexcept : is_lookup(looks_up) {}
@@ -81,11 +83,11 @@ class ONLOOP_API BlockingWork {
 
   virtual void run() noexcept = 0;                              // on a thread of the pool
   virtual void refuse(std::exception_ptr reason) noexcept = 0;  // instead of run()
-  virtual void finish() = 0;                                    // on the context's thread: tells what came of it
+  virtual void finish() = 0;                                    // on the context's thread: reports the outcome
 
-  const bool is_lookup;  // of a name: not all threads may do that at once
+  const bool is_lookup;  // it looks up a name: not all threads may do so at once
   std::stop_source stop;
-  WorkerPool* pool = nullptr;  // null when it is over, or the context gone; for the context's thread
+  WorkerPool* pool = nullptr;  // null when the work has ended or the context is gone; for the context's thread
 };
 
 template <class Work>
@@ -131,17 +133,19 @@ class BlockingCall final : public BlockingWork {
 
 }  // namespace detail
 
-/// A piece of work that Context::run_blocking was given. A handle, copyable; letting go of it changes nothing. For the
-/// context's thread. Inert when the work is over, or its context gone.
+/// A handle to a piece of work that Context::run_blocking was given. It may be copied. Destroying it changes nothing.
+/// It has no effect when the work has ended or its context is gone.
+///
+/// Thread: the context's.
 class ONLOOP_API Job {
  public:
   Job() noexcept = default;
   explicit Job(std::weak_ptr<detail::BlockingWork> work) noexcept : work_(std::move(work)) {}
 
-  /// Work that waits for a thread is not done, and `done` gets ECANCELED, later. Work that is being done is told by its
-  /// std::stop_token; `done` gets what comes of it.
+  /// Cancels the work. If the work still waits for a thread, it does not run, and `done` gets ECANCELED later. If the
+  /// work is running, its std::stop_token is asked to stop, and `done` gets the outcome of the work.
   void cancel() noexcept;
-  /// True until `done` is called.
+  /// @return True until `done` is called.
   [[nodiscard]] bool active() const noexcept {
     const auto work = work_.lock();
     return work && work->pool;

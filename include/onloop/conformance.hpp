@@ -14,8 +14,9 @@ namespace onloop::conformance {
 
 using namespace std::chrono_literals;
 
-/// How the kit gets at a loop. The author of a shim derives one class for each way of using the shim, and names those
-/// that are to be tested; the kit, which is compiled into that program, brings the cases and main():
+/// The access of the conformance kit to a loop. The author of a shim derives one class from Provider for each way of
+/// using the shim, and names the providers to test. The kit is compiled into that test program. It adds the test cases
+/// and main():
 ///
 ///     class MyApplication : public Provider {
 ///       explicit MyApplication(Hosting hosting) : hosting_(hosting) {}
@@ -31,7 +32,8 @@ using namespace std::chrono_literals;
 ///
 /// With CMake: find_package(onloop COMPONENTS conformance), then onloop_conformance(my_test my_provider.cpp).
 ///
-/// A provider is made for each test, with the foreign loop, if there is one, and freed after it.
+/// The kit makes a provider for each test, together with the foreign loop if there is one. It frees the provider after
+/// the test.
 class Provider {
  public:
   Provider() = default;
@@ -39,35 +41,46 @@ class Provider {
   Provider& operator=(const Provider&) = delete;
   virtual ~Provider() = default;
 
-  /// The loop under test. Each call gives the same foreign loop, or another owned one.
+  /// @return The loop under test. For a foreign loop, each call returns the same loop. For an owned loop, each call
+  /// returns another loop.
   [[nodiscard]] virtual Loop loop() = 0;
 
-  /// Whether the application does the iterating: iterate() is called instead of Context::run(). So it is for a foreign
-  /// loop, and for a context that is driven by its fd() and dispatch().
+  /// @return True if the application iterates the loop. The kit then calls iterate() instead of Context::run(). This is
+  /// so for a foreign loop, and for a context that is driven by its pollable_fd() and dispatch().
   [[nodiscard]] virtual bool application_drives() { return loop().foreign() != nullptr; }
-  /// One iteration of the application's loop, which waits for at most max_wait (negative: no limit). `context` is the
-  /// one under test, null where a test uses the bare ops.
+  /// Makes one iteration of the application's loop.
+  /// @param context The context under test. It is null where a test uses the bare ops.
+  /// @param max_wait How long the iteration may wait. A negative value means no limit.
   virtual void iterate(Context* context, std::chrono::nanoseconds max_wait);
 
-  /// Runs `callback` in the next iterate(), as a callback of the application's own: a timer of the host's that is due.
+  /// Runs `callback` in the next iterate(), as a callback of the application. Use a timer of the host that is due.
   virtual void call_from_application(std::function<void()> callback);
-  /// Calls `callback` from the application's own watch whenever `fd` is readable, until `fd` is -1.
+  /// Calls `callback` from a watch of the application whenever `fd` is readable. The watch lasts until this function is
+  /// called with an `fd` of -1.
   virtual void watch_from_application(int fd, std::function<void()> callback);
-  /// How many kinds of sources the host has that are served after those of the default priority: redrawing, idle.
+  /// @return The number of kinds of sources of the host that are served after the sources of the default priority, such
+  /// as redrawing and idle.
   [[nodiscard]] virtual int idle_levels() { return 0; }
-  /// Calls `callback` from such a source, which is always ready, until `callback` is empty. Levels count from 0.
+  /// Calls `callback` from a source of this kind. The source is always ready. It lasts until this function is called
+  /// with an empty `callback`.
+  /// @param level The kind of source. Levels count from 0.
   virtual void call_when_idle(int level, std::function<void()> callback);
-  /// How many handles, sources or events the host holds, the application's included; 0 where it can't be asked.
+  /// @return The number of handles, sources or events that the host holds, including those of the application. It is 0
+  /// where the host cannot be asked.
   [[nodiscard]] virtual int host_objects() { return 0; }
-  /// Whether the host's run call would go on now because of the guest; only for hosts that have keepalive.
+  /// @return True if the host's run call would go on now because of the guest. This is used only for hosts that have
+  /// keepalive.
   [[nodiscard]] virtual bool kept_alive() { return true; }
 
-  /// Whether a turn is a whole batch: timers, then I/O, then tasks. Not so under direct hosting in a foreign loop.
+  /// @return True if a turn is a whole batch: timers, then I/O, then tasks. It is not under direct hosting on a foreign
+  /// loop.
   [[nodiscard]] virtual bool whole_batches() {
     return loop().hosting() == Hosting::aggregate || (!loop().foreign() && loop().ops().turn);
   }
 
-  /// Why a case of CONFORMANCE.md ("65", "87a") is not for this provider; empty if it is. It is listed at the end.
+  /// @param case_number A number of a case, such as "65" or "87a", as in docs/conformance.md.
+  /// @return The reason why this case does not apply to this provider. It is empty if the case applies. The kit lists
+  /// the reasons at the end.
   [[nodiscard]] virtual std::string exception(std::string_view case_number);
 };
 
@@ -88,7 +101,7 @@ ProviderCase make_case(std::string name, A... arguments) {
   return {std::move(name), [=] { return std::make_unique<P>(arguments...); }};
 }
 
-/// An owned loop that needs nothing around it.
+/// A provider for an owned loop that needs nothing around it.
 class Owned : public Provider {
  public:
   Owned(Hosting hosting, Loop (*make)() noexcept) : hosting_(hosting), make_(make) {}
@@ -99,12 +112,13 @@ class Owned : public Provider {
   Loop (*make_)() noexcept;
 };
 
-/// Puts providers under the cases that are written against the bare ops, and under those written against a Context.
-/// True. For initialisers of namespace scope: the macros.
+/// Registers providers for the cases that use the bare ops, or for the cases that use a Context. The macros below use
+/// these functions as initialisers at namespace scope.
+/// @return True.
 bool test_ops(const std::vector<ProviderCase>& cases);
 bool test_contexts(const std::vector<ProviderCase>& cases);
 
-/// At namespace scope, after the cases. The bare ops can only be tested under direct hosting.
+/// Use these macros at namespace scope, after the provider cases. The bare ops can only be tested under direct hosting.
 #define ONLOOP_CONFORMANCE_OPS(name, cases) \
   static const bool onloop_ops_of_##name = ::onloop::conformance::test_ops(cases)
 #define ONLOOP_CONFORMANCE_CONTEXT(name, cases) \

@@ -21,12 +21,18 @@ class Connection;
 class Context;
 class Protocol;
 
-/// What became of a write. go: taken. wait: taken, but more than the high-water mark is queued: stop until on_drain.
-/// closed: discarded, since the connection is closing, its write side is shut down, or it is being handed to another
-/// process (onloop/takeover.hpp).
+/// The result of a write.
+///
+/// - go: the connection has taken the bytes.
+/// - wait: the connection has taken the bytes, but more than the high-water mark is queued. Stop writing until
+///   on_drain.
+/// - closed: the connection has discarded the bytes. It is closing, or its write side is shut down, or it is being
+///   handed over to another process (onloop/takeover.hpp).
 enum class Flow : std::uint8_t { go, wait, closed };
 
-/// A weak reference to a connection. May be copied, moved and destroyed on any thread; get() on the context's only.
+/// A weak reference to a connection.
+///
+/// Thread: it may be copied, moved and destroyed on any thread. Call get() only on the context's thread.
 class ONLOOP_API Ref {
  public:
   Ref() noexcept = default;
@@ -37,7 +43,7 @@ class ONLOOP_API Ref {
     return *this;
   }
   ~Ref();
-  /// The connection, or null once on_close has come or the connection was severed.
+  /// @return The connection, or null once on_close has come or the connection was severed.
   [[nodiscard]] Connection* get() const noexcept;
   explicit operator bool() const noexcept { return get() != nullptr; }
   Connection* operator->() const noexcept { return get(); }
@@ -48,8 +54,8 @@ class ONLOOP_API Ref {
   Connection* held_ = nullptr;  // the memory of a connection outlives it for as long as a Ref holds it
 };
 
-/// While it lives, writes are gathered; when it goes, at the end of the callback as a rule, they are sent in one system
-/// call. Gathers at most up to the high-water mark.
+/// While a cork lives, the connection gathers its writes. When the cork is destroyed, as a rule at the end of the
+/// callback, the connection sends them in one system call. A cork gathers at most up to the high-water mark.
 class [[nodiscard]] ONLOOP_API Cork {
  public:
   Cork(Cork&&) noexcept = default;
@@ -62,63 +68,73 @@ class [[nodiscard]] ONLOOP_API Cork {
   Ref connection_;
 };
 
-/// A stream socket in a context. The context owns it: from listen(), connect() or adopt() until on_close has returned,
-/// or until its context or protocol is destroyed; keep a Ref beyond that. Every call is for the context's thread; from
-/// another it throws std::system_error (EPERM) once the context is bound to its thread.
+/// A stream socket in a context.
+///
+/// Ownership: the context owns the connection from listen(), connect() or adopt() until on_close has returned, or until
+/// the context or the protocol is destroyed. To refer to a connection for longer, keep a Ref.
+///
+/// Thread: every call must be made on the context's thread. Once the context is bound to its thread, a call from
+/// another thread throws std::system_error (EPERM).
 class ONLOOP_API Connection {
  public:
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /// Sends at once what the kernel takes and queues the rest; while connecting, queues all. No callback comes from
-  /// within; an error comes later, by on_close.
+  /// Sends at once the bytes that the kernel takes, and queues the rest. While the connection is connecting, it queues
+  /// all bytes. No callback comes from within this call. An error comes later, by on_close.
   Flow write(std::span<const std::byte> data);
   Flow write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
-  /// The same for bytes that the caller gives away. What the kernel does not take at once is kept as it is: it is not
-  /// copied. Use it for large writes. The vector keeps its memory until its last byte is sent, its unused capacity
-  /// included.
-  /// @param data Is moved from only as far as it has to be queued; what the caller finds in it then is unspecified.
+  /// The same for bytes that the caller gives away. Use it for large writes. The bytes that the kernel does not take at
+  /// once are kept in this vector and not copied. The vector keeps its whole memory, also its unused capacity, until
+  /// its last byte is sent.
+  /// @param data Is moved from only if bytes must be queued. Its contents after the call are unspecified.
   Flow write(std::vector<std::byte>&& data);
-  /// The same for several pieces that are sent as one, in their order, by one system call. What the kernel does not
-  /// take at once is copied.
+  /// The same for several pieces. They are sent together, in their order, by one system call. The bytes that the kernel
+  /// does not take at once are copied.
   Flow write(std::span<const std::span<const std::byte>> pieces);
-  /// Bytes taken by write() and not yet by the kernel.
+  /// @return The number of bytes that write() has taken and the kernel has not.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
   Cork cork();
-  /// Runs `task` once, from the loop, as soon as no more than Limits::low_water is queued, or the connection is over:
-  /// look at a Ref. For whoever streams into a connection whose protocol, and on_drain, are another's.
+  /// Runs `task` once, from the loop, as soon as at most Limits::low_water bytes are queued, or as soon as the
+  /// connection has ended. The task must use a Ref to find out which. Use this function to write to a connection whose
+  /// protocol, and therefore on_drain, belongs to other code.
   void when_drained(Task task);
 
-  /// Stops on_data and on_end until resume_reading(). Meanwhile a FIN or a reset from the peer is not noticed (a write
-  /// notices the latter), and the idle time-out runs. Does not count calls.
+  /// Stops on_data and on_end until resume_reading(). Meanwhile the connection does not notice a FIN or a reset from
+  /// the peer; a write notices a reset. The idle time-out still runs. Calls do not nest: one resume_reading() ends any
+  /// number of pauses.
   void pause_reading();
   void resume_reading();
-  /// Replaces Limits::idle_timeout, and counts from now. Zero: none.
+  /// Replaces Limits::idle_timeout. The time counts from now. Zero means no time-out.
   void set_idle_timeout(std::chrono::nanoseconds timeout);
-  /// From now on `protocol` gets the callbacks. It gets no on_open. The state stays.
+  /// Makes `protocol` get the callbacks from now on. It gets no on_open. The state of the connection stays.
   void set_protocol(Protocol& protocol);
 
-  /// Flushes, then sends a FIN; reading goes on. When the peer ends too, the connection closes.
+  /// Flushes the queue, then sends a FIN. Reading goes on. When the peer has ended its side too, the connection closes.
   void shutdown_write();
-  /// Flushes, sends a FIN, reads and discards until the peer's end or Limits::linger, then closes: nothing that was
-  /// written is lost to a reset because of unread input. on_close is the only callback that still comes. While
-  /// connecting: gives up, on_close gets ECANCELED.
+  /// Flushes the queue and sends a FIN. Then it reads and discards input until the peer ends its side or Limits::linger
+  /// has passed, and closes. In this way unread input causes no reset that would lose bytes that were written. on_close
+  /// is the only callback that still comes. While the connection is connecting, close() gives up, and on_close gets
+  /// ECANCELED.
   void close();
-  /// Closes now, discards what is queued, sends a reset. on_close gets `error`. A UNIX socket has no reset: unless
-  /// bytes of the peer's are unread, it takes this for an orderly end. A protocol over UNIX sockets needs an end mark
-  /// or a length of its own to tell a complete stream from one that was cut off.
+  /// Closes the connection now. It discards the queue and sends a reset. on_close gets `error`.
+  ///
+  /// A UNIX socket has no reset. Its peer takes an abort for an orderly end, unless bytes that the peer has sent are
+  /// unread. A protocol over UNIX sockets needs an end mark or a length of its own, to tell a complete stream from a
+  /// stream that was cut off.
   void abort(std::error_code error = {});
 
-  /// Asked of the kernel at each call. It is known after a reset, too, and while on_close runs.
+  /// The address of the peer. Each call asks the kernel. The address is also known after a reset, and while on_close
+  /// runs.
   [[nodiscard]] Address peer() const;
   [[nodiscard]] Address local() const;
   [[nodiscard]] Context& context() const;
-  /// The socket, -1 once it is closed. The connection's: for getsockopt and the like.
+  /// @return The socket, or -1 once it is closed. The connection owns it. Use it for getsockopt(2) and similar calls.
   [[nodiscard]] int fd() const noexcept;
   [[nodiscard]] Ref ref() noexcept;
 
-  /// Makes the S that belongs to this connection, in place of any former state; destroyed after on_close, or with the
-  /// connection where that is severed without one.
+  /// Makes an S that belongs to this connection. It replaces any former state. It is destroyed after on_close. If the
+  /// connection is severed, no on_close comes, and the state is destroyed with the connection.
   template <class S, class... A>
   S& emplace_state(A&&... arguments) {
     auto made = std::make_unique<StateOf<S>>(std::forward<A>(arguments)...);
@@ -126,13 +142,14 @@ class ONLOOP_API Connection {
     set_state(std::move(made));
     return state;
   }
-  /// The state. Throws std::bad_cast if there is none or it is no S.
+  /// @return The state.
+  /// @throws std::bad_cast if there is no state, or if the state is not an S.
   template <class S>
   S& state() {
     if (S* found = find_state<S>()) return *found;
     throw std::bad_cast();
   }
-  /// @return The state, or null if there is none or it is no S.
+  /// @return The state, or null if there is none or if it is not an S.
   template <class S>
   [[nodiscard]] S* find_state() noexcept {
     State* found = find_state(typeid(S));

@@ -23,13 +23,14 @@ namespace onloop {
 /// What a context has done so far.
 struct ONLOOP_API Statistics {
   std::uint64_t accepted = 0;     ///< connections that came through a listener
-  std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, max_connections, or for want of descriptors
-  std::uint64_t closed = 0;       ///< connections that are over, accepted or not
-  std::uint64_t connections = 0;  ///< open now
+  std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, by max_connections, or out of descriptors
+  std::uint64_t closed = 0;       ///< connections that have ended, accepted or not
+  std::uint64_t connections = 0;  ///< connections that are open now
   std::uint64_t bytes_received = 0;
-  std::uint64_t bytes_sent = 0;  ///< taken by the kernel
+  std::uint64_t bytes_sent = 0;  ///< bytes that the kernel has taken
   std::uint64_t cutovers = 0;    ///< moves to another loop
-  /// How long the last one kept the context from serving: from move_to() to the first turn on the next loop.
+  /// How long the context did not serve during the last move: from the call of move_to() to the first turn on the new
+  /// loop.
   std::chrono::nanoseconds last_stall{0};
 };
 
@@ -47,154 +48,190 @@ class Runtime;
 ONLOOP_API Runtime& runtime_of(Context& context) noexcept;
 }  // namespace detail
 
-/// Everything that onloop runs on one loop, on one thread: listeners, connections, timers, watches, tasks.
+/// Owns everything that onloop runs on one loop and on one thread: listeners, connections, timers, watches, tasks.
 ///
-/// Thread: a context belongs to the thread that runs it (run, dispatch, or the foreign loop's callbacks) until run()
-/// returns or release_thread(). Any call from another thread that changes something throws std::system_error (EPERM);
-/// for a destructor the process ends with words. Other threads use a Remote.
+/// Thread: a context belongs to the thread that runs it. A thread runs it by run(), by dispatch(), or by the callbacks
+/// of a foreign loop. The binding ends when run() returns, or with release_thread(). A call from another thread that
+/// changes something throws std::system_error (EPERM). A destructor cannot throw; on the wrong thread it logs the
+/// reason and aborts. Other threads use a Remote.
 ///
-/// Turns: in one turn come the timers that are due, then I/O, then posted tasks. All callbacks may do anything,
-/// destroying the context included.
+/// Turns: one turn runs the timers that are due first, then I/O, then posted tasks. A callback may do anything. It may
+/// also destroy the context.
 ///
-/// Errors: calls that set something up throw std::system_error that says what was done to what.
+/// Errors: a call that sets something up throws std::system_error. The message says what the call tried to do, and with
+/// which object.
 class ONLOOP_API Context {
  public:
-  /// Attaches to `loop`. Throws if that fails, or if the shim's version is not ours.
+  /// Attaches the context to `loop`.
+  /// @throws std::system_error if the attachment fails, or if the version of the shim does not match this library.
   explicit Context(Loop loop, ContextOptions options = {});
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
-  /// Severs listeners and connections (closed at once, no callback), kills children that still run, and leaves a
-  /// foreign loop as it was found; before that loop is freed. So a static Context is a mistake: whichever thread calls
-  /// exit() destroys it, after the loop.
+  /// Severs the listeners and connections: it closes them at once, and no callback comes. It kills the children that
+  /// still run. It leaves a foreign loop in the state in which the context found it.
+  ///
+  /// The context must be destroyed before its foreign loop is freed. Therefore do not make a Context static: whichever
+  /// thread calls exit() destroys a static object, and it does so after the loop has gone.
   ~Context();
 
-  /// Listens on `address` (see Address), with `protocol` for each client.
+  /// Listens on `address` (see Address). `protocol` serves each client.
   Listener& listen(std::string_view address, Protocol& protocol, ListenOptions options = {});
   /// The same for an address that is parsed already.
   Listener& listen(const Address& address, Protocol& protocol, ListenOptions options = {});
-  /// Connects to `address`, or to `name:port`: the name is looked up by the worker pool (resolve() in
-  /// onloop/resolve.hpp), and each address of it tried in turn. Never blocks. on_open or, on failure, on_close comes
-  /// later. Throws only if there can be no attempt: a malformed address, no descriptor left, a full worker queue.
-  /// ~Context waits for a look-up that is under way.
+  /// Connects to `address`, or to `name:port`. This call never blocks. on_open comes later if the connection succeeds,
+  /// and on_close if it fails.
+  ///
+  /// The worker pool looks up a name (see resolve() in onloop/resolve.hpp). Then the context tries each address of the
+  /// name in turn. ~Context waits for a look-up that is under way.
+  /// @throws std::system_error only if no attempt is possible: the address is malformed, no descriptor is left, or the
+  /// worker queue is full.
   Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
   /// The same for an address that is parsed already.
   Connection& connect(const Address& address, Protocol& protocol, ConnectOptions options = {});
-  /// The same for several addresses, as resolve() gives them. They are tried in their order, each as one of a name's.
-  /// @throws std::system_error also if there is no address (EINVAL).
+  /// The same for several addresses, such as the result of resolve(). The context tries them in their order, in the
+  /// same way as the addresses of a name.
+  /// @throws std::system_error also if `addresses` is empty (EINVAL).
   Connection& connect(std::span<const Address> addresses, Protocol& protocol, ConnectOptions options = {});
-  /// Takes a connected stream socket; on_open comes later. Its flags are left alone (each call is made non-blocking by
-  /// itself). If it throws, the descriptor is still the caller's.
+  /// Takes a connected stream socket. on_open comes later. The context does not change the flags of the socket; it
+  /// makes each system call non-blocking instead. If adopt() throws, the caller still owns the descriptor.
   Connection& adopt(int fd, Protocol& protocol, Limits limits = {});
-  /// The same for a socket from which the caller has read already: a PROXY header and what came with it, a ClientHello.
-  /// @param already_read Is copied. It comes by on_data, after on_open and before what the socket has, in pieces of at
-  /// most ContextOptions::read_buffer bytes; while reading is paused it waits. Statistics::bytes_received does not
-  /// count it. Until all of it has come, the connection takes no part in a takeover.
+  /// The same for a socket from which the caller has read already, such as a PROXY header and the bytes after it, or a
+  /// ClientHello.
+  /// @param already_read The bytes that the caller has read. They are copied. on_data gets them after on_open and
+  /// before the bytes of the socket, in pieces of at most ContextOptions::read_buffer bytes. They wait while reading is
+  /// paused. Statistics::bytes_received does not count them. Until on_data has got all of them, the connection takes no
+  /// part in a takeover.
   Connection& adopt(int fd, Protocol& protocol, Limits limits, std::span<const std::byte> already_read);
-  /// Calls back when `fd` is ready, one direction a call: priority first, then read, then write. A spurious call is
-  /// possible. One descriptor may have several watches (see Watch). The descriptor stays the caller's.
-  /// @param callback Takes an Interest, the direction that is ready.
-  /// @throws std::system_error for what epoll(7) refuses because it is always ready, as regular files and directories,
-  /// also on loops that do without epoll (EPERM); for a descriptor that a connection or a listener of this context has
-  /// (EEXIST); for an interest that the loop does not know (EINVAL).
+  /// Calls `callback` when `fd` is ready. One call reports one direction: priority first, then read, then write. A
+  /// spurious call is possible. One descriptor may have several watches (see Watch). The caller keeps the ownership of
+  /// the descriptor.
+  /// @param callback Takes an Interest: the direction that is ready.
+  /// @throws std::system_error with EPERM for a descriptor that epoll(7) refuses because it is always ready, such as a
+  /// regular file or a directory; loops that do not use epoll refuse it, too. With EEXIST if the descriptor belongs to
+  /// a connection or a listener of this context. With EINVAL if the loop does not know the interest.
   Watch watch(int fd, Interest interest, Function<void(Interest)> callback);
-  /// Runs `task` once, `delay` from now. Zero or less: in a later turn, after I/O was served.
+  /// Runs `task` once, `delay` from now. If `delay` is zero or less, the task runs in a later turn, after I/O was
+  /// served.
   Timer timer(std::chrono::nanoseconds delay, Task task);
-  /// Runs `callback` each `period` (above zero, else EINVAL), without drift; periods that were missed are skipped.
+  /// Runs `callback` each `period`, without drift. Periods that were missed are skipped.
+  /// @throws std::system_error if `period` is not above zero (EINVAL).
   Timer every(std::chrono::nanoseconds period, Function<void()> callback);
-  /// Calls back in a turn after the signal `number` has come, once for any number of them before it; callbacks of one
-  /// signal in the order in which they were set. What the signal would do by default, it does not meanwhile. Other
-  /// handlers of the signal are called as well; onloop/signal.hpp has the rules. A handler has to return: one that
-  /// leaves by siglongjmp is never called again on that thread. Signal masks are left alone: the signal comes if a
-  /// thread lets it. System calls that it interrupts are restarted (SA_RESTART), unless a handler was there before that
-  /// has not asked for it. Throws EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,
-  /// SIGILL.
+  /// Calls `callback` in a turn after the signal `number` has arrived. One call stands for all signals that arrived
+  /// before it. The callbacks of one signal run in the order in which they were set.
   ///
-  /// A forked child has the watches, too: a signal to it does not what it would by default, and is called back after
-  /// after_fork(). Until then nothing comes of it: a child that is to end on SIGTERM, and neither calls that nor
-  /// destroys the context nor execs, has to put the default back by sigaction(2).
+  /// The default action of the signal does not happen while it is watched. Other handlers of the signal are called as
+  /// well; onloop/signal.hpp has the rules. A handler must return: a handler that leaves by siglongjmp is never called
+  /// again on that thread. onloop does not change signal masks, so at least one thread must leave the signal unblocked.
+  /// System calls that the signal interrupts are restarted (SA_RESTART). They are not restarted if an earlier handler
+  /// is installed without SA_RESTART.
+  ///
+  /// A forked child inherits the watches. In the child the default action of the signal does not happen either, and
+  /// `callback` runs only after after_fork(). Until then a signal to the child has no effect. A child that must end on
+  /// SIGTERM has four ways: it calls after_fork(), or destroys the context, or calls exec, or restores the default by
+  /// sigaction(2).
+  /// @throws std::system_error with EINVAL for a signal that can't be watched: SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
+  /// SIGFPE, SIGILL.
   Signal on_signal(int number, Function<void()> callback);
-  /// Runs `work()`, which may block, on a thread of the context's worker pool, and then `done(outcome)` in a turn;
-  /// `outcome` is an Outcome<T> (onloop/blocking.hpp, which has to be included), the result of `work` or what it threw.
-  /// Both are moved; `work` may take a std::stop_token. Up to ContextOptions::worker_threads at a time, in their order;
-  /// throws EAGAIN while worker_queue others wait. ~Context discards what waits, without a call, asks what runs
-  /// to stop and waits for it. A forked child has none of the threads: after_fork() there cancels all (ECANCELED).
+  /// Runs `work()`, which may block, on a thread of the context's worker pool. Then it calls `done(outcome)` in a turn.
+  /// The header onloop/blocking.hpp must be included.
+  ///
+  /// At most ContextOptions::worker_threads pieces of work run at a time. They begin in the order of the calls.
+  /// ~Context discards the work that still waits, and does not call it. It asks the work that runs to stop, and waits
+  /// for it. A forked child has none of the threads: after_fork() in the child cancels all work (ECANCELED).
+  /// @param work Is moved. It may take a std::stop_token.
+  /// @param done Is moved. It takes an Outcome<T>: the result of `work`, or what `work` threw.
+  /// @throws std::system_error with EAGAIN while ContextOptions::worker_queue pieces of work wait.
   template <class Work, class Done>
   Job run_blocking(Work work, Done done);
-  /// Starts a child process (onloop/process.hpp; Linux 5.4 or later), and calls `on_exit` in a turn once it has ended,
-  /// if that is not empty. Its streams end by themselves: on_exit may come before the last of their data, so who needs
-  /// both waits for both. Throws what keeps it from running, such as ENOENT for a missing program; then there is no
-  /// child, and nothing of it is left.
+  /// Starts a child process (onloop/process.hpp; Linux 5.4 or later). If `on_exit` is not empty, it is called in a turn
+  /// after the child has ended. The streams of the child close independently of the exit. If you need both the output
+  /// and the status, wait for both.
   ///
-  /// The context reaps its children, each by its own pidfd: SIGCHLD and other children are the application's. Those
-  /// that still run when the context is destroyed are killed by SIGKILL, and waited for; unless they may not be killed,
-  /// since they have another user's rights. In a forked child of the application they are the parent's: neither
-  /// signalled nor waited for, and on_exit does not come there.
+  /// The context reaps its own children, each by its own pidfd. SIGCHLD and all other children belong to the
+  /// application. When the context is destroyed, it kills the children that still run by SIGKILL and waits for them. It
+  /// does neither for a child that it may not kill because the child has the rights of another user. A forked child of
+  /// the application neither signals these children nor waits for them, because they are the parent's. on_exit does not
+  /// come in the forked child.
+  /// @throws std::system_error with the reason if the program cannot run, such as ENOENT for a missing program. Then
+  /// there is no child, and nothing remains of the attempt.
   Process spawn(SpawnOptions options, Function<void(ExitStatus)> on_exit);
-  /// Runs `task` at the end of this turn; from a task or from outside the loop's callbacks, in the next one.
+  /// Runs `task` at the end of this turn. From a task, and from outside the loop's callbacks, post() has `task` run in
+  /// the next turn.
   void post(Task task);
   [[nodiscard]] Remote remote() const;
-  /// Accepts the clients that wait to be accepted, also those of a paused listener, and closes all listeners. Waits
-  /// until every connection is over and then posts `done`; at `limit` aborts those that are left with ETIMEDOUT.
-  /// References to the listeners are invalid when this returns, although some may still accept in the next turns if
-  /// many clients wait. Once a context (EALREADY).
+  /// Ends the service of this context in good order. It accepts the clients that wait in the backlog, also those of a
+  /// paused listener, and closes all listeners. Then it waits until every connection has ended, and posts `done`. At
+  /// `limit` it aborts the remaining connections with ETIMEDOUT.
+  ///
+  /// References to the listeners are invalid when this returns. If many clients wait, some listeners still accept in
+  /// the next turns.
+  /// @throws std::system_error with EALREADY if this context has been drained before.
   void drain(std::chrono::nanoseconds limit, Task done = {});
-  /// The same for one service among several of a program. It closes `listeners`, waits until every connection that they
-  /// accepted is over and then posts `done`; at `limit` it aborts those that are left with ETIMEDOUT. Everything else
-  /// in the context goes on. It may be called any number of times, also while others drain.
-  /// @param listeners Listeners of this context that are open. The references to them are invalid when this returns.
-  /// @throws std::system_error if one is null or of another context (EINVAL); then nothing was done.
+  /// The same for one service among several of a program. It closes `listeners`, and waits until every connection that
+  /// they accepted has ended. Then it posts `done`. At `limit` it aborts the remaining connections of these listeners
+  /// with ETIMEDOUT. Everything else in the context goes on. This function may be called any number of times, also
+  /// while other calls are still draining.
+  /// @param listeners Open listeners of this context. The references to them are invalid when this returns.
+  /// @throws std::system_error if one of them is null or belongs to another context (EINVAL). Then nothing has changed.
   void drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done = {});
 
-  /// Runs an owned loop until stop(), or until set_keepalive(false). EBUSY if it runs already, ENOTSUP for a foreign
-  /// loop. An exception that a callback throws leaves run(), which may be called again.
+  /// Runs an owned loop until stop() or set_keepalive(false). An exception that a callback throws leaves run(). After
+  /// that run() may be called again.
+  /// @throws std::system_error with EBUSY if the loop runs already, with ENOTSUP for a foreign loop.
   void run();
-  /// run() returns at the end of this turn; if it does not run, the next run() returns at once.
+  /// Makes run() return at the end of this turn. If run() is not running, the next call of run() returns at once.
   void stop();
-  /// Whether this context keeps run() (or the run call of a foreign loop that counts, like libuv's) from returning.
-  /// True at first.
+  /// Sets whether this context keeps run() from returning. On a foreign loop whose run call counts its users, such as
+  /// libuv's, it sets the same for that run call. It is on at first.
   void set_keepalive(bool on);
 
-  /// For an application that has a loop but no shim: a descriptor, readable whenever dispatch() has work, deadlines and
-  /// posted tasks included. Watch it for reading, level- or edge-triggered: dispatch once for each event. From the
-  /// first call on, the context keeps it up to date.
+  /// Returns a descriptor for an application that has a loop but no shim for it. The descriptor is readable whenever
+  /// dispatch() has work, also for deadlines and posted tasks. Watch the descriptor for reading, level-triggered or
+  /// edge-triggered, and call dispatch() once for each event. The context keeps the descriptor up to date from the
+  /// first call of this function on.
   /// @return The descriptor. The context owns it.
-  /// @throws std::system_error where the loop has none: native-poll, the application's own loops, owned ones of GLib,
-  /// libevent and libuv (ENOTSUP); EMFILE and the like if it can have none now.
+  /// @throws std::system_error with ENOTSUP where the loop has no such descriptor: native-poll, a loop of the
+  /// application, and owned loops of GLib, libevent and libuv. With EMFILE or a similar error if the loop cannot make
+  /// one now.
   [[nodiscard]] int pollable_fd();
-  /// The same: an alias.
+  /// An alias of pollable_fd().
   [[nodiscard]] int fd() { return pollable_fd(); }
-  /// Does what is due now, and does not block. ENOTSUP for a foreign loop.
+  /// Does the work that is due now. It does not block.
+  /// @throws std::system_error with ENOTSUP for a foreign loop.
   void dispatch();
 
-  /// Moves to another loop, live: a cutover. Everything comes along as it is: listeners, connections in every state,
-  /// timers, watches, signals, tasks, posts; nothing of it is left on the last loop. All or nothing: what can't be
-  /// attached to `loop` is a std::system_error that says what failed, and the context goes on where it was. To the same
-  /// loop with the same hosting it does nothing, but takes over a priority that is given.
+  /// Moves the live context to another loop: a cutover. Everything moves in its present state: listeners, connections
+  /// in every state, timers, watches, signals, tasks, posts. Nothing of the context remains on the old loop. If `loop`
+  /// is the same loop with the same hosting, the context does not move. It only takes over the priority of `loop`, if
+  /// one is given.
   ///
-  /// In a callback: the turn ends there, and what is left of it comes on the next loop. Within run(), run() goes on
-  /// with the next loop if that is an owned one, else it returns. A descriptor from pollable_fd() is no longer the
-  /// context's.
+  /// In a callback: the turn ends there, and the rest of its work follows on the new loop. Within run(): if the new
+  /// loop is an owned one, run() goes on with it; otherwise run() returns. A descriptor from pollable_fd() no longer
+  /// belongs to the context.
   ///
-  /// Thread: that of both loops, and neither may be iterated by another meanwhile. When the move is over, that is when
-  /// the callbacks have returned in which it was made, the context is bound to none; if a loop calls it from another
-  /// thread before that, the process ends with words.
+  /// Thread: call this on the thread of both loops. No other thread may iterate either loop meanwhile. The move is over
+  /// when the callbacks in which it was made have returned. After that the context is bound to no thread. If a loop
+  /// calls the context from another thread before the move is over, the process logs the reason and aborts.
   ///
-  /// Cost: between the native loop and aggregate hosting on any, the same whatever the number of connections, since
-  /// only the descriptor of the native set is hosted anew; else two calls to a loop for each descriptor.
+  /// Cost: between the native loop and aggregate hosting on any loop, the cost does not depend on the number of
+  /// connections, because only the descriptor of the native set changes its host. Otherwise a move costs two calls to a
+  /// loop for each descriptor.
   ///
-  /// @return True if it moved, false if it was there already.
+  /// @return True if the context moved, false if it was there already.
+  /// @throws std::system_error that says what failed, if something cannot be attached to `loop`. Then nothing has
+  /// moved, and the context goes on where it was.
   bool move_to(Loop loop);
 
-  /// Unbinds from the thread, so that another may run it next.
+  /// Unbinds the context from its thread. Another thread may run it next.
   void release_thread();
-  /// After fork, in the child: rebuilds everything on `loop`, which is the child's. In the child only this and the
-  /// destructor are allowed; the parent notices neither.
+  /// Rebuilds everything on `loop`, in the child after a fork. `loop` must belong to the child. In the child only this
+  /// function and the destructor are allowed. The parent notices neither of them.
   void after_fork(Loop loop);
 
   [[nodiscard]] const Loop& loop() const noexcept;
   [[nodiscard]] Statistics statistics() const noexcept;
 
-  // ---- callbacks of a wrong shape: they are refused with a sentence ----
+  // ---- callbacks of a wrong shape: the compiler refuses them with a sentence ----
   template <class F>
   requires(!std::is_convertible_v<F, Function<void(Interest)>>) Watch watch(int, Interest, F&&) {
     static_assert(detail::kNever<F>,

@@ -1,21 +1,24 @@
 #pragma once
-/// C++20 coroutines on a context, over onloop/net.hpp and with its liveness: run() returns when no coroutine, server or
-/// socket is left.
+/// C++20 coroutines on a context. They are built on onloop/node/net.hpp and have its liveness: run() returns when no
+/// coroutine, server or socket is left.
 ///
 ///     onloop::co::Async<> echo(onloop::co::Stream connection) {
 ///       while (const auto data = co_await connection.read()) co_await connection.write(*data);
 ///     }
 ///     onloop::co::serve(context, "127.0.0.1:8080", echo);
 ///
-/// A coroutine that was suspended goes on in a microtask: after the callback that brought what it awaits has returned,
-/// and before any other. Everything is for the context's thread.
+/// A suspended coroutine continues in a microtask. This microtask runs after the callback that completed the awaited
+/// operation has returned, and before any other callback.
 ///
-/// Cancellation: when a connection goes, what awaits it goes on and is told so. When the context goes, every suspended
-/// coroutine is destroyed where it stands: its locals' destructors run, nothing else of it does. One that is running
-/// then is destroyed at its next suspension.
+/// Thread: everything here is for the context's thread.
 ///
-/// Errors: what a coroutine throws goes to the one that awaits it; from the outermost it leaves run() like the
-/// exception of any callback.
+/// Cancellation: when a connection ends, a coroutine that awaits it continues, and the result says that the connection
+/// has ended. When the context is destroyed, every suspended coroutine is destroyed where it stands: the destructors of
+/// its locals run, and nothing else of it. A coroutine that is running at that time is destroyed at its next
+/// suspension.
+///
+/// Errors: an exception of a coroutine goes to the coroutine that awaits it. An exception of the outermost coroutine
+/// leaves run(), like the exception of any callback.
 #include <onloop/detail/coroutine.hpp>
 #include <onloop/node/net.hpp>
 
@@ -33,7 +36,8 @@
 
 namespace onloop::co {
 
-/// A coroutine that gives a T. It begins when it is awaited, once; destroyed before, it never does.
+/// A coroutine whose result is a T. It begins when it is awaited. It may be awaited once. If it is destroyed before it
+/// is awaited, it never begins.
 template <class T = void>
 class [[nodiscard]] Async {
  public:
@@ -54,8 +58,8 @@ class [[nodiscard]] Async {
   std::coroutine_handle<promise_type> frame_;
 };
 
-/// Starts `function()`, a coroutine without a result, as a microtask. The callable is kept as long as it runs, and so
-/// is what a lambda captures.
+/// Starts `function()`, a coroutine without a result, as a microtask. The callable is kept as long as the coroutine
+/// runs, and therefore the captures of a lambda are kept, too.
 template <class F>
 void spawn(Context& context, F function) {
   constexpr bool kIsCoroutine = requires {
@@ -67,9 +71,13 @@ void spawn(Context& context, F function) {
   if constexpr (kIsCoroutine) detail::outermost(context, std::make_unique<F>(std::move(function))).start.schedule();
 }
 
-/// A connection as coroutines use it: what is not read stays with the peer. Move-only; when it goes, so does the
-/// connection, once everything is flushed (as by Connection::close). At most one coroutine at a time may await
-/// read(), and one write(); another gets std::system_error (EBUSY).
+/// A connection for coroutines. Bytes that are not read stay with the peer.
+///
+/// Ownership: a Stream is move-only. Its destructor flushes what is queued and closes the connection, as
+/// Connection::close does.
+///
+/// At most one coroutine at a time may await read(), and at most one may await write(). Another coroutine gets
+/// std::system_error (EBUSY).
 class Stream {
  public:
   explicit Stream(node::Socket socket) : socket_(std::move(socket)), state_(std::make_shared<detail::StreamState>()) {
@@ -105,36 +113,43 @@ class Stream {
   }
   ~Stream() { socket_.destroy_soon(); }
 
-  /// `co_await connection.read()`: a std::optional<std::span<const std::byte>> of what has come, valid until the next
-  /// read(); nothing when nothing more will come: error() says why.
+  /// Reads: `co_await connection.read()`.
+  /// @return A std::optional<std::span<const std::byte>> with the bytes that have arrived. The span is valid until the
+  /// next read(). The optional is empty when no more bytes will arrive; error() says why.
   [[nodiscard]] auto read() { return detail::Read{socket_, *state_, waiters_}; }
 
-  /// `co_await connection.write(data)`: sends, and goes on at once, or while more than the high-water mark is queued as
-  /// soon as that has drained. False: the connection is over, or end() was called. `data` is used until it is called.
-  /// While one coroutine waits here, another may read(). If none does, what comes meanwhile is kept for the next
-  /// read(), up to twice the bytes that were queued, and 64 KiB: so two peers that each write() before they read(), in
-  /// pieces of whatever size, do not wait for each other for ever. Where the peer sends more than that, let another
-  /// coroutine read.
+  /// Sends: `co_await connection.write(data)`. The coroutine continues at once. If more than the high-water mark is
+  /// queued, it continues when the queue has drained. `data` is used only during this call. It need not live until the
+  /// coroutine continues.
+  ///
+  /// While one coroutine waits here, another one may read(). If none reads, the bytes that arrive meanwhile are kept
+  /// for the next read(). Up to 64 KiB plus twice the bytes that were queued are kept. Therefore two peers that each
+  /// write() before they read() do not wait for each other for ever, whatever the size of their pieces. If the peer
+  /// sends more than that, let another coroutine read.
+  /// @return False if the connection has ended, or if end() was called.
   [[nodiscard]] auto write(std::span<const std::byte> data) {
     const bool taken = socket_.write(data);
     return detail::Write{socket_, *state_, waiters_, taken};
   }
   [[nodiscard]] auto write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
 
-  /// Flushes, then ends this side; reading goes on.
+  /// Flushes the queue, then ends this side. Reading goes on.
   void end() {
     state_->ended = true;
     socket_.end();
   }
-  /// Closes now, discards what is queued, and the peer gets a reset (see node::Socket::reset_and_destroy). What waits
-  /// in read() or write() goes on: nothing, and false.
+  /// Closes the connection now and discards the queue. The peer gets a reset (see node::Socket::reset_and_destroy). A
+  /// coroutine that waits in read() continues with an empty result. A coroutine that waits in write() continues with
+  /// false.
   void reset() {
     state_->ended = true;
     socket_.reset_and_destroy();
   }
-  /// Why it is over; none while it is not, and after an orderly end.
+  /// @return Why the connection has ended. There is no error while the connection is open, and none after an orderly
+  /// end.
   [[nodiscard]] std::error_code error() const noexcept { return state_->error; }
-  /// For what else it can do: addresses, time-outs. Its listeners are this object's.
+  /// @return The socket, for its other functions, such as addresses and time-outs. The Stream owns the listeners of the
+  /// socket.
   [[nodiscard]] const node::Socket& socket() const noexcept { return socket_; }
 
  private:
@@ -143,8 +158,9 @@ class Stream {
   std::weak_ptr<detail::Waiters> waiters_;
 };
 
-/// Listens on `address` and starts `handler(Stream)`, a Async<>, for each client. Throws std::system_error if it
-/// can't listen. server.close() ends only the listening.
+/// Listens on `address`, and starts `handler(Stream)`, which returns an Async<>, for each client. server.close() ends
+/// only the listening.
+/// @throws std::system_error if it can't listen.
 template <class F>
 requires std::same_as<std::invoke_result_t<F&, Stream>, Async<>> node::Server serve(Context& context,
                                                                                     std::string_view address, F handler,
@@ -157,18 +173,21 @@ requires std::same_as<std::invoke_result_t<F&, Stream>, Async<>> node::Server se
   return server;
 }
 
-/// `co_await connect(address)`: a Stream, to an address or name as Context::connect takes them. Throws
-/// std::system_error if there can be none.
+/// Connects: `co_await connect(address)`. `address` is an address or a name, as for Context::connect.
+/// @return A Stream.
+/// @throws std::system_error if there can be no connection.
 [[nodiscard]] inline auto connect(std::string address, ConnectOptions options = {}) {
   return detail::Connect<Stream>{std::move(address), options};
 }
 
-/// `co_await sleep(10ms)`; zero or less: until the next turn.
+/// Sleeps: `co_await sleep(10ms)`. If `duration` is zero or less, the coroutine continues in the next turn.
 [[nodiscard]] inline auto sleep(std::chrono::nanoseconds duration) {
   return detail::Sleep{duration};
 }
 
-/// `co_await run_blocking(work)`: its result, or what it throws; as Context::run_blocking, EAGAIN included.
+/// Runs blocking work: `co_await run_blocking(work)`. It follows the rules of Context::run_blocking.
+/// @return The result of `work`.
+/// @throws The exception that `work` throws, and std::system_error with EAGAIN as Context::run_blocking does.
 template <class Work>
 [[nodiscard]] auto run_blocking(Work work) {
   return detail::RunBlocking<Work>{std::move(work)};

@@ -4,9 +4,10 @@
 
 namespace onloop {
 
-/// Sends back what it gets (RFC 862). A client that does not read is not read from either, so at most the high-water
-/// mark and one read buffer are held for it. When the client ends its side, the rest is flushed and the connection
-/// closed.
+/// A protocol that sends back the bytes that it gets (RFC 862).
+///
+/// While a client does not read, Echo does not read from that client. Therefore it holds at most the high-water mark
+/// and one read buffer for each client. When the client ends its side, Echo flushes the rest and closes the connection.
 class ONLOOP_API Echo : public Protocol {
  public:
   void on_data(Connection& connection, std::span<const std::byte> data) override;

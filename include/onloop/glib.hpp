@@ -9,13 +9,16 @@ ONLOOP_API extern const onloop_ops onloop_shim_glib;
 
 namespace onloop {
 
-/// A GLib main context of onloop's own, which Context::run() iterates.
+/// @return A loop on a GLib main context that onloop owns. Context::run() iterates it.
 [[nodiscard]] ONLOOP_API Loop glib() noexcept;
-/// The application's own main context: g_main_context_default(), or another one. Whoever iterates it serves the
-/// onloop context: g_main_loop_run(), g_application_run(), gtk_main(). Null is refused (EINVAL). The onloop context may
-/// be destroyed in any callback; it holds a reference to the main context until then.
-/// Loop::priority takes GLib's priorities. Default: G_PRIORITY_DEFAULT; a guest that is always ready lets sources of
-/// lower priority (redrawing, idle) run each few milliseconds all the same.
+/// A loop on a main context of the application: g_main_context_default(), or another one. Any code that iterates the
+/// main context serves the onloop context: g_main_loop_run(), g_application_run(), gtk_main().
+///
+/// The onloop context holds a reference to the main context until it is destroyed. It may be destroyed in any callback.
+///
+/// Loop::priority takes GLib's priorities. The default is G_PRIORITY_DEFAULT. Even if the guest is always ready,
+/// sources of lower priority (redrawing, idle) run each few milliseconds.
+/// @throws std::system_error with EINVAL if `context` is null.
 [[nodiscard]] ONLOOP_API Loop glib(GMainContext* context);
 
 }  // namespace onloop

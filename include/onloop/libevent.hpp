@@ -9,15 +9,21 @@ ONLOOP_API extern const onloop_ops onloop_shim_libevent;
 
 namespace onloop {
 
-/// A libevent base of onloop's own, which Context::run() iterates.
+/// @return A loop on a libevent base that onloop owns. Context::run() iterates it.
 [[nodiscard]] ONLOOP_API Loop libevent() noexcept;
-/// The application's own base. Whoever runs it (event_base_dispatch, event_base_loop) serves the onloop context, and it
-/// does not run out of events before the context is destroyed, which may be in any callback. Null is refused (EINVAL).
-/// In a forked child, destroying the context or Context::after_fork() calls event_reinit(), as any use of the base
-/// there requires. Loop::priority takes libevent's priorities, of which the base has event_base_get_npriorities(), set
-/// before. Default: the middle one, as for every event; a guest that is always ready lets events of lower priority run
-/// each few milliseconds all the same. A base with a changelist (EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) refuses direct
-/// hosting.
+/// A loop on a base of the application. Any code that runs the base (event_base_dispatch, event_base_loop) serves the
+/// onloop context. The base does not run out of events before the context is destroyed. The context may be destroyed in
+/// any callback.
+///
+/// In a forked child, destroying the context or calling Context::after_fork() calls event_reinit(). Any use of the base
+/// in the child requires this.
+///
+/// Loop::priority takes libevent's priorities. The base has event_base_get_npriorities() of them; set their number
+/// before. The default is the middle priority, as for every event. Even if the guest is always ready, events of lower
+/// priority run each few milliseconds.
+///
+/// A base with a changelist (EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) refuses direct hosting.
+/// @throws std::system_error with EINVAL if `base` is null.
 [[nodiscard]] ONLOOP_API Loop libevent(event_base* base);
 
 }  // namespace onloop

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-// Where this header lies: a static library can't know the prefix that it was installed to, but who includes its header
-// does. The CMake package sets it, too, since __FILE__ may be mapped (ccache, -fmacro-prefix-map). Null in a build
-// tree.
+// The path of this header. A static library can't know the prefix to which it was installed, but a program that
+// includes its header does. The CMake package sets this macro, too, since __FILE__ may be mapped (ccache,
+// -fmacro-prefix-map). It is null in a build tree.
 #ifndef ONLOOP_LOOP_HEADER
 #define ONLOOP_LOOP_HEADER __FILE__
 #endif
@@ -22,31 +22,37 @@ enum class Hosting {
   aggregate,  ///< the context keeps a native set of its own, and the loop watches that one descriptor
 };
 
-/// Names a loop to run on, and how to be hosted on it. A value that owns nothing and does nothing: a Context attaches
-/// to the loop, and makes it first if no foreign one is given. The ops table must live for the rest of the process; a
-/// foreign loop must outlive the contexts on it. Any thread.
+/// Names a loop to run on, and how a context is hosted on it. A Loop is a value: it owns nothing and does nothing. A
+/// Context attaches to the loop. If no foreign loop is given, the attachment makes the loop first.
+///
+/// Lifetime: the ops table must live for the rest of the process. A foreign loop must outlive the contexts on it.
+///
+/// Thread: any.
 class ONLOOP_API Loop {
  public:
-  /// A loop reached through `ops`: the application's own if `foreign` is given, else one that the shim makes and owns.
-  /// Hosting is aggregate on a foreign loop, direct on an owned one (libuv() and its like make that aggregate, too).
+  /// A loop that is reached through `ops`. If `foreign` is given, it is the application's own loop. Otherwise the shim
+  /// makes a loop and owns it. The default hosting is aggregate on a foreign loop and direct on an owned one. libuv()
+  /// and the similar functions make it aggregate for an owned loop, too.
   Loop(const onloop_ops& ops, void* foreign = nullptr) noexcept  // NOLINT: a table is a loop, where a loop is asked for
       : ops_(&ops), foreign_(foreign), hosting_(foreign ? Hosting::aggregate : Hosting::direct) {}
 
-  /// The same loop, where each descriptor of the context is registered with it. What that costs is the host's affair;
-  /// its order of events is the host's, too.
+  /// @return The same loop with direct hosting: each descriptor of the context is registered with the loop. The cost of
+  /// a registration and the order of events are the host's.
   [[nodiscard]] Loop direct() const noexcept { return hosted(Hosting::direct); }
-  /// The same loop, where all descriptors are in an epoll set of the context's own, whose one descriptor the loop
-  /// watches. Behaves the same on every loop, and costs the host the same whatever the number of connections.
+  /// @return The same loop with aggregate hosting: all descriptors are in an epoll set of the context, and the loop
+  /// watches the one descriptor of that set. A context then behaves the same on every loop. The cost for the host does
+  /// not depend on the number of connections.
   [[nodiscard]] Loop aggregate() const noexcept { return hosted(Hosting::aggregate); }
-  /// The same loop, with that hosting: direct() or aggregate().
+  /// @return The same loop with the given hosting, as by direct() or aggregate().
   [[nodiscard]] Loop hosted(Hosting hosting) const noexcept {
     Loop changed = *this;
     changed.hosting_ = hosting;
     return changed;
   }
-  /// The same loop, at another priority, in the host's own terms: GLib's (lower is sooner), sd-event's (likewise),
-  /// libevent's (likewise, from 0 to event_base_get_npriorities() - 1). A loop without priorities refuses it when the
-  /// context attaches (ENOTSUP).
+  /// @return The same loop at another priority.
+  /// @param priority In the host's own terms. In GLib, sd-event and libevent a lower number is served sooner;
+  /// libevent's numbers go from 0 to event_base_get_npriorities() - 1. If a loop has no priorities, the context that
+  /// attaches to it throws ENOTSUP.
   [[nodiscard]] Loop priority(int priority) const noexcept {
     Loop changed = *this;
     changed.priority_ = priority;
@@ -55,13 +61,14 @@ class ONLOOP_API Loop {
 
   [[nodiscard]] std::string_view name() const noexcept { return ops_->name; }
   [[nodiscard]] Hosting hosting() const noexcept { return hosting_; }
-  /// None: the shim's default.
+  /// @return The priority, or nothing for the shim's default.
   [[nodiscard]] std::optional<int> priority() const noexcept { return priority_; }
   [[nodiscard]] const onloop_ops& ops() const noexcept { return *ops_; }
   [[nodiscard]] void* foreign() const noexcept { return foreign_; }
 
-  /// Whether both name the same loop with the same hosting. The priority is not compared. Two owned loops of one kind
-  /// are equal: an owned loop is made by the context that attaches to it, and has no identity before.
+  /// @return True if both name the same loop with the same hosting. The priority is not compared. Two owned loops of
+  /// one kind are equal: a context makes its owned loop when it attaches to it, and before that an owned loop has no
+  /// identity.
   [[nodiscard]] friend bool operator==(const Loop& one, const Loop& other) noexcept {
     return one.ops_ == other.ops_ && one.foreign_ == other.foreign_ && one.hosting_ == other.hosting_;
   }
@@ -73,32 +80,39 @@ class ONLOOP_API Loop {
   std::optional<int> priority_;
 };
 
-/// The best native loop of this system: on Linux the one on epoll, named "native".
+/// @return The best native loop of this system. On Linux it is the loop on epoll, named "native".
 [[nodiscard]] ONLOOP_API Loop native() noexcept;
-/// The native loop on poll(2), named "native-poll". Portable; a turn costs time for each open descriptor, and it has no
-/// Context::fd().
+/// @return The native loop on poll(2), named "native-poll". It is portable. Each turn costs time for each open
+/// descriptor. It has no Context::pollable_fd().
 [[nodiscard]] ONLOOP_API Loop native_poll() noexcept;
 
 struct ONLOOP_API LoopInfo {
-  std::string name;         ///< what loop_by_name takes
-  bool available = false;   ///< whether loop_by_name gives it
-  std::string description;  ///< one line for people: what it is, where its shim is, or why it can't be had
+  std::string name;         ///< the name that loop_by_name takes
+  bool available = false;   ///< whether loop_by_name can give this loop
+  std::string description;  ///< one line for people: what the loop is, where its shim is, or why it can't be used
 };
 
-/// The native loops; onloop's own shims, linked, installed or neither; and further shims, libonloop-NAME.so, in the
-/// directory that onloop is installed to. Loads what is installed, to see whether it can be used; but nothing that
-/// others can change.
+/// Lists the loops that this program can name: the native loops, the shims that belong to onloop, and further shims. A
+/// shim of onloop is in the list whether it is linked, installed or neither. A further shim is a library
+/// libonloop-NAME.so in the directory to which onloop is installed.
 ///
-/// @param header Leave it out: where this header lies, which tells a program with a static onloop the installation.
+/// This function loads an installed shim, to find out whether it can be used. It never loads a file that other users
+/// can change.
+///
+/// @param header Leave it out. The default is the path of this header, by which a program with a static onloop finds
+/// the installation.
 [[nodiscard]] ONLOOP_API std::vector<LoopInfo> available_loops(const char* header = ONLOOP_LOOP_HEADER);
 
-/// The loop of that name, owned; under aggregate hosting if it is not a native one. Its shim is the one that is linked
-/// to the program (in the program itself: exported, by -rdynamic); else it is loaded from the directory that onloop is
-/// installed to, and never unloaded. A name has lower-case letters, digits and dashes. Throws std::system_error that
-/// says which names there are (EINVAL), or which file can't be used and why (ENOENT; EPERM: others can change it, or
-/// a directory or link on its path; ENOEXEC, EPROTO: it is no shim, or of another version).
+/// Makes a Loop from a name. It is an owned loop. It has aggregate hosting if it is not a native one.
 ///
-/// @param header Leave it out, as above.
+/// If the shim is linked to the program, that shim is used; a shim in the program itself must be exported, by
+/// -rdynamic. Otherwise the shim is loaded from the directory to which onloop is installed, and is never unloaded.
+///
+/// @param name Lower-case letters, digits and dashes.
+/// @param header Leave it out, as for available_loops().
+/// @throws std::system_error with EINVAL for an unknown name; the message lists the known names. Otherwise the message
+/// names the file that can't be used, and the reason: ENOENT if it is missing, EPERM if other users can change the file
+/// or a directory or link on its path, ENOEXEC or EPROTO if the file is no shim or has another version.
 [[nodiscard]] ONLOOP_API Loop loop_by_name(std::string_view name, const char* header = ONLOOP_LOOP_HEADER);
 
 }  // namespace onloop

@@ -13,13 +13,17 @@ namespace detail {
 class Endpoint;
 }
 
-/// What is done on connections; derive from it. One object serves any number of connections and listeners, of contexts
-/// on one thread; what belongs to one connection goes into its state (Connection::emplace_state). It is the
-/// application's and should outlive them; if it is destroyed first, they are severed: closed at once, without a further
-/// call.
+/// The object that is called for what happens on connections. Derive your protocol from it.
 ///
-/// Every callback runs on the context's thread, from the loop, never inside a call of the application's, and may close
-/// or destroy anything, this object and the context included. A connection is never re-entered.
+/// One object may serve any number of connections and listeners, in all contexts of one thread. Put the data of one
+/// connection into its state (Connection::emplace_state).
+///
+/// Ownership: the application owns the object. It should outlive its connections and listeners. If it is destroyed
+/// first, they are severed: they are closed at once, without a further call.
+///
+/// Thread: every callback runs on the context's thread. It runs from the loop, and never inside a call that the
+/// application makes. A callback may close or destroy anything, also this object and the context. While a callback of a
+/// connection runs, no other callback of that connection is called.
 class ONLOOP_API Protocol {
  public:
   Protocol() noexcept = default;
@@ -27,20 +31,24 @@ class ONLOOP_API Protocol {
   Protocol& operator=(const Protocol&) = delete;
   virtual ~Protocol();
 
-  /// A client wants in. False turns it away: it is closed before there is a connection. Default: true.
+  /// A client wants to connect. Default: true.
+  /// @return False to turn the client away. It is closed, and no connection is made.
   virtual bool on_accept(const Address& peer);
-  /// Accepted, adopted, or connected. Comes first, once.
+  /// The connection was accepted, adopted or connected. This call comes first, and once.
   virtual void on_open(Connection& connection);
-  /// Bytes have come; the span is valid until this returns.
+  /// Bytes have arrived.
+  /// @param data Is valid until this function returns.
   virtual void on_data(Connection& connection, std::span<const std::byte> data) = 0;
-  /// After write() had returned Flow::wait: the queue is at or below the low-water mark.
+  /// The queue is at or below the low-water mark. This call comes after write() has returned Flow::wait.
   virtual void on_drain(Connection& connection);
-  /// The peer will send no more (a FIN); writing still works. Over a UNIX socket this also comes of a peer that aborted
-  /// or died (see Connection::abort). Default: connection.close().
+  /// The peer has sent a FIN and will send no more. Writing still works. Over a UNIX socket this call also comes if the
+  /// peer has aborted or died (see Connection::abort). Default: connection.close().
   virtual void on_end(Connection& connection);
-  /// The connection is over; comes last and at most once, also for a connect that failed (then without on_open). No
-  /// error: an orderly end on our side; both sides closed, or the peer did not within Limits::linger, or abort() gave
-  /// none. The reference is valid until this returns, its descriptor is already closed.
+  /// The connection has ended. This call comes last, and at most once. It also comes for a connect that failed; then
+  /// there was no on_open.
+  /// @param connection Is valid until this function returns. Its descriptor is closed already.
+  /// @param error No error after an orderly end on our side: both sides have closed, or the peer did not close within
+  /// Limits::linger, or abort() was called without an error.
   virtual void on_close(Connection& connection, std::error_code error);
 
  private:

@@ -11,13 +11,16 @@ namespace detail {
 class Mailbox;
 }
 
-/// What other threads and signal handlers hold of a context (Context::remote). Copyable; outlives the context. In a
-/// forked child it is deaf until Context::after_fork.
+/// A reference to a context for other threads and for signal handlers (Context::remote). A Remote may be copied, and
+/// may outlive the context. In a forked child it has no effect until Context::after_fork.
 class ONLOOP_API Remote {
  public:
-  /// Any thread. Runs `task` on the context's thread, in a later turn; the tasks of one thread in their order. False:
-  /// the task was destroyed without having run, since the context is gone or ContextOptions::max_posted tasks wait;
-  /// alive() tells which. Tasks that have not run when the context is destroyed are destroyed with it.
+  /// Runs `task` on the context's thread, in a later turn. The tasks of one thread run in the order of the posts. If
+  /// the context is destroyed before a task has run, the task is destroyed with the context.
+  ///
+  /// Thread: any.
+  /// @return False if the task was destroyed and did not run. Either the context is gone, or ContextOptions::max_posted
+  /// tasks wait. Call alive() to find out which.
   bool post(Task task) const;
   template <class F>
   requires(!std::is_convertible_v<F, Task>) bool post(F&&) const {
@@ -26,10 +29,12 @@ class ONLOOP_API Remote {
                   "One that can't be copied has to be moved in.");
     return false;
   }
-  /// Any thread. False: the context is gone, and no post will succeed again.
+  /// Thread: any.
+  /// @return False if the context is gone. Then no post() succeeds any more.
   [[nodiscard]] bool alive() const noexcept;
-  /// Any thread, and async-signal-safe: never blocks, allocates nothing, leaves errno alone. Ends in
-  /// ContextOptions::on_wake, once for any number of calls before it.
+  /// Makes the context call ContextOptions::on_wake. One call of on_wake stands for all wakes that came before it.
+  ///
+  /// Thread: any. The function is async-signal-safe: it never blocks, allocates nothing and does not change errno.
   void wake() const noexcept;
 
  private:

@@ -11,12 +11,14 @@
 
 namespace onloop {
 
-/// Of errors that getaddrinfo(3) gives: the values are its EAI_ numbers, the messages those of gai_strerror(3).
+/// @return The category of the errors of getaddrinfo(3). The values are its EAI_ numbers, and the messages are those of
+/// gai_strerror(3).
 [[nodiscard]] ONLOOP_API const std::error_category& resolver_category() noexcept;
 
-/// Looks up `host`, and blocks: on a thread of a pool, or where there is no loop. In the order of RFC 6724, which is
-/// the one to try them in. Throws std::system_error whose what() reads "look up example.org: Name or service not
-/// known", with a code of resolver_category() or errno.
+/// Looks up `host`. This function blocks: call it on a thread of a pool, or where there is no loop.
+/// @return The addresses in the order of RFC 6724. Try them in this order.
+/// @throws std::system_error with a code of resolver_category() or of errno. Its what() reads like "look up
+/// example.org: Name or service not known".
 [[nodiscard]] ONLOOP_API std::vector<Address> resolve_blocking(const std::string& host, std::uint16_t port);
 
 namespace detail {
@@ -28,9 +30,10 @@ struct ONLOOP_API LookUp {
 };
 }  // namespace detail
 
-/// The same on the context's worker pool, of whose threads look-ups take at most half: `done`, which gets an
-/// Outcome<std::vector<Address>>, comes later. How long it takes is the resolver's business (resolv.conf(5): timeout,
-/// attempts); cancelling ends only a look-up that has not begun, and ~Context waits for one that has.
+/// Looks up `host` on the context's worker pool. Look-ups take at most half of the threads of the pool, but at least
+/// one. How long a look-up takes depends on the resolver (resolv.conf(5): timeout, attempts). Cancelling ends only a
+/// look-up that has not begun. ~Context waits for a look-up that has begun.
+/// @param done Is called later, with an Outcome<std::vector<Address>>.
 template <class Done>
 Job resolve(Context& context, std::string host, std::uint16_t port, Done done) {
   return context.run_blocking(detail::LookUp{std::move(host), port}, std::move(done));

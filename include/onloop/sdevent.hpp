@@ -9,12 +9,15 @@ ONLOOP_API extern const onloop_ops onloop_shim_sdevent;
 
 namespace onloop {
 
-/// An sd-event loop of onloop's own, which Context::run() iterates.
+/// @return An sd-event loop that onloop owns. Context::run() iterates it.
 [[nodiscard]] ONLOOP_API Loop sdevent() noexcept;
-/// The application's own loop. Whoever runs it (sd_event_loop, sd_event_run) serves the onloop context. Null is refused
-/// (EINVAL). The onloop context may be destroyed in any callback; it holds a reference to the loop until then.
-/// Loop::priority takes sd-event's priorities. Default: SD_EVENT_PRIORITY_NORMAL; a guest that is always ready lets
-/// sources of lower priority run each few milliseconds all the same.
+/// A loop of the application. Any code that runs the loop (sd_event_loop, sd_event_run) serves the onloop context.
+///
+/// The onloop context holds a reference to the loop until it is destroyed. It may be destroyed in any callback.
+///
+/// Loop::priority takes sd-event's priorities. The default is SD_EVENT_PRIORITY_NORMAL. Even if the guest is always
+/// ready, sources of lower priority run each few milliseconds.
+/// @throws std::system_error with EINVAL if `loop` is null.
 [[nodiscard]] ONLOOP_API Loop sdevent(sd_event* loop);
 
 }  // namespace onloop

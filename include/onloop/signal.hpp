@@ -6,23 +6,27 @@
 
 namespace onloop {
 
-/// Owns the watch of a signal (Context::on_signal); destroying it ends the watch. Inert after its context. For the
-/// context's thread. May be cancelled, replaced or destroyed in any callback, its own included.
+/// Owns the watch of a signal (Context::on_signal). Destroying the Signal ends the watch. After its context has gone,
+/// the Signal has no effect.
 ///
-/// A process has one handler for each signal, and a loop that the application runs may have its own (GLib, libuv and
-/// libevent do). These rules hold for all who install handlers by sigaction(2):
+/// Thread: the context's. The Signal may be cancelled, replaced or destroyed in any callback, also in its own.
 ///
-/// - The handler that was there before is called, and is there again when the last watch of the process ends.
+/// A process has one handler for each signal. A loop that the application runs may have its own handler; GLib, libuv
+/// and libevent do. The following rules hold for everybody who installs a handler by sigaction(2):
+///
+/// - The handler that was installed before the watch is still called. When the last watch of the process ends, that
+///   handler is installed again.
 /// - A handler that is installed later takes the signal at first, unless it calls its predecessor. The context notices
-///   it at its next look, and from then on that handler and the watches are both told. A context looks when a watch
-///   begins, when run() begins, when a timer is due, and when it is woken by a Remote, a worker or a signal.
-/// - A handler that ends by putting the default in place, as GLib's and libuv's, takes the signal from the watches too.
-///   The context puts its handler back at its next look. To have the default while the context runs, end the watch.
-/// - A handler that was installed above a watch may go on calling its predecessor when that watch has ended. Then
-///   nothing happens: what the signal would do by default is the business of the handler that was called first.
-/// - When nobody watches and the kernel calls the handler of onloop, because somebody has put it back, it takes itself
-///   out, and the signal does what it does without onloop.
-/// - A signal that every thread blocks reaches no handler. sd-event takes its signals so, by a signalfd.
+///   that handler at its next look. From then on both that handler and the watches get the signal. A context looks when
+///   a watch begins, when run() begins, when a timer is due, and when a Remote, a worker or a signal wakes it.
+/// - Some code installs the default action when it ends its own handler; GLib and libuv do. This takes the signal from
+///   the watches, too. The context installs its handler again at its next look. To have the default action while the
+///   context runs, end the watch.
+/// - A handler that was installed after the beginning of a watch may go on calling its predecessor after that watch has
+///   ended. Then nothing happens: the handler that was called first decides about the default action.
+/// - When there is no watch, and the kernel calls the handler of onloop because other code has installed it again, this
+///   handler uninstalls itself. Then the signal has the effect that it has without onloop.
+/// - A signal that every thread blocks reaches no handler. sd-event takes its signals in this way, by a signalfd.
 ///
 /// Several copies of onloop in one process follow the same rules among each other.
 class [[nodiscard]] ONLOOP_API Signal {
@@ -30,7 +34,7 @@ class [[nodiscard]] ONLOOP_API Signal {
   Signal() noexcept = default;
 
   void cancel() noexcept;
-  /// True until it was cancelled or its context is gone.
+  /// @return True until the watch was cancelled or its context is gone.
   [[nodiscard]] bool active() const noexcept;
 
  private:

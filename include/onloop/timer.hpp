@@ -6,15 +6,17 @@
 
 namespace onloop {
 
-/// Owns a timer of a context (Context::timer, Context::every); destroying it cancels. Inert after its context. Runs
-/// never early; timers with equal deadlines in the order in which they were set. For the context's thread. May be
-/// cancelled, replaced or destroyed in any callback, its own included.
+/// Owns a timer of a context (Context::timer, Context::every). Destroying the Timer cancels the timer. After its
+/// context has gone, the Timer has no effect. A timer never runs early. Timers with equal deadlines run in the order in
+/// which they were set.
+///
+/// Thread: the context's. The Timer may be cancelled, replaced or destroyed in any callback, also in its own.
 class [[nodiscard]] ONLOOP_API Timer {
  public:
   Timer() noexcept = default;
 
   void cancel() noexcept;
-  /// True until it has fired for the last time or was cancelled, or its context is gone.
+  /// @return True until the timer has fired for the last time, was cancelled, or its context is gone.
   [[nodiscard]] bool active() const noexcept;
 
  private:

@@ -1,20 +1,23 @@
 #pragma once
-/// Servers and sockets in the shape of Node's `net`, on a context. Its phases and queues are those of
-/// onloop/phases.hpp, and so are liveness, errors and threads: Context::run() returns when nothing is left.
+/// Servers and sockets in the shape of Node's `net`, on a context. The phases, queues, liveness, errors and threads are
+/// those of onloop/node/phases.hpp: Context::run() returns when nothing is left.
 ///
 ///     auto server = onloop::node::create_server(context, [](const onloop::node::Socket& socket) {
 ///       socket.on_data([socket](std::string_view data) { socket.write(data); });
 ///     });
 ///     server.listen(8080);
 ///
-/// A Server and a Socket are handles, as JavaScript's references are: copies mean the same one, and the layer keeps a
-/// listening server and an open socket even if no handle is left. Calls on one that is closed are harmless. Each on_…()
-/// adds a listener; they are called in their order, and those that are added meanwhile not before the next time. All
-/// are dropped after 'close', so a listener may own its own socket. A listener may do anything, destroy the context
-/// included.
+/// A Server and a Socket are handles, like references in JavaScript. Copies mean the same server or socket. This layer
+/// keeps a listening server and an open socket even if no handle is left. A call on a closed server or socket does no
+/// harm.
 ///
-/// Node's event emitters are these calls, and its errors are std::error_code. What else differs: listen() takes no
-/// names (see Address); a write to a socket that has ended is no error.
+/// Each on_…() adds a listener. Listeners are called in the order in which they were added. A listener that is added
+/// during an event is first called at the next event. All listeners are dropped after 'close', so a listener may own
+/// its own socket. A listener may do anything, and may also destroy the context.
+///
+/// The on_…() calls take the place of Node's event emitters, and std::error_code takes the place of Node's errors.
+/// There are two more differences. listen() takes no names (see Address). A write to a socket that has ended is no
+/// error.
 #include <onloop/export.h>
 #include <onloop/address.hpp>
 #include <onloop/node/phases.hpp>
@@ -39,77 +42,90 @@ class SocketState;
 
 namespace node {
 
-/// A connection, of a server or from connect(). Until somebody listens to its data or calls resume(), it is read once
-/// at most: what has come by then waits, and so does what comes after it, the peer's end included.
+/// A connection: one that a server has accepted, or one from connect().
+///
+/// Until there is a listener of its data, or until resume() is called, the socket is read at most once. The bytes of
+/// that read wait. Everything that arrives later waits too, also the end of the peer.
 class ONLOOP_API Socket {
  public:
-  /// None: every call is without effect.
+  /// A handle without a socket. Every call has no effect.
   Socket() noexcept = default;
   explicit Socket(std::shared_ptr<detail::SocketState> state) noexcept : state_(std::move(state)) {}
 
-  /// Of connect(): the connection is there.
+  /// Adds a listener of 'connect': a socket from connect() is connected.
   void on_connect(std::function<void()> listener) const;
-  /// Bytes have come; they are valid until it returns. Starts reading, unless pause() was called.
+  /// Adds a listener of 'data': bytes have arrived. They are valid until the listener returns. This call starts
+  /// reading, unless pause() was called.
   void on_data(std::function<void(std::string_view)> listener) const;
   void on_data(std::function<void(std::span<const std::byte>)> listener) const;
-  /// The peer will send no more. Then, unless half-open is allowed, the socket ends its side, too.
+  /// Adds a listener of 'end': the peer will send no more. The socket then ends its own side too, unless half-open
+  /// sockets are allowed.
   void on_end(std::function<void()> listener) const;
-  /// After write() has returned false: the queue has fallen to the low-water mark.
+  /// Adds a listener of 'drain': the queue has fallen to the low-water mark. This event comes after write() has
+  /// returned false.
   void on_drain(std::function<void()> listener) const;
-  /// So long without progress as set_timeout() says. Nothing else happens: destroy() it.
+  /// Adds a listener of 'timeout': no byte passed in either direction for the set_timeout() period. The socket stays
+  /// open; call destroy() to close it.
   void on_timeout(std::function<void()> listener) const;
-  /// It has failed: 'close' follows. An error to which nobody listens, nor to 'close', goes to
-  /// ContextOptions::on_error, where Node throws it.
+  /// Adds a listener of 'error': the socket has failed. 'close' follows. If there is a listener neither of 'error' nor
+  /// of 'close', the error goes to ContextOptions::on_error. Node throws it in this case.
   void on_error(std::function<void(std::error_code)> listener) const;
-  /// It is over; comes once and last, in the close phase. No error: an orderly end, or destroy().
+  /// Adds a listener of 'close': the socket has ended. This event comes once and last, in the close phase. The listener
+  /// gets no error after an orderly end, or after destroy() without an error.
   void on_close(std::function<void(std::error_code)> listener) const;
   void on_close(std::function<void()> listener) const;
 
-  /// Sends, while it connects queues. False: stop until 'drain', or it takes nothing any more.
+  /// Sends the bytes. While the socket connects, it queues them.
+  /// @return False if the caller should stop writing until 'drain', or if the socket takes no more bytes.
   bool write(std::span<const std::byte> data) const;
   bool write(std::string_view text) const { return write(std::as_bytes(std::span{text})); }
-  /// Flushes, then ends this side. Closes when the peer has ended, too.
+  /// Flushes the queue, then ends this side. The socket closes when the peer has ended its side, too.
   void end() const;
   void end(std::string_view last) const {
     write(last);
     end();
   }
-  /// Closes now: what is queued is lost, and then the peer gets a reset. With an error, 'error' comes first.
+  /// Closes the socket now. If bytes are queued, they are lost, and the peer gets a reset. If `error` is an error,
+  /// 'error' comes before 'close'.
   void destroy(std::error_code error = {}) const;
-  /// Flushes, ends this side and discards what still comes until the peer's end or Limits::linger; then closes. Of its
-  /// events only 'close', and 'error', still come. While it connects: all this once it has connected, and 'connect'
-  /// comes, too.
+  /// Flushes the queue, ends this side, and discards what still arrives until the peer's end or Limits::linger. Then
+  /// the socket closes. After this call only 'error' and 'close' still come. If the socket is still connecting, all
+  /// this happens once it has connected, and 'connect' comes, too.
   void destroy_soon() const;
-  /// Closes now, and the peer gets a reset whatever was queued; while it connects, once it has connected. A UNIX socket
-  /// has no reset (see Connection::abort).
+  /// Closes the socket now. The peer gets a reset, whether bytes are queued or not. If the socket is still connecting,
+  /// this happens once it has connected. A UNIX socket has no reset (see Connection::abort).
   void reset_and_destroy() const;
   [[nodiscard]] bool destroyed() const noexcept;
 
   void pause() const;
   void resume() const;
-  /// Whether write() takes anything: it has not ended, is not destroyed, and no write has failed.
+  /// @return True if write() takes bytes: the socket has not ended, is not destroyed, and no write has failed.
   [[nodiscard]] bool writable() const noexcept;
-  /// Bytes that were written and that the kernel has not taken yet.
+  /// @return The number of bytes that were written and that the kernel has not taken yet.
   [[nodiscard]] std::size_t writable_length() const noexcept;
-  /// Whether the kernel probes a peer that is silent, after `delay` in whole seconds, at least one; zero: leaves it at
-  /// what it is. May be set while it connects. Without effect on UNIX sockets.
+  /// Sets whether the kernel probes a silent peer. It may be called while the socket connects. It has no effect on UNIX
+  /// sockets.
+  /// @param delay How long the peer is silent before the first probe, in whole seconds, at least one. Zero leaves the
+  /// kernel's present value.
   void set_keep_alive(bool enable = true, std::chrono::seconds delay = {}) const;
-  /// Whether small pieces are sent at once. At first they are, where Node gathers them unless it is told so.
+  /// Sets whether small pieces are sent at once. At first they are. Node gathers them, unless it is told not to.
   void set_no_delay(bool enable = true) const;
 
-  /// 'timeout' after so long without a byte that came or that the peer has taken; zero: never.
+  /// Sets the period of 'timeout'. The event comes after this period if no byte has arrived and the peer has taken
+  /// none. Zero means never.
   void set_timeout(std::chrono::nanoseconds timeout) const;
-  /// With a listener for that.
+  /// Does the same, and adds a listener of 'timeout'.
   void set_timeout(std::chrono::nanoseconds timeout, std::function<void()> listener) const {
     on_timeout(std::move(listener));
     set_timeout(timeout);
   }
 
-  /// No address while it connects, and once it is destroyed.
+  /// The address of the peer. There is no address while the socket connects, and none after it is destroyed.
+  /// local_address() follows the same rule.
   [[nodiscard]] Address remote_address() const;
   [[nodiscard]] Address local_address() const;
 
-  /// Whether it keeps run() from returning while it is open. At first it does.
+  /// Makes the socket keep run() from returning while it is open. At first it does. unref() ends this.
   void ref() const;
   void unref() const;
   [[nodiscard]] bool has_ref() const noexcept;
@@ -122,38 +138,41 @@ class ONLOOP_API Socket {
 
 class ONLOOP_API Server {
  public:
-  /// None: listen() must not be called, and every other call is without effect.
+  /// A handle without a server. listen() must not be called. Every other call has no effect.
   Server() noexcept = default;
   explicit Server(std::shared_ptr<detail::ServerState> state) noexcept : state_(std::move(state)) {}
 
-  /// Listens on `port` of `host`, an IP address or localhost; 0: any free port. `listening` is called by a tick. If
-  /// that fails, a listener of 'error' gets it by a tick; if there is none, std::system_error is thrown. Throws EINVAL
-  /// if it listens already, or has done so and was closed.
+  /// Listens on `port` of `host`. `host` is an IP address or localhost. Port 0 means any free port. `listening` is
+  /// called by a tick. If listening fails and there is a listener of 'error', a tick calls this listener.
+  /// @throws std::system_error if listening fails and there is no listener of 'error'. With EINVAL if the server
+  /// listens already, or has listened before and was closed.
   void listen(std::uint16_t port, std::string_view host = "127.0.0.1", std::function<void()> listening = {}) const;
   void listen(std::uint16_t port, std::function<void()> listening) const;
-  /// On any Address that it can listen on.
+  /// Listens on any Address on which a socket can listen.
   void listen(std::string_view address, std::function<void()> listening = {}) const;
 
   void on_connection(std::function<void(Socket)> listener) const;
   void on_listening(std::function<void()> listener) const;
-  /// It can't listen.
+  /// Adds a listener of 'error': the server can't listen.
   void on_error(std::function<void(std::error_code)> listener) const;
-  /// It is closed, and so are all its connections.
+  /// Adds a listener of 'close': the server is closed, and so are all its connections.
   void on_close(std::function<void()> listener) const;
 
-  /// Where it listens; no address if it does not.
+  /// @return The address on which the server listens. There is no address if it does not listen.
   [[nodiscard]] Address address() const;
   [[nodiscard]] bool listening() const noexcept;
-  /// How many connections are open; with a callback it is told by a tick, and never of an error.
+  /// @return The number of open connections. The overload with a callback passes the number to the callback by a tick,
+  /// and never passes an error.
   [[nodiscard]] std::size_t get_connections() const noexcept;
   void get_connections(std::function<void(std::error_code, std::size_t)> callback) const;
 
-  /// Stops listening. 'close' comes by a tick as soon as no connection is open, and with it `closed`; that gets
-  /// std::errc::not_connected if the server does not listen.
+  /// Stops listening. 'close' comes by a tick as soon as no connection is open, and `closed` is called with it. If the
+  /// server does not listen, `closed` gets std::errc::not_connected.
   void close(std::function<void(std::error_code)> closed) const;
   void close(std::function<void()> closed = {}) const;
 
-  /// Whether it keeps run() from returning while it listens. At first it does. Its connections do so by themselves.
+  /// Makes the server keep run() from returning while it listens. At first it does. unref() ends this. The connections
+  /// of the server have a state of their own.
   void ref() const;
   void unref() const;
   [[nodiscard]] bool has_ref() const noexcept;
@@ -165,26 +184,27 @@ class ONLOOP_API Server {
 };
 
 struct ONLOOP_API ServerOptions {
-  bool allow_half_open = false;  ///< its sockets don't end by themselves when the peer does
+  bool allow_half_open = false;  ///< if true, its sockets do not end by themselves when the peer ends
   ListenOptions listen = {};
 };
 
 struct ONLOOP_API SocketOptions {
-  bool allow_half_open = false;  ///< it does not end by itself when the peer does
+  bool allow_half_open = false;  ///< if true, the socket does not end by itself when the peer ends
   ConnectOptions connect = {};
 };
 
-/// A server that does not listen yet.
+/// Makes a server. It does not listen yet.
 [[nodiscard]] ONLOOP_API Server create_server(Context& context, std::function<void(Socket)> on_connection);
 [[nodiscard]] ONLOOP_API Server create_server(Context& context, ServerOptions options = {},
                                               std::function<void(Socket)> on_connection = {});
 
-/// A socket that connects to `port` of `host`, an IP address or a name. That it can't comes later, as 'error';
-/// thrown is only what makes an attempt impossible, as by Context::connect().
+/// Makes a socket that connects to `port` of `host`. `host` is an IP address or a name. If the attempt fails, 'error'
+/// comes later.
+/// @throws std::system_error only if no attempt is possible, as by Context::connect().
 ONLOOP_API Socket connect(Context& context, std::uint16_t port, std::string_view host = "127.0.0.1",
                           std::function<void()> on_connect = {}, SocketOptions options = {});
 ONLOOP_API Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect);
-/// To any Address, or name:port.
+/// Makes a socket that connects to any Address, or to `name:port`.
 ONLOOP_API Socket connect(Context& context, std::string_view address, std::function<void()> on_connect = {},
                           SocketOptions options = {});
 

@@ -1,22 +1,34 @@
 #pragma once
-/// Node's phases and queues on a context: timeouts, immediates, ticks and microtasks (onloop/net.hpp has the sockets).
+/// Node's phases and queues on a context: timeouts, immediates, ticks and microtasks. The sockets are in
+/// onloop/node/net.hpp.
 ///
-/// A turn is: the timeouts that are due; I/O; the immediates that were set by then; 'close' of sockets that were closed
-/// by then. After each of these callbacks, and before the first, the queues are emptied: all ticks, then all
-/// microtasks, until both are empty; so those who queue for ever starve everything else. What is queued elsewhere (by
-/// the main program, by a callback of onloop/onloop.hpp) is run before the next callback of this layer, at the latest
-/// at the end of the turn or of the next.
+/// A turn has four phases, in this order:
 ///
-/// So from an I/O callback an immediate comes before a timeout of zero. From the main program the timeout comes first:
-/// unlike in Node, where zero means one millisecond, a delay is what it says, in nanoseconds.
+/// - the timeouts that are due
+/// - I/O
+/// - the immediates that were set before this phase
+/// - 'close' of the sockets that were closed before this phase
 ///
-/// Liveness: from the first use of this layer on, Context::run() returns when nothing is left that is referenced: no
-/// listening server, open socket, timeout, immediate, callback(), and nothing queued. The layer calls
-/// Context::set_keepalive() for that, so don't. What was made by the Context's own calls does not count.
+/// After each callback of these phases, and before the first one, the layer empties its queues: first all ticks, then
+/// all microtasks, again and again until both queues are empty. Therefore code that queues for ever starves everything
+/// else. Code outside this layer may queue tasks too, such as the main program or a callback of onloop/onloop.hpp.
+/// These tasks run before the next callback of this layer. At the latest they run at the end of the turn, or at the end
+/// of the next turn.
 ///
-/// Errors: an exception leaves run() as that of any callback, at the latest at the end of a turn, and nothing else is
-/// lost. When the context is destroyed everything is dropped without a call, and handles are inert. Thread: the
-/// context's, for each call and each handle; from another they throw std::system_error (EPERM).
+/// From an I/O callback, an immediate therefore comes before a timeout of zero. From the main program, the timeout
+/// comes first. In Node a timeout of zero means one millisecond. Here a delay is exactly what it says, in nanoseconds.
+///
+/// Liveness: after the first use of this layer, Context::run() returns when nothing referenced is left: no listening
+/// server, no open socket, no timeout, no immediate, no callback(), and nothing queued. For this the layer calls
+/// Context::set_keepalive(). The application must not call that function itself. Objects that the Context's own calls
+/// have made do not count.
+///
+/// Errors: an exception leaves run() like the exception of any callback, at the latest at the end of a turn. Nothing
+/// else is lost. When the context is destroyed, the layer drops everything without a call, and the handles have no
+/// effect.
+///
+/// Thread: each call, and each use of a handle, is for the context's thread. On another thread they throw
+/// std::system_error (EPERM).
 #include <onloop/export.h>
 #include <onloop/context.hpp>
 #include <onloop/task.hpp>
@@ -37,16 +49,18 @@ class TimeoutState;
 
 namespace node {
 
-/// A timeout or an interval. Copies mean the same one; dropping them all cancels nothing. Default: none, inert.
+/// A timeout or an interval. Copies mean the same one. Dropping all copies does not cancel it. A Timeout that is made
+/// by default has no effect.
 class ONLOOP_API Timeout {
  public:
   Timeout() noexcept = default;
   explicit Timeout(std::shared_ptr<detail::TimeoutState> state) noexcept : state_(std::move(state)) {}
-  /// It will not be called any more. Its callable is destroyed; if that is running, when it returns.
+  /// Cancels the timeout. Its callable is destroyed. If the callable is running, it is destroyed when it returns.
   void clear() const;
-  /// Counts from now, with the same delay; also in its own callback. Nothing once it is over or cleared.
+  /// Makes the timeout count from now, with the same delay. It may be called in the timeout's own callback. It has no
+  /// effect after the timeout has ended or was cleared.
   void refresh() const;
-  /// Whether it keeps run() from returning while it is set. At first it does.
+  /// Makes the timeout keep run() from returning while it is set. At first it does. unref() ends this.
   void ref() const;
   void unref() const;
   [[nodiscard]] bool has_ref() const noexcept;
@@ -55,9 +69,10 @@ class ONLOOP_API Timeout {
   std::shared_ptr<detail::TimeoutState> state_;
 };
 
-/// Runs `task` once, `delay` from now; zero or less: in the next turn.
+/// Runs `task` once, `delay` from now. If `delay` is zero or less, the task runs in the next turn.
 ONLOOP_API Timeout set_timeout(Context& context, Task task, std::chrono::nanoseconds delay = {});
-/// Runs `callback` each `period`, without drift; periods that were missed are skipped. Zero or less: in each turn.
+/// Runs `callback` each `period`, without drift. Periods that were missed are skipped. If `period` is zero or less, the
+/// callback runs in each turn.
 ONLOOP_API Timeout set_interval(Context& context, std::function<void()> callback, std::chrono::nanoseconds period);
 inline void clear_timeout(const Timeout& timeout) {
   timeout.clear();
@@ -66,7 +81,8 @@ inline void clear_interval(const Timeout& interval) {
   interval.clear();
 }
 
-/// Like a Timeout, for an immediate. Unreferenced, it waits for a turn that something else brings about.
+/// A handle like Timeout, for an immediate. An unreferenced immediate does not wake the loop; it runs in the next turn
+/// caused by something else.
 class ONLOOP_API Immediate {
  public:
   Immediate() noexcept = default;
@@ -80,28 +96,28 @@ class ONLOOP_API Immediate {
   std::shared_ptr<detail::ImmediateState> state_;
 };
 
-/// Runs `task` after the I/O of this turn; set by an immediate, after that of the next.
+/// Runs `task` after the I/O of this turn. If an immediate calls this, the task runs after the I/O of the next turn.
 ONLOOP_API Immediate set_immediate(Context& context, Task task);
 inline void clear_immediate(const Immediate& immediate) {
   immediate.clear();
 }
 
-/// Runs `task` when the callback that is running has returned, before anything else.
+/// Queues a tick: `task` runs when the running callback has returned, before anything else.
 ONLOOP_API void next_tick(Context& context, Task task);
-/// Runs `task` when the callback that is running has returned, and all ticks.
+/// Queues a microtask: `task` runs when the running callback has returned and all ticks have run.
 ONLOOP_API void queue_microtask(Context& context, Task task);
 
 }  // namespace node
 
 namespace detail {
 
-/// Keeps run() from returning until it has been used or goes.
+/// Keeps run() from returning until it has been used or is destroyed.
 class ONLOOP_API KeepAlive {
  public:
   explicit KeepAlive(Context& context);
   KeepAlive(KeepAlive&&) noexcept = default;
   ~KeepAlive();
-  /// Whether there is a context.
+  /// @return True while the context exists.
   [[nodiscard]] bool alive() const noexcept;
   /// Runs `task` as a callback of the layer, unless the context is gone.
   void run(Task task);
@@ -114,7 +130,7 @@ class ONLOOP_API KeepAlive {
 
 namespace node {
 
-/// What callback() makes: move-only, called with whatever F takes.
+/// The result of callback(). It is move-only. It takes the arguments that F takes.
 template <class F>
 class Callback {
  public:
@@ -131,13 +147,14 @@ class Callback {
   detail::KeepAlive hold_;
 };
 
-/// Wraps `function` so that it runs as a callback of this layer, with the queues emptied after it, and counts as
-/// pending until it has been called for the first time or is destroyed. For what the context does by other calls than
-/// this layer's: `context.post(node::callback(context, f))`, or the end of work that was given away.
+/// Wraps `function`, so that it runs as a callback of this layer: the queues are emptied after it. Until the result has
+/// been called for the first time or is destroyed, it keeps run() from returning. Use it for work that the context does
+/// by calls outside this layer, such as `context.post(node::callback(context, f))`, or for the end of work that was
+/// given away.
 ///
-/// Nothing happens when it is called after its context is gone. It must be called and destroyed on the context's
-/// thread, and stay where it is while it runs. If it is called inside another callback of this layer, it is a part of
-/// that one.
+/// A call after the context has gone does nothing. The result must be called and destroyed on the context's thread. It
+/// must stay where it is while it runs. If it is called inside another callback of this layer, it is a part of that
+/// callback.
 template <class F>
 [[nodiscard]] Callback<std::decay_t<F>> callback(Context& context, F&& function) {
   return {context, std::forward<F>(function)};
