@@ -1,6 +1,6 @@
 #pragma once
-#include <onloop/address.hpp>
 #include <onloop/export.h>
+#include <onloop/address.hpp>
 #include <onloop/function.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
