@@ -95,8 +95,8 @@ struct ONLOOP_API TakeoverResult {
 ///
 /// After the takeover the connections are gone from this context, without a further callback. Their states are
 /// destroyed. The listeners are gone, too, and references to them are invalid. The file of a UNIX socket stays. It
-/// belongs to the importing side, which unlinks it. If the application closes a listener before the takeover has ended,
-/// the takeover ends.
+/// belongs to the importing side, which unlinks it. If the application closes one of these listeners before the
+/// takeover has ended, the takeover fails.
 ///
 /// @param socket The function takes the descriptor, unless it throws.
 /// @param done Is called once, from the loop. It is not called if the context is destroyed first. Destroying the
