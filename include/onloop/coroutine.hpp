@@ -118,9 +118,9 @@ class Stream {
   /// next read(). The optional is empty when no more bytes will arrive; error() says why.
   [[nodiscard]] auto read() { return detail::Read{socket_, *state_, waiters_}; }
 
-  /// Sends: `co_await connection.write(data)`. The coroutine continues at once. If more than the high-water mark is
-  /// queued, it continues when the queue has drained. `data` is used only during this call. It need not live until the
-  /// coroutine continues.
+  /// Sends: `co_await connection.write(data)`. If at most the high-water mark is queued, the coroutine continues at
+  /// once. Otherwise it continues when the queue has drained. `data` is used only during this call. It need not live
+  /// until the coroutine continues.
   ///
   /// While one coroutine waits here, another one may read(). If none reads, the bytes that arrive meanwhile are kept
   /// for the next read(). Up to 64 KiB plus twice the bytes that were queued are kept. Therefore two peers that each

@@ -82,8 +82,8 @@ struct ONLOOP_API SpawnOptions {
   std::optional<std::string> argv0 = std::nullopt;
   /// The user and the group that the child runs as: real, effective and saved. A value that is not given stays as it
   /// is, so a change of the user alone keeps the parent's group. The directory is entered before the change, with the
-  /// parent's rights. The program is looked up and executed with the child's rights. The child is then made by fork,
-  /// which copies the page tables.
+  /// parent's rights. The program is looked up and executed with the child's rights. For this change the child is made
+  /// by fork, which copies the page tables.
   std::optional<uid_t> uid = std::nullopt;
   std::optional<gid_t> gid = std::nullopt;
   /// The supplementary groups of the child. If they are not given, the child has none if `uid` or `gid` is given, and

@@ -20,7 +20,8 @@
 /// reading is paused, its Limits, the rest of its time-outs, its listener, and the state from
 /// TakeoverOptions::Member::export_state.
 ///
-/// The following does not go over. It stays with the exporting side and goes on there; drain() waits for its end:
+/// The following does not go over. It stays with the exporting side and goes on there. drain() waits for the end of the
+/// connections among it:
 ///
 /// - timers, watches and tasks of the application
 /// - connections that are still connecting
@@ -93,9 +94,9 @@ struct ONLOOP_API TakeoverResult {
 /// export_state do not go over.
 ///
 /// After the takeover the connections are gone from this context, without a further callback. Their states are
-/// destroyed. The listeners are gone, too, and references to them are invalid. The file of a UNIX socket stays; the
-/// importing side must unlink it. If the application closes a listener before the takeover has ended, the takeover
-/// ends.
+/// destroyed. The listeners are gone, too, and references to them are invalid. The file of a UNIX socket stays. It
+/// belongs to the importing side, which unlinks it. If the application closes one of these listeners before the
+/// takeover has ended, the takeover fails.
 ///
 /// @param socket The function takes the descriptor, unless it throws.
 /// @param done Is called once, from the loop. It is not called if the context is destroyed first. Destroying the

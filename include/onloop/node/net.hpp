@@ -48,7 +48,7 @@ namespace node {
 /// that read wait. Everything that arrives later waits too, also the end of the peer.
 class ONLOOP_API Socket {
  public:
-  /// A handle without a socket. Every call has no effect.
+  /// A handle without a socket. No call has an effect.
   Socket() noexcept = default;
   explicit Socket(std::shared_ptr<detail::SocketState> state) noexcept : state_(std::move(state)) {}
 
@@ -138,7 +138,7 @@ class ONLOOP_API Socket {
 
 class ONLOOP_API Server {
  public:
-  /// A handle without a server. listen() must not be called. Every other call has no effect.
+  /// A handle without a server. listen() must not be called. No other call has an effect.
   Server() noexcept = default;
   explicit Server(std::shared_ptr<detail::ServerState> state) noexcept : state_(std::move(state)) {}
 
@@ -171,8 +171,8 @@ class ONLOOP_API Server {
   void close(std::function<void(std::error_code)> closed) const;
   void close(std::function<void()> closed = {}) const;
 
-  /// Makes the server keep run() from returning while it listens. At first it does. unref() ends this. The connections
-  /// of the server have a state of their own.
+  /// Makes the server keep run() from returning while it listens. At first it does. unref() ends this. Each connection
+  /// of the server keeps run() from returning by itself, whatever the server does.
   void ref() const;
   void unref() const;
   [[nodiscard]] bool has_ref() const noexcept;
