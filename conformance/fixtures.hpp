@@ -16,7 +16,7 @@
 
 namespace onloop::conformance {
 
-/// A case against one provider. The name of each test is the case's number in CONFORMANCE.md and the behaviour:
+/// A case against one provider. The name of each test is the case's number in docs/conformance.md and the behaviour:
 /// C12_zero_interest_is_silent. Leaves nothing of the process changed, the application's loop freed included.
 class Case : public test::CleanTestWithParam<ProviderCase> {
  protected:

@@ -1,4 +1,4 @@
-// onloop/net.hpp: the handles, on top of ServerState and SocketState.
+// onloop/node/net.hpp: the handles, on top of ServerState and SocketState.
 
 #include <onloop/node/net.hpp>
 

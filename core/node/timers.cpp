@@ -1,4 +1,4 @@
-// Timeouts, immediates, and what else stands in onloop/phases.hpp.
+// Timeouts, immediates, and what else stands in onloop/node/phases.hpp.
 
 #include "core/node/timers.hpp"
 
