@@ -1,6 +1,6 @@
 #pragma once
 // Which loop an example is to run on, from its command line.
-#include <onloop/loop.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <stdexcept>
 #include <string>

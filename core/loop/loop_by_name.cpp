@@ -8,7 +8,7 @@
 #include <link.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <onloop/loop.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <algorithm>
 #include <array>
@@ -65,7 +65,7 @@ std::vector<fs::path> library_directories(const char* header) {
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   std::vector<fs::path> directories;
   if (!error) directories.push_back(program.parent_path().parent_path() / ONLOOP_LIBDIR);
-  constexpr std::string_view kHeader = "/" ONLOOP_INCLUDEDIR "/onloop/loop.hpp";
+  constexpr std::string_view kHeader = "/" ONLOOP_INCLUDEDIR "/onloop/loop_by_name.hpp";
   if (const std::string_view place = header ? header : ""; place.starts_with('/') && place.ends_with(kHeader)) {
     // With ".." in it, if it comes from pkg-config.
     const fs::path prefix = fs::weakly_canonical(place.substr(0, place.size() - kHeader.size() + 1), error);

@@ -11,51 +11,13 @@
 #include "core/net/origin.hpp"
 #include "core/net/snapshot.hpp"
 #include "core/net/unix_file.hpp"
-#include "core/runtime/source.hpp"
-#include "core/runtime/timer_heap.hpp"
-#include "core/runtime/turn_budget.hpp"
 
 namespace onloop::detail {
 
-class Acceptor;
+class ListeningSocket;
 class Net;
+class TurnBudget;
 struct ListenerDrain;
-
-/// One listening socket.
-class ListeningSocket final : public Source, public TimerNode {
- public:
-  ListeningSocket(Net& net, Acceptor& acceptor) noexcept;
-  /// Takes the descriptor on success. Throws std::system_error.
-  void start(int fd, std::uint32_t interest, const std::string& what);
-  [[nodiscard]] std::error_code set_paused(bool paused) noexcept;
-  /// Tries to accept again after a while.
-  void retry_later() noexcept;
-  void sever() noexcept override;
-  bool lose_number() noexcept override;
-  /// Accepts those who wait in the backlog now, whether it is paused or not, and tells the Acceptor when it is done: at
-  /// once, with on_open in a later turn, or when the budget is spent, or there is nothing to accept with, in later
-  /// turns.
-  void drain(TurnBudget& budget);
-
- private:
-  enum class Opening : bool { now, later };
-  ~ListeningSocket() override = default;
-  void on_ready(std::uint32_t readiness) override;
-  void on_due() override;
-  void on_deferred() override { on_due(); }
-  /// False: there is nobody to accept, or nothing to accept with.
-  bool accept_one(Opening opening);
-  bool accept_failed(int error) noexcept;
-  [[nodiscard]] bool accepts() const noexcept { return wanted() & ONLOOP_READ || (draining_ && fd() >= 0); }
-  [[nodiscard]] std::uint32_t waiting() const noexcept;
-  bool end_drain();
-
-  Net& net_;
-  Acceptor& acceptor_;
-  unsigned failures_ = 0;  // in a row
-  bool draining_ = false;
-  std::uint32_t to_accept_ = 0;  // while it drains, at most
-};
 
 /// The Listener: one address, one or several listening sockets. Its owners are its Net until it is severed, its
 /// connections, and the frame that accepts.
@@ -110,10 +72,6 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
 
  private:
   void start(int fd, const std::string& what);
-  void take_inherited(int fd, const std::string& what);
-  int bind_all(const Address& address, Address& failed);
-  int bind_one(const Address& address);
-  void sever_sockets() noexcept;
   void tell_drain() noexcept;
 
   Net& net_;

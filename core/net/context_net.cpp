@@ -9,11 +9,12 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/base/error.hpp"
-#include "core/blocking/host_name.hpp"
 #include "core/net/acceptor.hpp"
+#include "core/net/destination.hpp"
 #include "core/net/net.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
@@ -73,12 +74,17 @@ Listener& Context::listen(const Address& address, Protocol& protocol, ListenOpti
                 [&](detail::Acceptor& acceptor) { acceptor.listen(address); });
 }
 
+Connection& detail::connect(Runtime& runtime, const Destination& to, Protocol& protocol, ConnectOptions options) {
+  if (const auto* address = std::get_if<Address>(&to)) {
+    return runtime.facade().connect(*address, protocol, std::move(options));
+  }
+  return start_connecting(runtime, "connect to " + to_string(to), protocol, options.limits,
+                          [&](Stream& stream) { stream.connecting(std::get<HostName>(to), options.timeout); });
+}
+
 Connection& Context::connect(std::string_view address, Protocol& protocol, ConnectOptions options) {
   runtime_->check_thread();
-  const auto host = detail::HostName::parse(address);
-  if (!host) return connect(Address::parse(address), protocol, std::move(options));
-  return start_connecting(*runtime_, "connect to " + std::string(address), protocol, options.limits,
-                          [&](detail::Stream& stream) { stream.connecting(*host, options.timeout); });
+  return detail::connect(*runtime_, detail::parse_destination(address), protocol, std::move(options));
 }
 
 Connection& Context::connect(const Address& address, Protocol& protocol, ConnectOptions options) {

@@ -3,6 +3,8 @@
 #include "core/net/inherited.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -85,6 +87,13 @@ std::vector<int> inherited_sockets(const std::string& name) {
   std::vector<int> found = number ? std::vector<int>{static_cast<int>(*number)} : named(name, what);
   for (const int fd : found) check(fd, what);
   return found;
+}
+
+void prepare_inherited(int fd, const std::string& what) {
+  // accept4 must not block when a client has gone again. The flag is the open socket's, as with systemd's NonBlocking=.
+  if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) throw_error(errno, what);
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) throw_error(errno, what);  // as sd_listen_fds(3) does
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 }  // namespace onloop::detail

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/net/destination.hpp"
 #include "core/net/endpoint.hpp"
 #include "core/net/net.hpp"
 #include "core/net/origin.hpp"
@@ -19,7 +20,6 @@
 namespace onloop::detail {
 
 class Acceptor;
-struct HostName;
 
 /// The Connection: one stream socket, its queue and its life.
 ///
@@ -228,6 +228,8 @@ class Stream final : public Connection, public Source, public Endpoint {
 
 /// As Context::adopt, for a socket that is known to be fit. An error begins with `what`.
 [[nodiscard]] Stream& adopt(Net& net, int fd, Protocol& protocol, const Limits& limits, const std::string& what);
+/// As Context::connect.
+[[nodiscard]] Connection& connect(Runtime& runtime, const Destination& to, Protocol& protocol, ConnectOptions options);
 
 template <class F>
 void Net::each_stream(F&& call) {

@@ -11,7 +11,7 @@
 
 #include "core/base/clock.hpp"
 #include "core/base/error.hpp"
-#include "core/blocking/host_name.hpp"
+#include "core/net/destination.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
 #include "core/runtime/runtime.hpp"

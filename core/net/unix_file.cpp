@@ -12,8 +12,8 @@
 #include <system_error>
 #include <utility>
 
-#include "core/net/socket.hpp"
 #include "core/base/error.hpp"
+#include "core/net/socket.hpp"
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452  // Linux 6.6, the same number on each architecture that has it
@@ -83,9 +83,9 @@ int set_mode(const std::string& path, const struct stat& seen, mode_t mode) {
 
 }  // namespace
 
-void UnixFile::bind(int socket, const std::string& path, unsigned mode, bool replace_stale, const std::string& what) {
+void UnixFile::bind(int socket, const Address& address, unsigned mode, bool replace_stale, const std::string& what) {
+  const std::string& path = address.name();
   refuse_zero_byte(path, what + ": the path");
-  const Address address = Address::from_name(Address::Family::unix_path, path);
   const SocketAddress to(address);
   // Linux gives the file the mode of the socket's own inode, less the umask, so it is never open wider than asked.
   if (fchmod(socket, mode) < 0) throw_error(errno, what);

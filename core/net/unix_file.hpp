@@ -1,5 +1,6 @@
 #pragma once
 #include <sys/types.h>
+#include <onloop/address.hpp>
 
 #include <string>
 
@@ -16,11 +17,11 @@ class UnixFile {
   UnixFile& operator=(const UnixFile&) = delete;
   ~UnixFile() { remove(); }
 
-  /// Binds `socket` to `path` with exactly the permissions `mode`, at no moment with wider ones. With `replace_stale`,
-  /// a socket's file there to which no socket is bound any more is unlinked first.
+  /// Binds `socket` to the path that `address` names with exactly the permissions `mode`, at no moment with wider ones.
+  /// With `replace_stale`, a socket's file there to which no socket is bound any more is unlinked first.
   /// @throws std::system_error whose text begins with `what`: EBUSY if another process or thread is replacing the same
-  /// file, EEXIST if somebody has put something else at `path` since bind(2) made the file there.
-  void bind(int socket, const std::string& path, unsigned mode, bool replace_stale, const std::string& what);
+  /// file, EEXIST if somebody has put something else at the path since bind(2) made the file there.
+  void bind(int socket, const Address& address, unsigned mode, bool replace_stale, const std::string& what);
   void remove() noexcept;
   /// For a socket that goes to another process: what names its file, whose path is empty if it has none; forgets it;
   /// and takes one that came from there.

@@ -6,10 +6,11 @@
 #include <onloop/context.hpp>
 
 #include <cerrno>
-#include <string>
+#include <memory>
 #include <utility>
 
 #include "core/base/error.hpp"
+#include "core/net/destination.hpp"
 #include "core/net/stream.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/server.hpp"
@@ -24,18 +25,9 @@ using detail::SocketState;
 
 namespace {
 
-/// As Address reads it.
-std::string address_of(std::string_view host, std::uint16_t port) {
-  const bool brackets = host.find(':') != std::string_view::npos && !host.starts_with('[');
-  std::string address(host);
-  if (brackets) address = "[" + address + "]";
-  address += ":" + std::to_string(port);
-  if (host == "unix" || host == "fd") {
-    detail::throw_error(EINVAL, "\"" + address + "\" is an address of another kind: give the host \"" +
-                                    std::string(host) + "\" with its domain, as in " + std::string(host) +
-                                    ".example.org");
-  }
-  return address;
+ServerState& state_or_throw(const std::shared_ptr<ServerState>& state) {
+  if (!state) detail::throw_error(EINVAL, "listen: this handle has no server; make one by create_server()");
+  return *checked(state);
 }
 
 }  // namespace
@@ -140,14 +132,13 @@ bool Socket::has_ref() const noexcept {
 // ---- Server ----
 
 void Server::listen(std::uint16_t port, std::string_view host, std::function<void()> listening) const {
-  listen(address_of(host, port), std::move(listening));
+  state_or_throw(state_).listen([&] { return detail::destination_of(host, port); }, std::move(listening));
 }
 void Server::listen(std::uint16_t port, std::function<void()> listening) const {
   listen(port, "127.0.0.1", std::move(listening));
 }
 void Server::listen(std::string_view address, std::function<void()> listening) const {
-  if (!state_) detail::throw_error(EINVAL, "listen on " + std::string(address) + " with a server that is none");
-  checked(state_)->listen(address, std::move(listening));
+  state_or_throw(state_).listen([&] { return detail::parse_destination(address); }, std::move(listening));
 }
 
 void Server::on_connection(std::function<void(Socket)> listener) const {
@@ -211,9 +202,23 @@ Server create_server(Context& context, ServerOptions options, std::function<void
   return server;
 }
 
+namespace {
+
+Socket connect_to(Phases& phases, const detail::Destination& to, std::function<void()> on_connect,
+                  const SocketOptions& options) {
+  const auto state = std::make_shared<SocketState>(phases, options.allow_half_open);
+  state->connect(to, options.connect);
+  Socket socket(state);
+  socket.on_connect(std::move(on_connect));
+  return socket;
+}
+
+}  // namespace
+
 Socket connect(Context& context, std::uint16_t port, std::string_view host, std::function<void()> on_connect,
                SocketOptions options) {
-  return connect(context, address_of(host, port), std::move(on_connect), options);
+  Phases& phases = Phases::of(context);  // also if the host is refused: run() then returns when nothing is left
+  return connect_to(phases, detail::destination_of(host, port), std::move(on_connect), options);
 }
 
 Socket connect(Context& context, std::uint16_t port, std::function<void()> on_connect) {
@@ -221,11 +226,8 @@ Socket connect(Context& context, std::uint16_t port, std::function<void()> on_co
 }
 
 Socket connect(Context& context, std::string_view address, std::function<void()> on_connect, SocketOptions options) {
-  const auto state = std::make_shared<SocketState>(Phases::of(context), options.allow_half_open);
-  state->connect(address, options.connect);
-  Socket socket(state);
-  socket.on_connect(std::move(on_connect));
-  return socket;
+  Phases& phases = Phases::of(context);
+  return connect_to(phases, detail::parse_destination(address), std::move(on_connect), options);
 }
 
 }  // namespace onloop::node

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "core/base/at_scope_exit.hpp"
 #include "core/node/timers.hpp"
 
 namespace onloop::detail {
@@ -113,10 +114,7 @@ void Phases::schedule() {
 void Phases::check() {
   posted_ = false;
   const Held<Runtime> held(runtime_);
-  struct AtEnd {
-    Phases& phases;
-    ~AtEnd() { phases.checked(); }
-  } const at_end{*this};
+  const AtScopeExit at_end([this] { checked(); });
   {
     const Frame frame(*this);
     settle();

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "core/base/at_scope_exit.hpp"
 #include "core/base/error.hpp"
 #include "core/node/phases.hpp"
 #include "core/node/socket.hpp"
@@ -28,13 +29,13 @@ ServerState::ServerState(Phases& phases, const node::ServerOptions& options) : H
 
 ServerState::~ServerState() = default;
 
-void ServerState::listen(std::string_view address, std::function<void()> listening) {
-  const std::string what = "listen on " + std::string(address);
-  if (!phases()) throw_error(EINVAL, what + " with a server whose context is gone");
-  if (adapter_ || closed_) throw_error(EINVAL, what + " with a server that has listened before");
+void ServerState::listen(const std::function<Destination()>& destination, std::function<void()> listening) {
+  if (!phases()) throw_error(EINVAL, "listen: the context of this server is gone");
+  if (adapter_ || closed_) throw_error(EINVAL, "listen: this server has listened before; make a new one");
   const std::shared_ptr<HandleState> self = shared_from_this();
   auto adapter = std::make_unique<ListenAdapter>(*this);
   try {
+    const Address address = without_look_up(destination());
     address_ = phases()->runtime().facade().listen(address, *adapter, options_.listen).address();
   } catch (const std::system_error& error) {
     if (on_error.empty()) throw;
@@ -82,10 +83,7 @@ void ServerState::close(std::function<void(std::error_code)> closed) {
 void ServerState::close_if_drained() {
   if (!closed_ || connections_ > 0 || !phases()) return;
   phases()->next_tick([self = shared_from_this(), this] {
-    struct Clear {
-      ServerState& server;
-      ~Clear() { server.sever(); }
-    } const clear_at_end{*this};
+    const AtScopeExit at_end([this] { sever(); });
     on_close.emit();
   });
 }

@@ -5,10 +5,9 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <string>
-#include <string_view>
 #include <system_error>
 
+#include "core/net/destination.hpp"
 #include "core/node/handle_state.hpp"
 #include "core/node/listeners.hpp"
 
@@ -20,7 +19,8 @@ class ServerState final : public HandleState {
   ServerState(Phases& phases, const node::ServerOptions& options);
   ~ServerState() override;
 
-  void listen(std::string_view address, std::function<void()> listening);
+  /// @param destination Gives the address. It may throw std::system_error, which is handled as a failure to listen.
+  void listen(const std::function<Destination()>& destination, std::function<void()> listening);
   [[nodiscard]] bool listening() const noexcept { return adapter_ != nullptr; }
   [[nodiscard]] const Address& address() const noexcept { return address_; }
   [[nodiscard]] std::size_t connections() const noexcept { return connections_; }

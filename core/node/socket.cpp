@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/at_scope_exit.hpp"
 #include "core/net/socket.hpp"
 #include "core/net/stream.hpp"
 #include "core/node/phases.hpp"
@@ -66,11 +67,11 @@ void SocketState::accepted(Connection& connection, std::shared_ptr<ServerState> 
   activate();
 }
 
-void SocketState::connect(std::string_view address, const ConnectOptions& options) {
+void SocketState::connect(const Destination& to, const ConnectOptions& options) {
   if (!phases()) return;
-  peer_ = address;
+  peer_ = to_string(to);
   adapter_ = std::make_unique<SocketAdapter>(*this);
-  connection_ = phases()->runtime().facade().connect(address, *adapter_, options).ref();
+  connection_ = detail::connect(phases()->runtime(), to, *adapter_, options).ref();
   activate();
 }
 
@@ -220,10 +221,7 @@ void SocketState::emit_error() {
 }
 
 void SocketState::emit_close() {
-  struct Clear {
-    SocketState& socket;
-    ~Clear() { socket.sever(); }
-  } const clear_at_end{*this};
+  const AtScopeExit at_end([this] { sever(); });
   on_close.emit(error_);
 }
 

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "core/net/destination.hpp"
 #include "core/node/handle_state.hpp"
 #include "core/node/listeners.hpp"
 
@@ -28,7 +29,7 @@ class SocketState final : public HandleState {
 
   // ---- the two ways in ----
   void accepted(Connection& connection, std::shared_ptr<ServerState> server);
-  void connect(std::string_view address, const ConnectOptions& options);
+  void connect(const Destination& to, const ConnectOptions& options);
 
   // ---- node::Socket ----
   void add_data(std::function<void(std::string_view)> listener);

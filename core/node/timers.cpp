@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/at_scope_exit.hpp"
 #include "core/node/phases.hpp"
 
 namespace onloop {
@@ -42,18 +43,15 @@ void TimeoutState::due() {
   const std::shared_ptr<HandleState> self = shared_from_this();
   phases()->call([this] {
     if (!task_) return;  // cleared by a tick, or running: its callback iterates the loop
-    struct Running {
-      TimeoutState& state;
-      Task task = std::move(state.task_);
-      ~Running() {
-        if (state.timer_.active()) {
-          state.task_ = std::move(task);
-        } else {
-          state.deactivate();
-        }
+    Task running = std::move(task_);
+    const AtScopeExit at_end([&] {
+      if (timer_.active()) {
+        task_ = std::move(running);
+      } else {
+        deactivate();
       }
-    } running{*this};
-    running.task();
+    });
+    running();
   });
 }
 

@@ -10,6 +10,7 @@
 #include "core/base/clock.hpp"
 #include "core/base/error.hpp"
 #include "core/net/acceptor.hpp"
+#include "core/net/listening_socket.hpp"
 #include "core/net/net.hpp"
 #include "core/net/stream.hpp"
 

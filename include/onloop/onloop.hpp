@@ -11,6 +11,7 @@
 #include <onloop/function.hpp>
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
+#include <onloop/loop_by_name.hpp>
 #include <onloop/options.hpp>
 #include <onloop/process.hpp>
 #include <onloop/protocol.hpp>

@@ -111,9 +111,8 @@ TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
 TEST_P(NodeErrors, WhatMakesAnAttemptImpossibleIsThrown) {
   Context context{GetParam().make()};
   EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
-  for (const char* host : {"no such name", "unix", "fd"}) {  // the latter would be addresses of another kind
-    EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, 80, host); }).code, std::errc::invalid_argument));
-  }
+  const auto to_bad_name = [&] { return node::connect(context, 80, "no such name"); };
+  EXPECT_TRUE(is(thrown_by(to_bad_name).code, std::errc::invalid_argument));
   run_to_the_end(context);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include <onloop/loop_by_name.hpp>
 
 #include <cerrno>
 #include <sstream>

@@ -1,6 +1,7 @@
 #include "support/loops.hpp"
 
 #include <onloop/context.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <memory>
 #include <sstream>

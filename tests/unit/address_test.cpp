@@ -60,6 +60,8 @@ TEST(Address, RefusesInWords) {
   EXPECT_THAT(refusal("127.0.0.1:-1"), HasSubstr("not a port"));
   EXPECT_THAT(refusal("127.0.0.1:80x"), HasSubstr("not a port"));
   EXPECT_THAT(refusal("127.0.0.1: 80"), HasSubstr("not a port"));
+  EXPECT_THAT(refusal("example.org:99999"), HasSubstr("not a port"));
+  EXPECT_THAT(refusal("no name:80"), HasSubstr("not an IPv4 address or a host name"));
   EXPECT_THAT(refusal("127.0.0.256:80"), HasSubstr("not an IPv4 address"));
   EXPECT_THAT(refusal("127.1:80"), HasSubstr("not an IPv4 address"));
   EXPECT_THAT(refusal("example.org:80"), HasSubstr("names are not resolved"));

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <onloop/context.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <cerrno>
 #include <cstddef>

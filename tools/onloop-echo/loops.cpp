@@ -1,5 +1,7 @@
 #include "onloop-echo/loops.hpp"
 
+#include <onloop/loop_by_name.hpp>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <system_error>

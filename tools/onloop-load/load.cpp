@@ -1,6 +1,6 @@
 #include "onloop-load/load.hpp"
 
-#include <onloop/loop.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <cstdio>
 #include <utility>

@@ -2,6 +2,7 @@
 
 #include <glib-unix.h>
 #include <onloop/glib.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <array>
 #include <cerrno>

@@ -7,6 +7,7 @@
 #include <sys/select.h>
 #include <unistd.h>
 #include <onloop/libevent.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <cerrno>
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <uv.h>
 #include <onloop/libuv.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <algorithm>
 #include <cstdint>

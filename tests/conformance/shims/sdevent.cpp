@@ -1,6 +1,7 @@
 // sd-event under the kit, and what is special to it.
 
 #include <onloop/sdevent.hpp>
+#include <onloop/loop_by_name.hpp>
 
 #include <fcntl.h>
 #include <poll.h>
