@@ -348,6 +348,40 @@ TEST_P(Listen, TakesAnAddressThatIsParsed) {
   EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
 }
 
+TEST_P(Listen, SeveralAddressesAreServedByOneListener) {
+  const TemporaryDirectory directory;
+  Echo echo;
+  Context context{GetParam().make()};
+  const Address addresses[] = {Address::parse("127.0.0.1:0"), Address::parse("unix:" + directory.file("socket")),
+                               Address::parse("localhost:0")};
+  const Listener& listener = context.listen(addresses, echo);
+  ASSERT_EQ(listener.addresses().size(), 4u);
+  for (const Address& address : listener.addresses()) EXPECT_TRUE(echoes(context, address)) << address.to_string();
+  EXPECT_EQ(listener.statistics().accepted, 4u);
+}
+
+TEST_P(Listen, OneOfSeveralAddressesInUseLeavesNoneOfThem) {
+  const TemporaryDirectory directory;
+  const RawListener taken("127.0.0.1:0");
+  Echo echo;
+  Context context{GetParam().make()};
+  const Address addresses[] = {Address::parse("unix:" + directory.file("socket")), taken.address};
+  const Thrown thrown = thrown_by([&]() -> auto& { return context.listen(addresses, echo); });
+  EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
+  EXPECT_FALSE(exists(directory.file("socket")));
+}
+
+TEST_P(Listen, NoAddressAndTwoPathsAreRefused) {
+  Echo echo;
+  Context context{GetParam().make()};
+  const auto refused = [&](std::span<const Address> addresses) {
+    return is(thrown_by([&]() -> auto& { return context.listen(addresses, echo); }).code, std::errc::invalid_argument);
+  };
+  EXPECT_TRUE(refused({}));
+  const Address paths[] = {Address::parse("unix:/nonexistent/a"), Address::parse("unix:/nonexistent/b")};
+  EXPECT_TRUE(refused(paths));
+}
+
 TEST_P(Listen, CountsWhatItsListenerHasDone) {
   Recorder recorder;
   Recorder choosy;
