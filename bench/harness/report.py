@@ -1,9 +1,9 @@
-"""The results as tables on standard output."""
+"""Prints the results as tables on standard output."""
 from . import cutovers, deterministic, http_files, io_models, throughput, workers
 
 
 def _table(header: list, rows: list, texts: int = 2) -> None:
-    """The first columns are text, the others are aligned as numbers."""
+    """The first `texts` columns are text. The others are aligned as numbers."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * width for width in widths], *rows]:
         print("  ".join(cell.ljust(width) if i < texts else cell.rjust(width)
@@ -15,7 +15,7 @@ def _verdict(row: dict) -> str:
 
 
 def _number(value, decimals: int) -> str:
-    # + 0.0: a difference of nothing is no "-0.0"
+    # + 0.0 turns "-0.0" into "0.0".
     return "" if value is None else f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
