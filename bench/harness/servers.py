@@ -110,7 +110,7 @@ class Running:
         line = self._process.stdout.readline()
         match = re.match(r"listening on (\S+:\d+)", line)
         if not match:
-            raise self._failure(f"printed {line!r} in place of where it listens")
+            raise self._failure(f"printed {line!r} instead of its address")
         return match[1]
 
     def _server_pid(self, wrapper: tuple) -> int:

@@ -11,7 +11,7 @@
 //   and nobody else's uv_now() moves.
 // - If a timer's callback sets a timer of 0 ms, the timer runs in the same pass, for ever. Therefore a deadline that
 //   has passed waits for an idle handle. The idle handle runs before the next poll and keeps the poll from blocking.
-//   Only then it sets the timer.
+//   After that it sets the timer.
 // - UV_RUN_ONCE runs due timers and then blocks, although the timers were what it had to wait for. A loop without a
 //   referenced active handle does not even poll. Therefore an owned loop has one timer for each wait, which calls
 //   uv_stop.
