@@ -17,7 +17,7 @@ from test_takeover import send_until_stuck
 KILLED = -signal.SIGKILL
 ERRORS = ("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET")
 ONE_LINE = r"\Aonloop-echo: take over from [^\n]+\n\Z"
-NO_TAKEOVER = r"onloop-echo: no takeover, serving on: [^\n]+"
+NO_TAKEOVER = r"onloop-echo: takeover failed, still serving: [^\n]+"
 
 
 class Deaths(TakeoverTest):

@@ -168,7 +168,7 @@ class Middle(TakeoverTest):
         self.assert_ended(self.old)
         self.assertEqual(json.loads(said[0].removeprefix("ok "))["connections"], 3)
         self.assertEqual(said[1:], ["error a takeover is under way\n", "ok draining 3 connections\n",
-                                    "error it is stopping\n"])
+                                    "error the server is stopping\n"])
         self.assertEqual(answers.read(), b"")
         self.assert_all_is_served()
 

@@ -17,7 +17,7 @@ from takeover_wire import (ACKNOWLEDGE, CONNECTION, DATA, END, GIVE_UP, GO, HELL
 from test_takeover import send_until_stuck
 
 NOBODY = 65534
-NO_TAKEOVER = r"onloop-echo: no takeover, serving on: [^\n]+"
+NO_TAKEOVER = r"onloop-echo: takeover failed, still serving: [^\n]+"
 
 
 class BadServers(TakeoverTest):
@@ -25,25 +25,25 @@ class BadServers(TakeoverTest):
 
     def test_nobody_at_the_path(self):
         self.assert_fails(take_over(f"{self.directory}/none"), "No such file or directory",
-                          "no server has it as --control")
+                          "no server runs with this --control")
 
     def test_a_file_that_is_no_socket(self):
         path = f"{self.directory}/file"
         open(path, "w").close()
-        self.assert_fails(take_over(path), "Connection refused", "no server has it as --control")
+        self.assert_fails(take_over(path), "Connection refused", "no server runs with this --control")
 
     def test_a_socket_of_a_dead_server(self):
         server = self.serve()
         server.process.kill()
         server.wait()
-        self.assert_fails(take_over(self.control), "Connection refused", "no server has it as --control")
+        self.assert_fails(take_over(self.control), "Connection refused", "no server runs with this --control")
 
     def test_a_server_that_is_draining(self):
         server = self.serve("--drain-timeout", "600")
         [client] = self.connect(server)
         server.signal(signal.SIGTERM)
         server.wait_for_line("onloop-echo: SIGTERM: draining 1 connection .*")
-        self.assert_fails(take_over(self.control), "refused: it is stopping")
+        self.assert_fails(take_over(self.control), "refused: the server is stopping")
         echoes(client)
         client.close()
         self.assert_ended(server)
@@ -54,10 +54,10 @@ class BadServers(TakeoverTest):
             return take_over(path)
 
     def test_answers_of_something_else(self):
-        for answer, words in ((b"", "the server went away without an answer"),
-                              (b"ok", "the server went away without an answer"),
-                              (b"220 mail\r\n", "no answer of an onloop-echo: 220 mail"),
-                              (b"x" * 5000, "no answer of an onloop-echo"),
+        for answer, words in ((b"", "the server closed the connection without an answer"),
+                              (b"ok", "the server closed the connection without an answer"),
+                              (b"220 mail\r\n", "not an answer of onloop-echo: 220 mail"),
+                              (b"x" * 5000, "not an answer of onloop-echo: the line is too long"),
                               (b"error not today\n", "refused: not today"),
                               (b"ok \n", "the other process has gone, or refused")):
             with self.subTest(answer=answer[:20]):
