@@ -58,7 +58,8 @@ class OwnLoops(ClientTest):
         self.addCleanup(server.kill)
         _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1, hard))  # poll(2) then fails with EINVAL
-        with contextlib.suppress(ConnectionError), server.connect():  # wakes the server
+        # This client wakes the server. The server ends while the client is still in its backlog.
+        with contextlib.suppress(ConnectionError), server.connect():
             pass
         self.assertEqual(server.process.wait(DEADLINE), 1)
         self.assertIn("poll: Invalid argument", server.stderr())
