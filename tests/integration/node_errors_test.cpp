@@ -1,4 +1,4 @@
-// Sockets in Node's shape that are destroyed or fail.
+// Sockets of onloop::node that are destroyed or that fail.
 #include <sys/socket.h>
 
 #include "node_drive.hpp"
@@ -111,7 +111,7 @@ TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
 TEST_P(NodeErrors, WhatMakesAnAttemptImpossibleIsThrown) {
   Context context{GetParam().make()};
   EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
-  for (const char* host : {"no such name", "unix", "fd"}) {  // the latter would be addresses of another kind
+  for (const char* host : {"no such name", "unix", "fd"}) {  // "unix" and "fd" would make addresses of another kind
     EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, 80, host); }).code, std::errc::invalid_argument));
   }
   run_to_the_end(context);
