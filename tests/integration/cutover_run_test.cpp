@@ -177,8 +177,8 @@ TEST_F(CutoverLoops, AMoveInADispatchInsideRunLetsTheApplicationsLoopServe) {
   EXPECT_TRUE(moved);
 }
 
-// If the native set stays in a move, the context attaches to no other loop, so no attach can refuse the
-// move. The move must be refused nevertheless.
+// If the native set stays in a move, the context attaches to no other loop, so no attach can refuse the move. The move
+// must be refused nevertheless.
 TEST_F(CutoverLoops, WhatANativeLoopRefusesAtAttachItRefusesInAMoveToo) {
   Script script;
   int nothing = 0;
