@@ -1,4 +1,4 @@
-// Listening on each kind of address that a socket is made for, and the errors in words.
+// Listening on each kind of address for which onloop makes the socket, and the messages of the errors.
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
@@ -68,13 +68,14 @@ TEST_P(Listen, LocalhostIsTwoSocketsWithOnePort) {
   for (const Address& address : addresses) EXPECT_TRUE(echoes(context, address)) << address.to_string();
 }
 
-// Which descriptors are open tells that no half is held. That the other half is free would be another process's affair.
+// The open descriptors show that no socket is held. Whether the port of the other family is free cannot be tested,
+// because another process may take it.
 TEST_P(Listen, LocalhostWithOneHalfInUseIsRefusedAndHoldsNeither) {
   const RawListener taken("127.0.0.1:0");
   const std::string port = std::to_string(taken.address.port());
   Echo echo;
   Context context{GetParam().make()};
-  context.listen("127.0.0.1:0", echo);  // what a context keeps from its first listener on is there
+  context.listen("127.0.0.1:0", echo);  // the context now has what it keeps after its first listener
   const ProcessState before = ProcessState::take();
   const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen("localhost:" + port, echo); });
   EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
