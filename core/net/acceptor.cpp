@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "core/base/at_scope_exit.hpp"
 #include "core/base/error.hpp"
 #include "core/net/bind.hpp"
 #include "core/net/inherited.hpp"
@@ -27,37 +26,63 @@ Acceptor::Acceptor(Net& net, Protocol& protocol, ListenOptions options)
   set_protocol(&protocol);
 }
 
-void Acceptor::start(int fd, const std::string& what) {
-  auto* socket = new ListeningSocket(net_, *this);
+/// Takes `socket` on success.
+void Acceptor::start(int socket, const std::string& what) {
+  addresses_.push_back(local_address(socket));
   try {
-    sockets_.push_back(socket);
-    socket->start(fd, frozen_ ? ONLOOP_NONE : ONLOOP_READ, what);
+    sockets_.reserve(sockets_.size() + 1);
+    auto* made = new ListeningSocket(net_, *this);
+    sockets_.push_back(made);
+    made->start(socket, frozen_ ? ONLOOP_NONE : ONLOOP_READ, what);
   } catch (...) {
-    std::erase(sockets_, socket);
-    socket->sever();
+    addresses_.pop_back();
+    if (!sockets_.empty() && sockets_.back()->fd() < 0) {
+      ListeningSocket* failed = sockets_.back();
+      sockets_.pop_back();
+      failed->sever();
+    }
     throw;
   }
-  addresses_.push_back(local_address(fd));
 }
 
-void Acceptor::listen(const Address& address) {
+void Acceptor::start_owned(UniqueFd&& socket, const std::string& what) {
+  start(socket.get(), what);
+  (void)socket.release();
+}
+
+void Acceptor::listen(std::span<const Address> addresses) {
   net_.keep_reserve();
-  const std::string what = "listen on " + address.to_string();
-  if (address.family() == Address::Family::inherited) {
+  // What may be refused comes before what is taken: the sockets of fd: are not ours until all is well.
+  std::vector<BoundSockets> bound;
+  std::vector<int> inherited;
+  for (const Address& address : addresses) {
+    if (address.family() != Address::Family::inherited) {
+      bound.push_back(bind_listening(address, options_));
+      continue;
+    }
     for (const int fd : inherited_sockets(address.name())) {
+      const std::string what = "listen on " + address.to_string();
       prepare_inherited(fd, what);
       net_.runtime().refuse_if_watched(fd, what);
-      start(fd, what);
+      inherited.push_back(fd);
     }
-    return;
   }
-  std::vector<UniqueFd> sockets = bind_listening(address, options_, file_);
-  const AtScopeExit at_end([&] {
-    if (sockets.back()) file_.remove();  // start() has thrown, and the socket is about to be closed
-  });
-  for (UniqueFd& socket : sockets) {
-    start(socket.get(), what);
-    (void)socket.release();
+  for (BoundSockets& each : bound) {
+    for (UniqueFd& socket : each.sockets) {
+      const std::string what = "listen on " + local_address(socket.get()).to_string();
+      start_owned(std::move(socket), what);
+    }
+    if (each.file) file_ = std::move(each.file);
+  }
+  const std::size_t own = sockets_.size();
+  try {
+    for (const int fd : inherited) start(fd, "listen on descriptor " + std::to_string(fd));
+  } catch (...) {
+    while (sockets_.size() > own) {
+      sockets_.back()->give_back();
+      sockets_.pop_back();
+    }
+    throw;
   }
 }
 
@@ -78,7 +103,8 @@ void Acceptor::drain(TurnBudget& budget) {
   for (std::size_t i = sockets_.size(); i-- > 0;) {
     if (i < sockets_.size()) sockets_[i]->drain(budget);
   }
-  if (frozen_) sever();  // another process is about to have them: nothing more comes here
+  if (sockets_.empty()) sever();  // the application has closed all of them
+  if (frozen_) sever();           // another process is about to have them: nothing more comes here
 }
 
 void Acceptor::drained(ListeningSocket& socket) noexcept {
@@ -88,6 +114,11 @@ void Acceptor::drained(ListeningSocket& socket) noexcept {
     std::erase(sockets_, &socket);
     socket.sever();
   }
+}
+
+void Acceptor::lost(ListeningSocket& socket) noexcept {
+  std::erase(sockets_, &socket);
+  if (draining_ && sockets_.empty()) sever();
 }
 
 void Acceptor::connection_left() noexcept {
@@ -153,8 +184,7 @@ void Acceptor::restore(UniqueFd socket, bool paused) {
     throw_error(errno, "take over a listener");
   }
   paused_ = paused;
-  start(socket.get(), "take over a listener");
-  (void)socket.release();
+  start_owned(std::move(socket), "take over a listener");
 }
 
 void Acceptor::adopt_file(ListenerSnapshot&& listener) noexcept {

@@ -3,6 +3,7 @@
 #include <onloop/options.hpp>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,10 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
-  /// May be called for several addresses, of which at most one is a path.
-  /// @throws std::system_error. Then the caller severs, so nothing listens.
-  void listen(const Address& address);
+  /// @param addresses At most one of them is a path.
+  /// @throws std::system_error. Then the caller severs, so nothing listens. Sockets that the process was started with
+  /// stay open.
+  void listen(std::span<const Address> addresses);
   void set_paused(bool paused);
   void sever() noexcept;
 
@@ -55,6 +57,8 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
   [[nodiscard]] bool draining() const noexcept { return draining_; }
   /// One of its sockets is done with that.
   void drained(ListeningSocket& socket) noexcept;
+  /// The application has closed one of its sockets.
+  void lost(ListeningSocket& socket) noexcept;
 
   void connection_came() noexcept { ++connections_; }
   void connection_left() noexcept;
@@ -72,7 +76,8 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
   [[nodiscard]] const ListenerDrain* drain() const noexcept { return drain_; }
 
  private:
-  void start(int fd, const std::string& what);
+  void start(int socket, const std::string& what);
+  void start_owned(UniqueFd&& socket, const std::string& what);
   void tell_drain() noexcept;
 
   Net& net_;

@@ -3,12 +3,23 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 
+#include <cerrno>
 #include <utility>
 
+#include "core/base/error.hpp"
 #include "core/net/destination.hpp"
 
 namespace onloop {
+
+namespace {
+
+constexpr std::size_t kLongestUnixName = 107;  // sizeof sockaddr_un::sun_path, less the terminator or the leading zero
+
+}  // namespace
 Address Address::from_ip(Family family, const std::array<std::byte, 16>& ip, std::uint16_t port, std::uint32_t scope) {
+  if (family != Family::ipv4 && family != Family::ipv6 && family != Family::localhost) {
+    detail::throw_error(EINVAL, "address of an IP: the family is none of ipv4, ipv6 and localhost");
+  }
   Address address;
   address.family_ = family;
   address.ip_ = ip;
@@ -18,6 +29,16 @@ Address Address::from_ip(Family family, const std::array<std::byte, 16>& ip, std
 }
 
 Address Address::from_name(Family family, std::string name) {
+  const std::string what = "address of the name \"" + name + '"';
+  if (family != Family::unix_path && family != Family::unix_abstract && family != Family::inherited) {
+    detail::throw_error(EINVAL, what + ": the family is none of unix_path, unix_abstract and inherited");
+  }
+  if (name.empty()) detail::throw_error(EINVAL, what + ": it is empty");
+  if (family != Family::inherited && name.size() > kLongestUnixName) {
+    detail::throw_error(EINVAL, what + ": it has " + std::to_string(name.size()) +
+                                    " bytes, a UNIX socket takes at most " + std::to_string(kLongestUnixName));
+  }
+  if (family != Family::unix_abstract) detail::refuse_zero_byte(name, what);
   Address address;
   address.family_ = family;
   address.name_ = std::move(name);

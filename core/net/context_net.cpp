@@ -83,9 +83,7 @@ Listener& Context::listen(std::span<const Address> addresses, Protocol& protocol
   }
   check_limits(options.limits, "listen on " + addresses.front().to_string());
   return set_up(new detail::Acceptor(detail::Net::of(*runtime_), protocol, std::move(options)),
-                [&](detail::Acceptor& acceptor) {
-                  for (const Address& address : addresses) acceptor.listen(address);
-                });
+                [&](detail::Acceptor& acceptor) { acceptor.listen(addresses); });
 }
 
 Connection& detail::connect(Runtime& runtime, const Destination& to, Protocol& protocol, ConnectOptions options) {

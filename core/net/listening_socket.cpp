@@ -41,7 +41,11 @@ std::error_code ListeningSocket::set_paused(bool paused) noexcept {
 
 void ListeningSocket::sever() noexcept {
   if (!runtime()) return;
-  UniqueFd socket(fd());
+  const UniqueFd socket(fd());
+  give_back();
+}
+
+void ListeningSocket::give_back() noexcept {
   runtime()->cancel(*this);
   runtime()->unwatch(*this);
   cut_off();
@@ -49,8 +53,9 @@ void ListeningSocket::sever() noexcept {
 }
 
 bool ListeningSocket::lose_number() noexcept {
-  runtime()->cancel(*this);
-  runtime()->unwatch(*this);
+  const Held<Acceptor> held(acceptor_);
+  acceptor_.lost(*this);
+  if (runtime()) give_back();
   return true;
 }
 
@@ -145,8 +150,7 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       return false;
     case EMFILE:
     case ENFILE:
-      net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string() +
-                                               ": clients are turned away until a descriptor is free");
+      report_starved(error, ": clients are turned away until a descriptor is free");
       if (!accepts()) return false;  // on_error has paused or closed us, or destroyed the context
       switch (net_.turn_away(fd())) {
         case 0:
@@ -182,13 +186,19 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       // Out of memory, a listening socket that somebody has shut down, a security module that says no, or what nobody
       // foresaw: trying again at once would go on for ever.
       failures_ = 0;
-      net_.report_starved(error_of(error), "accept on " + acceptor_.address().to_string());
+      report_starved(error);
       break;
   }
   if (!accepts()) return false;
   (void)runtime()->want(*this, ONLOOP_NONE);
   retry_later();
   return false;
+}
+
+void ListeningSocket::report_starved(int error, const char* consequence) noexcept try {
+  net_.report_starved(error_of(error), "accept on " + local_address(fd()).to_string() + consequence);
+} catch (const std::bad_alloc&) {
+  net_.report_starved(error_of(error), "accept");
 }
 
 void ListeningSocket::retry_later() noexcept try {

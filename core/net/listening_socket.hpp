@@ -23,6 +23,8 @@ class ListeningSocket final : public Source, public TimerNode {
   void retry_later() noexcept;
   void sever() noexcept override;
   bool lose_number() noexcept override;
+  /// Does not listen any more, and leaves the descriptor open.
+  void give_back() noexcept;
   /// Accepts those who wait in the backlog now, whether it is paused or not, and tells the Acceptor when it is done: at
   /// once, with on_open in a later turn, or when the budget is spent, or there is nothing to accept with, in later
   /// turns.
@@ -37,6 +39,7 @@ class ListeningSocket final : public Source, public TimerNode {
   /// False: there is nobody to accept, or nothing to accept with.
   bool accept_one(Opening opening);
   bool accept_failed(int error) noexcept;
+  void report_starved(int error, const char* consequence = "") noexcept;
   [[nodiscard]] bool accepts() const noexcept { return wanted() & ONLOOP_READ || (draining_ && fd() >= 0); }
   [[nodiscard]] std::uint32_t waiting() const noexcept;
   bool end_drain();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -133,6 +134,7 @@ void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds l
     if (!listener || &acceptor_of(*listener).net() != this) {
       throw_error(EINVAL, "drain a listener that is null or of another context");
     }
+    if (acceptor_of(*listener).drain()) throw_error(EALREADY, "drain a listener that is draining");
     chosen.emplace_back(acceptor_of(*listener));
   }
   auto made = std::make_unique<ListenerDrain>();
@@ -150,10 +152,16 @@ void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds l
   }
   TurnBudget budget;
   budget.begin();
-  for (const auto& acceptor : chosen) {  // on_accept may close any of them, or destroy the context
-    if (!acceptor->severed() && !acceptor->draining()) acceptor->drain(budget);
-    if (!runtime_.alive() || runtime_.ending()) return;
+  std::exception_ptr thrown;
+  for (const auto& acceptor : chosen) {
+    try {  // on_accept may close any of them, destroy the context, or throw: then the others drain all the same
+      if (!acceptor->severed() && !acceptor->draining()) acceptor->drain(budget);
+    } catch (...) {
+      if (!thrown) thrown = std::current_exception();
+    }
+    if (!runtime_.alive() || runtime_.ending()) break;
   }
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 void Net::abort_drain(const ListenerDrain& drain) {

@@ -58,10 +58,12 @@ Address SocketAddress::to_address() const {
   const auto& un = reinterpret_cast<const sockaddr_un&>(storage);
   const auto size = static_cast<std::size_t>(length) - std::min<std::size_t>(length, offsetof(sockaddr_un, sun_path));
   if (storage.ss_family != AF_UNIX || size == 0) return {};
-  if (un.sun_path[0] == '\0') {
-    return Address::from_name(Address::Family::unix_abstract, std::string(un.sun_path + 1, size - 1));
-  }
-  return Address::from_name(Address::Family::unix_path, std::string(un.sun_path, strnlen(un.sun_path, size)));
+  Address address;
+  const bool abstract = un.sun_path[0] == '\0';
+  address.family_ = abstract ? Address::Family::unix_abstract : Address::Family::unix_path;
+  address.name_ =
+      abstract ? std::string(un.sun_path + 1, size - 1) : std::string(un.sun_path, strnlen(un.sun_path, size));
+  return address;
 }
 
 std::vector<Address> expand(const Address& address) {

@@ -195,7 +195,9 @@ void Stream::deliver_early() {
   if (!may_go_on()) return;
   auto bytes = net().early.extract(this);
   const AtScopeExit keep_rest([&] {
-    if (early_ && runtime()) net().early.insert(std::move(bytes));
+    if (!early_ || !runtime()) return;
+    net().early.insert(std::move(bytes));
+    apply();  // in a later turn, unless reading is paused
   });
   do {
     std::span<const std::byte>& left = bytes.mapped().left;
@@ -204,7 +206,7 @@ void Stream::deliver_early() {
     early_ = !left.empty();
     if (!early_) apply();
     protocol()->on_data(*this, piece);
-  } while (may_go_on());
+  } while (may_go_on() && !runtime()->budget_is_spent());
 }
 
 // ---- closing ----
@@ -231,9 +233,9 @@ void Stream::end() {
     reset({});
     return;
   }
+  start_clock(positive(limits().linger));  // first, since it may throw
   phase_ = Phase::closing;
   write_ended_ = true;
-  start_clock(positive(limits().linger));
   flush();
 }
 

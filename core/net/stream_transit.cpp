@@ -43,7 +43,14 @@ void Stream::thaw() noexcept {
   if (drain_due_) runtime()->defer(*this);
   apply();
   if (transit.wish == Wish::end_writing) end_writing();
-  if (transit.wish == Wish::end) end();
+  if (transit.wish == Wish::end) {
+    try {
+      end();
+    } catch (const std::exception&) {
+      reset(error_of(ENOMEM));  // without a clock, a peer that takes nothing would keep it for ever
+      return;
+    }
+  }
   if (transit.wish == Wish::reset) reset(transit.reset_with);
 }
 

@@ -118,6 +118,16 @@ void UnixFile::bind(int socket, const Address& address, unsigned mode, bool repl
   throw_error(error, what + ": set the permissions");
 }
 
+UnixFile& UnixFile::operator=(UnixFile&& other) noexcept {
+  if (this == &other) return *this;
+  remove();
+  path_ = std::exchange(other.path_, {});
+  device_ = other.device_;
+  inode_ = other.inode_;
+  process_ = other.process_;
+  return *this;
+}
+
 void UnixFile::remove() noexcept {
   if (path_.empty() || process_ != this_process()) return;
   struct stat status {};

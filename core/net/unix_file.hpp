@@ -3,6 +3,7 @@
 #include <onloop/address.hpp>
 
 #include <string>
+#include <utility>
 
 #include "core/base/process_mark.hpp"
 
@@ -13,8 +14,8 @@ namespace onloop::detail {
 class UnixFile {
  public:
   UnixFile() noexcept = default;
-  UnixFile(const UnixFile&) = delete;
-  UnixFile& operator=(const UnixFile&) = delete;
+  UnixFile(UnixFile&& other) noexcept { *this = std::move(other); }
+  UnixFile& operator=(UnixFile&& other) noexcept;
   ~UnixFile() { remove(); }
 
   /// Binds `socket` to the path that `address` names with exactly the permissions `mode`, at no moment with wider ones.
@@ -23,6 +24,8 @@ class UnixFile {
   /// file, EEXIST if somebody has put something else at the path since bind(2) made the file there.
   void bind(int socket, const Address& address, unsigned mode, bool replace_stale, const std::string& what);
   void remove() noexcept;
+  /// Whether there is a file.
+  explicit operator bool() const noexcept { return !path_.empty(); }
   /// For a socket that goes to another process: what names its file, whose path is empty if it has none; forgets it;
   /// and takes one that came from there.
   struct Identity {

@@ -76,11 +76,13 @@ bool Runtime::vacate(int fd) noexcept {
   Source* stale = source_of(fd);
   if (!stale) return true;
   if (!stale->lose_number()) return false;
-  const std::string what = "descriptor " + std::to_string(fd) + " was closed while it was watched";
   try {
-    post([this, what] { report(error_of(EBADF), what); });  // not from within the call that has found out
+    // Not from within the call that has found out.
+    post([this, what = "descriptor " + std::to_string(fd) + " was closed while it was watched"] {
+      report(error_of(EBADF), what);
+    });
   } catch (const std::bad_alloc&) {
-    log_line(what);
+    // Then nobody is told. The new descriptor is served all the same.
   }
   return true;
 }

@@ -7,6 +7,7 @@
 namespace onloop::detail {
 
 bool WatchedFiles::note(int fd) noexcept {
+  if (lost_) return false;
   if (!set_) set_.reset(epoll_create1(EPOLL_CLOEXEC));
   epoll_event none{};
   return set_ && (epoll_ctl(set_.get(), EPOLL_CTL_ADD, fd, &none) == 0 || errno == EEXIST);

@@ -11,7 +11,12 @@ class WatchedFiles final : public Subsystem {
  public:
   explicit WatchedFiles(Runtime& runtime) noexcept : runtime_(runtime) {}
   void sever() noexcept override { set_.reset(); }
-  void after_fork() noexcept override { set_.reset(); }  // the parent's: from here on every file is taken for the same
+  /// The set is the parent's. A new one would not have the files that were noted, so from here on every file is taken
+  /// for the same.
+  void after_fork() noexcept override {
+    set_.reset();
+    lost_ = true;
+  }
 
   /// False if the kernel has no room for it.
   [[nodiscard]] bool note(int fd) noexcept;
@@ -25,6 +30,7 @@ class WatchedFiles final : public Subsystem {
 
   Runtime& runtime_;
   UniqueFd set_;
+  bool lost_ = false;  // in a forked child
 };
 
 }  // namespace onloop::detail

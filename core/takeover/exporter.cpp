@@ -33,7 +33,7 @@ void Exporter::freeze() {
   phase_ = Phase::sending;
   net_.sever_draining();  // they are about to be closed, here as there
   for (Acceptor* acceptor : net_.acceptors()) {
-    if (!member(acceptor->protocol())) continue;
+    if (!member(acceptor->protocol()) || acceptor->sockets().empty()) continue;
     if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
     acceptors_.emplace_back(acceptor);
     acceptor->freeze();
@@ -98,6 +98,7 @@ bool Exporter::put_next() {
 }
 
 void Exporter::put_listener(Acceptor& acceptor) {
+  if (acceptor.sockets().empty()) return;  // the application has closed them
   queued_acceptors_.push_back(&acceptor);
   check_queued();
   const ListenerRecord record{acceptor.snapshot(), member(acceptor.protocol())->name};

@@ -83,9 +83,9 @@ void Takeover::start_import(Context& context, int socket, TakeoverOptions option
 void Takeover::start(UniqueFd socket, Interest interest) {
   Context& context = runtime().facade();
   const int fd = socket.get();
-  channel_ = std::make_unique<Channel>(std::move(socket));
   interest_ = interest;
   try {
+    channel_ = std::make_unique<Channel>(std::move(socket));
     watch_ = context.watch(fd, interest, [this](Interest ready) { on_ready(ready); });
     limit_ = context.timer(options_.timeout,
                            [this] { step([] { throw_error(ETIMEDOUT, "the other process took too long"); }); });
@@ -93,7 +93,8 @@ void Takeover::start(UniqueFd socket, Interest interest) {
   } catch (...) {
     watch_.cancel();
     limit_.cancel();
-    channel_->give_back();
+    (void)socket.release();  // the caller keeps it
+    if (channel_) channel_->give_back();
     throw;
   }
 }

@@ -9,6 +9,10 @@
 
 namespace onloop {
 
+namespace detail {
+struct SocketAddress;
+}
+
 /// The address of a stream socket: where it listens, where it connects to, or where it comes from. An Address is a
 /// value. No function of this class blocks, because no name is resolved except `localhost`. Context::connect takes
 /// other names as well.
@@ -46,13 +50,25 @@ class ONLOOP_API Address {
   /// @return The interface index of the IPv6 zone (sin6_scope_id), or 0 if there is no zone.
   [[nodiscard]] std::uint32_t scope() const noexcept { return scope_; }
 
+  /// Makes an address of an IP address and a port.
+  /// @param family Family::ipv4, Family::ipv6, or Family::localhost, for which `ip` is not used.
+  /// @param ip The IP address in network byte order. An IPv4 address has the first four bytes.
+  /// @param scope The interface index of the IPv6 zone, or 0.
+  /// @throws std::system_error with EINVAL for another family.
   [[nodiscard]] static Address from_ip(Family family, const std::array<std::byte, 16>& ip, std::uint16_t port,
                                        std::uint32_t scope = 0);
+  /// Makes an address of a name.
+  /// @param family Family::unix_path, Family::unix_abstract or Family::inherited.
+  /// @param name The path, the abstract name (without the @), or the text after `fd:`.
+  /// @throws std::system_error with EINVAL for another family, or if the name is empty, has more than 107 bytes, or has
+  /// a zero byte (which an abstract name may have).
   [[nodiscard]] static Address from_name(Family family, std::string name);
 
   friend bool operator==(const Address&, const Address&) = default;
 
  private:
+  friend struct detail::SocketAddress;  // a path that the kernel reports may have 108 bytes
+
   Family family_ = Family::none;
   std::uint16_t port_ = 0;
   std::uint32_t scope_ = 0;

@@ -244,7 +244,8 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   GlibLoop& own = self(loop);
   auto made =
       std::make_unique<GlibWatch>(GlibWatch{{fd, events_of(interest), 0}, interest, own.watches.size(), watch_context});
-  own.batch.reserve(own.watches.size() + 1);  // so that no dispatch allocates memory
+  // So that no dispatch allocates memory. Twice as much, since a reservation may be for exactly what it asks.
+  if (own.batch.capacity() <= own.watches.size()) own.batch.reserve(2 * own.watches.size() + 1);
   own.watches.push_back(made.get());
   if (interest) g_main_context_add_poll(own.main, &made->poll, own.priority);
   *watch = reinterpret_cast<onloop_watch*>(made.release());

@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "drive.hpp"
 
 namespace onloop::test {
@@ -201,6 +203,39 @@ TEST_P(Adopt, WhatWasReadBeforeWaitsWhileReadingIsPaused) {
   EXPECT_EQ(recorder.received, "one.two.");
   connection.resume_reading();
   EXPECT_TRUE(run_until(context, [&] { return recorder.received == "one.two.threetail"; }));
+}
+
+TEST_P(Adopt, WhatWasReadBeforeGoesOnAfterACallbackThatMovesTheContext) {
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  const Peer peer(std::move(theirs));
+  Recorder recorder;
+  ContextOptions options;
+  options.read_buffer = 4;
+  Context context{GetParam().make(), options};
+  recorder.when_data = [&](Connection&, std::string_view) {
+    if (recorder.datas == 2) context.move_to(native());
+  };
+  context.adopt(ours.release(), recorder, {}, bytes_of("one.two.three"));
+  ASSERT_TRUE(run_until(context, [&] { return recorder.datas == 2; }));
+  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "one.two.three"; }));
+}
+
+// A turn that an application waits for ends after 8 ms, and the rest comes in the next ones.
+TEST_P(Adopt, WhatWasReadBeforeDoesNotHoldUpATurn) {
+  auto [ours, theirs] = connected_pair(Kind::tcp);
+  const Peer peer(std::move(theirs));
+  Recorder recorder;
+  ContextOptions options;
+  options.read_buffer = 1;
+  Context context{native(), options};
+  recorder.when_data = [](Connection&, std::string_view) { std::this_thread::sleep_for(3ms); };
+  context.adopt(ours.release(), recorder, {}, bytes_of("twenty bytes of it.."));
+  static_cast<void>(context.pollable_fd());
+  for (int turn = 0; recorder.datas == 0 && turn < 10; ++turn) context.dispatch();
+  EXPECT_GT(recorder.datas, 0);
+  EXPECT_LT(recorder.datas, 20) << "all in one turn";
+  while (recorder.datas < 20) context.dispatch();
+  EXPECT_EQ(recorder.received, "twenty bytes of it..");
 }
 
 // In each callback, the test destroys the connection, its protocol or the context.

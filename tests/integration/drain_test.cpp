@@ -313,6 +313,26 @@ TEST_P(Drain, OfSomeListenersLeavesTheOthersAlone) {
   EXPECT_FALSE(all);
 }
 
+TEST_P(Drain, OfAListenerThatDrainsIsRefused) {
+  Recorder recorder;
+  Context context{GetParam().make()};
+  Listener& listener = context.listen("127.0.0.1:0", recorder);
+  const WeakListener weak = listener.ref();
+  const Peer client = Peer::connect_to(listener.address());
+  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  recorder.when_accept = [&](const Address&) {
+    Listener* const one[] = {weak.get()};
+    const auto again = [&] { context.drain(one, 1h, [] { ADD_FAILURE(); }); };
+    EXPECT_TRUE(is(thrown_by(again).code, std::errc::connection_already_in_progress));
+    return true;
+  };
+  const Peer waiting = Peer::connect_to(listener.address());
+  Listener* const one[] = {&listener};
+  context.drain(one, 1h, [] { ADD_FAILURE() << "two connections are open"; });
+  EXPECT_EQ(recorder.accepts, 2);
+  turns(context);
+}
+
 TEST_P(Drain, OfSomeListenersAbortsTheirConnectionsAtTheLimit) {
   Recorder going;
   Recorder staying;

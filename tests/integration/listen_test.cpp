@@ -372,6 +372,19 @@ TEST_P(Listen, OneOfSeveralAddressesInUseLeavesNoneOfThem) {
   EXPECT_FALSE(exists(directory.file("socket")));
 }
 
+TEST_P(Listen, OneOfSeveralAddressesInUseLeavesAnInheritedSocketOpen) {
+  const RawListener taken("127.0.0.1:0");
+  const RawListener inherited("127.0.0.1:0");
+  const Fd passed(::fcntl(inherited.socket.get(), F_DUPFD_CLOEXEC, 3));
+  const Address by_number = Address::from_name(Address::Family::inherited, std::to_string(passed.get()));
+  Echo echo;
+  Context context{GetParam().make()};
+  const Address addresses[] = {by_number, taken.address};
+  const Thrown thrown = thrown_by([&]() -> auto& { return context.listen(addresses, echo); });
+  EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
+  EXPECT_GE(::fcntl(passed.get(), F_GETFD), 0) << "it was closed";
+}
+
 TEST_P(Listen, NoAddressAndTwoPathsAreRefused) {
   Echo echo;
   Context context{GetParam().make()};

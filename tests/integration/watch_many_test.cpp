@@ -363,6 +363,40 @@ TEST_P(StaleWatch, IsNoneThatAForkedChildHasEnded) {
   EXPECT_TRUE(errors.empty());
 }
 
+TEST_P(StaleWatch, IsNoneInAForkedChildThatGoesOn) {
+  Context context{GetParam().make(), options()};
+  const Fd one(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const Fd two(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const Watch first = context.watch(one.get(), Interest::read, [](Interest) {});
+  const Watch second = context.watch(two.get(), Interest::read, [](Interest) {});
+  EXPECT_TRUE(in_child([&] {
+    context.after_fork(GetParam().make());
+    const Watch third = context.watch(two.get(), Interest::read, [](Interest) {});
+    const Watch fourth = context.watch(one.get(), Interest::read, [](Interest) {});
+    EXPECT_TRUE(first.active() && second.active() && third.active() && fourth.active());
+    turns(context);
+    EXPECT_TRUE(errors.empty());
+  }));
+}
+
+TEST_P(StaleWatch, AListenerWhoseSocketWasClosedDrainsAtOnce) {
+  Recorder recorder;
+  Context context{GetParam().make(), options()};
+  const RawListener raw("127.0.0.1:0");
+  Fd socket(::fcntl(raw.socket.get(), F_DUPFD_CLOEXEC, 3));
+  const int number = socket.get();
+  Listener& listener = context.listen("fd:" + std::to_string(number), recorder);
+  turns(context);
+  Pipe pipe;
+  Fd in = take_number(socket, [&] { return std::move(pipe.in); });  // the context has closed nothing yet
+  const Watch watch = context.watch(number, Interest::read, [](Interest) {});
+  expect_reported_once(context, number);
+  bool done = false;
+  Listener* const one[] = {&listener};
+  context.drain(one, 1h, [&] { done = true; });
+  EXPECT_TRUE(run_until(context, [&] { return done; }));
+}
+
 TEST_P(StaleWatch, EndsQuietlyByItsHandle) {
   Context context{GetParam().make(), options()};
   Pipe old;

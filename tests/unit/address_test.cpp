@@ -83,6 +83,25 @@ TEST(Address, RefusesInWords) {
   EXPECT_THAT(refusal("fd:"), HasSubstr("must follow fd:"));
 }
 
+TEST(Address, IsMadeOnlyOfPartsThatFit) {
+  const auto refused = [](Family family, std::string name) {
+    try {
+      (void)Address::from_name(family, std::move(name));
+    } catch (const std::system_error& error) {
+      return error.code() == std::errc::invalid_argument;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused(Family::unix_path, std::string(108, 'x')));
+  EXPECT_TRUE(refused(Family::unix_abstract, std::string(108, 'x')));
+  EXPECT_TRUE(refused(Family::unix_path, std::string("a\0b", 3)));
+  EXPECT_TRUE(refused(Family::unix_path, ""));
+  EXPECT_TRUE(refused(Family::ipv4, "127.0.0.1"));
+  EXPECT_EQ(Address::from_name(Family::unix_abstract, std::string("a\0b", 3)).name().size(), 3u);
+  EXPECT_THROW((void)Address::from_ip(Family::unix_path, {}, 1), std::system_error);
+  EXPECT_EQ(Address::from_ip(Family::localhost, {}, 1).to_string(), "localhost:1");
+}
+
 TEST(Address, TakesTheLongestUnixNames) {
   for (const std::string& text : {"unix:" + std::string(107, 'x'), "unix:@" + std::string(107, 'x')}) {
     detail::SocketAddress raw(Address::parse(text));
