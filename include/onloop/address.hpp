@@ -33,7 +33,7 @@ class ONLOOP_API Address {
     localhost,      ///< `localhost` and a port: both [::1] and 127.0.0.1
     unix_path,      ///< a UNIX socket whose name() is a path
     unix_abstract,  ///< a UNIX socket whose name() is in the abstract name space, without the leading zero byte
-    inherited,      ///< `fd:`: listening sockets that this process was started with
+    inherited       ///< `fd:`: listening sockets that this process was started with
   };
 
   /// Makes an address of no family. A client of a UNIX socket has such an address if it has not bound its own socket.

@@ -29,7 +29,7 @@ enum class Flow : std::uint8_t {
   wait,
   /// The connection has discarded the bytes. It is closing, or its write side is shut down, or it is being handed over
   /// to another process (onloop/takeover.hpp).
-  closed,
+  closed
 };
 
 /// A weak reference to a connection.
