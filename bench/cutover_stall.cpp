@@ -1,5 +1,5 @@
-// How long a cutover keeps a context from serving: moves one with many idle connections to and fro between two loops.
-// Prints a JSON object; run.py starts it.
+// Measures how long a cutover keeps a context from serving. It moves a context with many idle connections to and fro
+// between two loops, and prints a JSON object. run.py starts this program.
 
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -20,8 +20,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// In a process of its own, so that half of the descriptors are counted there: connects so often, and waits for its
-/// end.
+/// The clients. They connect `count` times and then wait to be killed. They run in a process of their own, so that half
+/// of the descriptors count there.
 class Clients {
  public:
   Clients(const onloop::Address& server, int count) : process_(fork()) {
@@ -54,7 +54,7 @@ class Clients {
   pid_t process_;
 };
 
-/// "glib direct", "native": a loop by its name, and how to be hosted there.
+/// @param words The name of a loop and, if wanted, its hosting: "native", "glib direct".
 onloop::Loop loop_called(const std::string& words) {
   const std::size_t space = words.find(' ');
   const onloop::Loop loop = onloop::loop_by_name(words.substr(0, space));
@@ -62,7 +62,7 @@ onloop::Loop loop_called(const std::string& words) {
   return words.substr(space + 1) == "direct" ? loop.direct() : loop.aggregate();
 }
 
-/// Moves the context each time that it has been served on the loop it moved to last.
+/// Moves the context again each time that the loop to which it moved has served it.
 class Mover {
  public:
   Mover(onloop::Context& context, const std::string& there, const std::string& back, int round_trips)

@@ -1,9 +1,11 @@
 // The practical limit that onloop-echo is measured against: an echo server on level-triggered epoll that makes only the
-// system calls that it can't do without: a wait for each batch, a recv and a send for each message. No timers, no
-// back-pressure beyond one buffer, no half-close, no callbacks. It is correct all the same: what the kernel doesn't
-// take is kept, and reading stops until it has been sent.
+// necessary system calls. These are a wait for each batch, and a recv and a send for each message. It has no timers, no
+// back-pressure beyond one buffer, no half-close and no callbacks. Nevertheless it is correct: it keeps what the kernel
+// doesn't take, and stops reading until that is sent.
 //
-// raw_epoll_echo [PORT]      listens on 127.0.0.1:PORT, 0 or none: a free one; prints where; ends on SIGTERM or SIGINT
+//     raw_epoll_echo [PORT]      listens on 127.0.0.1:PORT and prints it; SIGTERM or SIGINT end it
+//
+// PORT 0, or no argument, means a free port.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -25,7 +27,7 @@ namespace {
 
 struct Connection {
   int fd;
-  std::vector<std::byte> unsent;  // empty as a rule; while it is not, EPOLLOUT is watched in place of EPOLLIN
+  std::vector<std::byte> unsent;  // usually empty; while it is not, EPOLLOUT is watched instead of EPOLLIN
 };
 
 constexpr int kBacklog = 4096;
@@ -46,7 +48,7 @@ void watch(int operation, Connection& connection, std::uint32_t interest) {
 }
 
 void end(Connection& connection) {
-  close(connection.fd);  // the last reference to the socket, so this takes it out of the epoll set, too
+  close(connection.fd);  // this closes the last reference to the socket, so it also leaves the epoll set
   delete &connection;
 }
 
@@ -108,7 +110,7 @@ int listen_on_loopback(std::uint16_t port) {
 int main(int argc, char** argv) {
   epoll = epoll_create1(EPOLL_CLOEXEC);
   if (epoll < 0) die("epoll_create1");
-  // _exit in the handler: nothing is left to do, and the loop needs no test for it.
+  // The handler calls _exit: nothing is left to do, and the loop needs no check for a signal.
   if (std::signal(SIGTERM, [](int) { _exit(0); }) == SIG_ERR) die("signal");
   if (std::signal(SIGINT, [](int) { _exit(0); }) == SIG_ERR) die("signal");
 
@@ -123,7 +125,7 @@ int main(int argc, char** argv) {
       if (&connection == &listener) {
         accept_all(listener.fd);
       } else if (connection.unsent.empty()) {
-        on_readable(connection);  // an error or a hang-up, too: recv tells
+        on_readable(connection);  // also for an error or a hang-up: recv then fails
       } else {
         on_writable(connection);
       }

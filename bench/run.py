@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures onloop-echo side by side with other echo servers, in one interleaved run. README.md says how and why.
+"""Measures onloop-echo and other echo servers side by side, in one interleaved run. README.md says how and why.
 
     bench/run.py                  everything, about half an hour; exit status 1 if a target is missed
     bench/run.py --no-peers       without the servers on other libraries
-    bench/run.py --quick          a few minutes, for CI: no peers; throughput is reported, but only exact figures decide
-    bench/run.py --charts docs    also draws docs/throughput.svg, figures, io_models and http_files, and the same as PNG
+    bench/run.py --quick          a few minutes, for CI: no peers; it reports throughput, but only exact figures decide
+    bench/run.py --charts docs    also draws docs/throughput.svg, figures.svg, io_models.svg, http_files.svg, and PNGs
 """
 import argparse
 import datetime
@@ -19,7 +19,7 @@ from harness import (charts, cutovers, deterministic, http_files, io_models, mac
 AT_LEAST, AT_MOST, MORE_THAN = ">=", "<=", ">"
 COMPARISONS = {AT_LEAST: operator.ge, AT_MOST: operator.le, MORE_THAN: operator.gt}
 
-# Aggregate hosting has two waits a batch, the loop's and the context's own.
+# Aggregate hosting has two waits for each batch: that of the loop, and that of the context.
 AGGREGATE = {
     "ping-pong-1": (AT_LEAST, 0.92),
     "ping-pong-50": (AT_LEAST, 0.95),
@@ -34,7 +34,8 @@ DIRECT = {
     "system-calls-50": (AT_MOST, 2.03),
 }
 
-# What is demanded of each server whose entry has `targets`. Throughput is a ratio to the server's baseline.
+# The targets of each server whose entry has `targets`. For throughput the target is a ratio to the baseline of the
+# server.
 TARGETS = {
     "onloop native": {
         "ping-pong-1": (AT_LEAST, 0.95),
@@ -49,13 +50,13 @@ TARGETS = {
         "allocations-1": (AT_MOST, 0),
         "allocations-50": (AT_MOST, 0),
         "resident-idle": (AT_MOST, 256),
-        "resident-growth": (AT_MOST, 1),  # pages are the unit: one of 4 KiB is 0.4 bytes a connection
+        "resident-growth": (AT_MOST, 1),  # a page of 4 KiB is the smallest unit, which is 0.4 bytes a connection
     },
     **{f"onloop {loop}": AGGREGATE for loop in ("libevent", "libuv", "glib", "sdevent")},
     **{f"onloop {loop} direct": DIRECT for loop in ("libevent", "libuv")},
 }
 
-# On a loop that has streams of its own, onloop is demanded to be faster than they are, in every throughput scenario.
+# If a loop has streams of its own, onloop must be faster than these streams in every throughput scenario.
 OWN_STREAMS = {
     "onloop libevent": "libevent bufferevents",
     "onloop libuv": "libuv streams",
@@ -69,17 +70,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--build", type=pathlib.Path, default=root / "build/release", metavar="DIR",
                         help="the build to measure (default: build/release)")
     parser.add_argument("--quick", action="store_true", help="2 short rounds, small counts")
-    parser.add_argument("--rounds", type=int, metavar="N", help="of each throughput scenario (default: 15)")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="of a round (default: 0.5)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each throughput scenario (default: 15)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="length of a round (default: 0.5)")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=None,
-                        help="measure the servers on other libraries, too (default: unless --quick)")
-    parser.add_argument("--servers", metavar="NAME,…", help=f"of: {', '.join(s.name for s in servers.SERVERS)}")
-    parser.add_argument("--only", metavar="KEY,…", help="figures and scenarios to measure, or the beginnings of "
-                        f"their names; of: {', '.join(every_key())}")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all results there")
-    parser.add_argument("--charts", type=pathlib.Path, metavar="DIR", help="draw the charts there (needs gnuplot)")
+                        help="also measure the servers on other libraries (default: yes, with --quick no)")
+    parser.add_argument("--servers", metavar="NAME,…",
+                        help=f"measure only these of: {', '.join(s.name for s in servers.SERVERS)}")
+    parser.add_argument("--only", metavar="KEY,…",
+                        help="measure only these figures and scenarios; the beginning of a name is enough. "
+                        f"There are: {', '.join(every_key())}")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all results to this file")
+    parser.add_argument("--charts", type=pathlib.Path, metavar="DIR",
+                        help="draw the charts in this directory (needs gnuplot)")
     parser.add_argument("--keep-profiles", type=pathlib.Path, metavar="DIR",
-                        help="keep callgrind's profiles there, for callgrind_annotate")
+                        help="keep the profiles of callgrind in this directory, for callgrind_annotate")
     return parser.parse_args()
 
 
@@ -99,7 +103,7 @@ def choose_keys(only: str | None) -> set:
 
 
 def judge(server: servers.Server, key: str, value: float, decimals: int) -> dict:
-    """The target of a figure and whether it is met; compared as precisely as it is printed."""
+    """The target of a figure, and whether it is met. The comparison is as precise as the printed value."""
     return verdict(TARGETS.get(server.name, {}).get(key) if server.targets else None, value, decimals)
 
 
@@ -111,7 +115,7 @@ def verdict(target: tuple | None, value: float, decimals: int) -> dict:
 
 
 def compare_with_own_streams(rows: list) -> list:
-    """Of the two ratios to the baseline, both from rounds of the same minutes."""
+    """Divides the two ratios to the baseline. Both are from rounds in the same minutes."""
     medians = {(row["scenario"], row["server"]): row["median"] for row in rows if row["baseline"]}
     pairs = [(scenario.key, server, streams) for scenario in throughput.SCENARIOS
              for server, streams in OWN_STREAMS.items()
@@ -164,7 +168,8 @@ def measure(options: argparse.Namespace, keys: set, chosen: list) -> dict:
 
 
 def missed(result: dict) -> list:
-    """What decides the exit status: in a quick run, rounds are too few and too short to judge throughput by."""
+    """The missed targets, which decide the exit status. In a quick run the rounds are too few and too short to judge
+    throughput."""
     rows = [(row["figure"], row) for row in result["figures"]]
     rows += [(f"cutover from {row['from']} to {row['to']}", {"server": "onloop", **row})
              for row in result.get("cutovers", [])]

@@ -1,4 +1,5 @@
-# onloop_conformance(TARGET SOURCE...): a test program with the kit's cases, for the providers in the sources.
+# onloop_conformance(TARGET SOURCE...) adds a test program that runs the cases of the conformance kit on the providers
+# in the sources.
 function(onloop_conformance target)
   add_executable(${target} ${ARGN})
   target_link_libraries(${target} PRIVATE onloop::conformance)

@@ -1,29 +1,29 @@
-# What every target of this project is compiled with; nothing of it reaches those who link onloop.
+# The options that all targets of this project are compiled with. They do not affect programs that link onloop.
 add_library(onloop_warnings INTERFACE)
 target_compile_options(onloop_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
-option(ONLOOP_WERROR "Take warnings for errors; the presets do, for compilers that nobody has tried it is off" OFF)
+option(ONLOOP_WERROR "Treat warnings as errors; set by the presets, OFF by default for untried compilers" OFF)
 if(ONLOOP_WERROR)
   target_compile_options(onloop_warnings INTERFACE -Werror)
 endif()
 
-set(ONLOOP_SANITIZE "" CACHE STRING "Sanitizers for everything: address,undefined or thread")
+set(ONLOOP_SANITIZE "" CACHE STRING "Sanitizers for all targets: address,undefined or thread")
 if(ONLOOP_SANITIZE)
   add_compile_options(-fsanitize=${ONLOOP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${ONLOOP_SANITIZE})
   if(ONLOOP_SANITIZE MATCHES "undefined")
-    # This check probes memory through a pipe, and reports falsely while a test holds all descriptors.
+    # This check probes memory through a pipe. It reports false errors while a test holds all descriptors.
     add_compile_options(-fno-sanitize=vptr)
     if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-      # GCC has no such check, and Clang 14 compiles no coroutine with it.
+      # GCC does not have this check. Clang 14 cannot compile coroutines with it.
       add_compile_options(-fno-sanitize=function)
     endif()
   endif()
 endif()
 
-option(ONLOOP_PCH "Compile the headers that all tests share once. Not with ccache, which would keep less" OFF)
+option(ONLOOP_PCH "Precompile the headers that all tests share. With ccache, leave it OFF: it would cache less" OFF)
 
-# The way of a message crosses several source files; inlining across them saves 5 % of its instructions. Libraries keep
-# ordinary object code beside, so that any linker can use what is installed.
+# The code that handles a message is in several source files. Inlining across these files saves 5 % of the instructions.
+# Libraries also keep ordinary object code, so that any linker can use the installed libraries.
 include(CheckIPOSupported)
 check_ipo_supported(RESULT ipo_supported OUTPUT ipo_reason LANGUAGES CXX)
 if(ipo_supported AND NOT ONLOOP_SANITIZE)
@@ -34,8 +34,8 @@ if(ipo_supported AND NOT ONLOOP_SANITIZE)
   endif()
 endif()
 
-# What makes a fault in a program that faces a network harder to use. Loads from libc need no stub, and the table of
-# its functions is read-only before main. Not with sanitizers, which watch the same places.
+# These options make it harder to exploit a fault in a program that faces a network. Calls to libc need no stub, and the
+# table of its functions is read-only before main. Sanitizers watch the same places, so the options are off with them.
 option(ONLOOP_HARDENING "PIE, RELRO with BIND_NOW, stack protector, shadow stack; FORTIFY in optimised builds"
        ${PROJECT_IS_TOP_LEVEL})
 if(ONLOOP_HARDENING AND NOT ONLOOP_SANITIZE)
@@ -46,8 +46,8 @@ if(ONLOOP_HARDENING AND NOT ONLOOP_SANITIZE)
   add_link_options(LINKER:-z,relro,-z,now)
   add_compile_options(-fstack-protector-strong)
   set(optimised "$<CONFIG:Release,RelWithDebInfo,MinSizeRel>")
-  # The C library's checks need optimisation. The third level knows sizes that are known at run time only; the compiler
-  # and the C library must both have it.
+  # The checks of the C library need optimisation. Level 3 also checks sizes that are known only at run time. Both the
+  # compiler and the C library must support it.
   set(fortify_level 2)
   set(CMAKE_REQUIRED_FLAGS "-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Werror")
   check_cxx_source_compiles("#include <string.h>
@@ -60,14 +60,14 @@ if(ONLOOP_HARDENING AND NOT ONLOOP_SANITIZE)
     set(fortify_level 3)
   endif()
   add_compile_options($<${optimised}:-U_FORTIFY_SOURCE> $<${optimised}:-D_FORTIFY_SOURCE=${fortify_level}>)
-  # Linux gives programs a shadow stack, and no tracking of indirect branches: the latter's landing pads would be
-  # instructions in the way of every message for nothing.
+  # Linux gives programs a shadow stack, but it does not track indirect branches. The landing pads for such tracking
+  # would only cost instructions for every message.
   check_cxx_compiler_flag(-fcf-protection=return ONLOOP_HAS_CF_PROTECTION)
   if(ONLOOP_HAS_CF_PROTECTION)
     add_compile_options(-fcf-protection=return)
     include(CheckLinkerFlag)
     check_linker_flag(CXX LINKER:-z,shstk ONLOOP_HAS_SHADOW_STACK_MARK)
-    if(ONLOOP_HAS_SHADOW_STACK_MARK)  # start files of Debian 12 do not say so, and have nothing against it
+    if(ONLOOP_HAS_SHADOW_STACK_MARK)  # Debian 12: the start files lack the mark, but they work with a shadow stack
       add_link_options(LINKER:-z,shstk)
     endif()
   endif()

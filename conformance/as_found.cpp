@@ -1,5 +1,5 @@
-// What a guest leaves behind. That descriptors, threads, handlers and masks are as before is checked after every case,
-// by the fixture; here is what needs a closer look.
+// What a guest leaves behind. The fixture checks after every case that descriptors, threads, handlers and masks are as
+// before. The cases here look at the rest more closely.
 
 #include <signal.h>
 
@@ -23,7 +23,7 @@ TEST_P(OnContext, C74_handles_in_the_host_are_as_before_attach) {
     context.post([] {});
     turns(context);
   }
-  host_turns(2);  // a host may need another turn to let closed handles go
+  host_turns(2);  // a host may need another turn to release closed handles
   EXPECT_EQ(provider().host_objects(), before);
 }
 
@@ -90,11 +90,11 @@ TEST_P(OnContext, C78_keepalive_decides_whether_the_run_call_returns) {
     return;
   }
   context.set_keepalive(false);
-  context.run();  // returns, though a timer, a watch and the waker are there
+  context.run();  // returns although there are a timer, a watch and the waker
   context.set_keepalive(true);
   int ticks = 0;
   const Timer timer = context.every(1ms, [&] {
-    if (++ticks == 3) context.set_keepalive(false);  // while it runs
+    if (++ticks == 3) context.set_keepalive(false);  // while the loop runs
   });
   context.run();
   EXPECT_EQ(ticks, 3);
@@ -146,7 +146,7 @@ TEST_P(OnContext, C81_signal_mask_and_sigpipe_are_untouched_while_it_runs) {
     EXPECT_EQ(::sigaction(SIGPIPE, nullptr, &action), 0);
     EXPECT_EQ(action.sa_handler, SIG_DFL);
     pair.far.close();
-    connection.write("to nobody");  // would end the process if SIGPIPE were raised
+    connection.write("to nobody");  // this would end the process if it raised SIGPIPE
     finish();
   });
   run(context);
@@ -155,7 +155,7 @@ TEST_P(OnContext, C81_signal_mask_and_sigpipe_are_untouched_while_it_runs) {
 
 TEST_P(OnContext, C82_an_attach_that_fails_for_want_of_descriptors_leaves_nothing_behind) {
   const Loop loop_under_test = loop();
-  // Once without a limit: UndefinedBehaviorSanitizer needs a pipe to look at a type for the first time.
+  // First without a limit. UndefinedBehaviorSanitizer needs a pipe when it looks at a type for the first time.
   { const Context first{loop_under_test}; }
   host_turns();
   bool made = false;

@@ -10,11 +10,12 @@ namespace {
 
 using Trace = std::vector<std::string>;
 
-/// The send buffer grows to 4 MiB, the receive buffer to 6 or, on recent kernels, 32.
+/// More bytes than both buffers hold. The send buffer grows to 4 MiB. The receive buffer grows to 6 MiB, or to 32 MiB
+/// on recent kernels.
 constexpr std::size_t kMoreThanTheKernelTakes = std::size_t{48} << 20;
 
-/// A session with a bit of everything. Each line carries what happened, not when; data is joined, since loops may cut
-/// it differently.
+/// A session that uses a little of everything. The trace of a connection has what happened, not when it happened. Its
+/// data is joined, since loops may divide it differently.
 class Session : public Protocol {
  public:
   explicit Session(std::function<void()> done) : done_(std::move(done)) {}
@@ -104,7 +105,7 @@ TEST_P(OnContext, C86_the_same_session_leaves_the_same_trace) {
   ASSERT_TRUE(put(lines.at("peer ends").far.get(), "hello"));
   ASSERT_EQ(::shutdown(lines.at("peer ends").far.get(), SHUT_WR), 0);
   reset(lines.at("is reset").far);
-  // The far ends: read everything, answer an end with one more message and an end.
+  // The far ends read everything. They answer an end with one more message and an end.
   std::map<std::string, std::string> received;
   const Timer far_ends = context.every(1ms, [&] {
     for (auto& [name, line] : lines) {
@@ -133,7 +134,8 @@ TEST_P(OnContext, C86_the_same_session_leaves_the_same_trace) {
 
 TEST_P(OnContext, C87_timers_then_io_then_tasks_within_a_turn) {
   if (!provider().whole_batches()) {
-    // Each up-call is a turn of its own there; what holds all the same: a task comes after the callback that posts it.
+    // On such a loop each up-call is a turn of its own. One rule holds on every loop: a task comes after the callback
+    // that posts it.
     Context context{loop()};
     std::vector<int> order;
     const Timer timer = context.timer(0ns, [&] {
@@ -151,7 +153,7 @@ TEST_P(OnContext, C87_timers_then_io_then_tasks_within_a_turn) {
   Context context{loop()};
   std::string order;
   turns(context);
-  context.post([&] { order += "p"; });  // a task is work for the very next turn, and comes last in it
+  context.post([&] { order += "p"; });  // a task is work for the next turn, and comes last in that turn
   const Timer timer = context.timer(0ns, [&] { order += "t"; });
   const Watch watch = context.watch(pair.near.get(), Interest::read, [&](Interest) {
     if (!take(pair.near.get()).empty()) order += "i";
@@ -176,7 +178,7 @@ TEST_P(OnContext, C87a_work_left_by_a_call_from_the_applications_own_callback_is
   EXPECT_TRUE(until(context, [&] { return posted; }));
   closing.on_closed = [&] { finish(); };
   provider().call_from_application([&] { connection.abort(); });
-  run(context);  // nothing else would wake the loop: the call itself has to
+  run(context);  // nothing else wakes the loop, so the call itself must do so
 }
 
 TEST_P(OnContext, C87b_on_close_and_on_drain_never_run_inside_write_close_or_abort) {
@@ -228,7 +230,7 @@ TEST_P(OnContext, C87b_on_close_and_on_drain_never_run_inside_write_close_or_abo
   EXPECT_TRUE(until(context, [&] { return protocol.closes == 4; }));
 }
 
-// close(2) with unread input makes the kernel send a reset, which destroys what the peer has not read yet.
+// close(2) with unread input makes the kernel send a reset. A reset destroys what the peer has not read yet.
 TEST_P(OnContext, C87c_close_with_unread_input_loses_nothing_that_was_written) {
   constexpr std::size_t kSize = std::size_t{4} << 20;
   struct Once : Protocol {
@@ -243,7 +245,7 @@ TEST_P(OnContext, C87c_close_with_unread_input_loses_nothing_that_was_written) {
     bool closed = false;
   } once;
   Pair pair = tcp_pair();
-  ASSERT_GT(fill(pair.far.get()), std::size_t{65536});  // more than is ever wanted
+  ASSERT_GT(fill(pair.far.get()), std::size_t{65536});  // more input than the connection ever reads
   Context context{loop()};
   context.adopt(pair.near.release(), once);
   std::size_t received = 0;

@@ -28,7 +28,7 @@ TEST_P(Ops, C19_remove_another_that_is_ready_in_this_batch) {
     ASSERT_TRUE(put(pairs.back().far.get()));
     watches.push_back(&guest.add(pairs.back().near.get(), ONLOOP_READ));
   }
-  // Whichever comes first removes all the others; RawGuest fails at any call for a removed one.
+  // The watch that is called first removes all the others. RawGuest fails at any call for a removed watch.
   for (RawGuest::Watch* watch : watches) {
     watch->on_ready = [&, watch](std::uint32_t) {
       take(watch->fd);
@@ -113,7 +113,7 @@ TEST_P(Ops, C23_remove_and_re_add_the_same_descriptor) {
   EXPECT_EQ(old.calls, 1);
 }
 
-// A descriptor that is closed and opened again within a batch has its old number and none of its old events.
+// If a descriptor is closed and opened again within a batch, the new one has the old number but none of the old events.
 TEST_P(Ops, C24_a_reused_number_gets_no_stale_event) {
   std::array<Pair, 2> pairs{socket_pair(), socket_pair()};
   Pair fresh = socket_pair();
@@ -159,7 +159,7 @@ TEST_P(Ops, C25_a_callback_for_one_direction_cancels_the_other) {
   }
 }
 
-// With a Context each direction is a call of its own, and the first may make the second unwanted.
+// With a Context each direction is a call of its own. The first call may make the second unwanted.
 TEST_P(OnContext, C25_a_read_callback_cancels_the_pending_write) {
   Context context{loop()};
   const Pair pair = socket_pair();
@@ -203,8 +203,8 @@ TEST_P(OpsWithDeadline, C27_an_io_callback_moves_the_due_deadline) {
   RawGuest guest{provider()};
   guest.add(pair.near.get(), ONLOOP_READ, [&](std::uint32_t) {
     take(pair.near.get());
-    if (guest.deadlines > 0) return;  // it came first in the batch, as is its right
-    guest.deadline_in(30ms);          // RawGuest fails if it comes earlier
+    if (guest.deadlines > 0) return;  // the deadline may come first in the batch
+    guest.deadline_in(30ms);          // RawGuest fails if the deadline comes earlier
     moved = true;
   });
   guest.deadline_in(0ns);
@@ -223,7 +223,7 @@ TEST_P(Ops, C28_detach_inside_on_ready) {
   guest.add(one.near.get(), ONLOOP_READ, leave);
   guest.add(two.near.get(), ONLOOP_READ, leave);
   guest.deadline_in(1h);
-  guest.turn(10s);  // the loop frees itself as its outermost frame returns
+  guest.turn(10s);  // the loop frees itself when its outermost frame returns
   EXPECT_FALSE(guest.attached());
   EXPECT_EQ(guest.calls, 1);
 }

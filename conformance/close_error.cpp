@@ -65,7 +65,7 @@ TEST_P(Ops, C30_half_close_keeps_the_other_direction) {
   EXPECT_EQ(take(pair.far.get()), "still here");
 }
 
-// The kernel says HUP without IN here; a shim that maps bits one to one loses the end of each pipe.
+// The kernel reports HUP without IN here. A shim that maps the bits one to one loses the end of every pipe.
 TEST_P(Ops, C31_hang_up_alone_on_a_pipe_is_readable) {
   Pair pair = pipe_pair();
   RawGuest guest{provider()};
@@ -130,7 +130,7 @@ TEST_P(Ops, C34_after_an_error_a_changed_interest_re_arms) {
   }
 }
 
-// Epoll goes on reporting an open file description under a number that is closed, if a dup keeps it open.
+// If a dup keeps an open file description open, epoll continues to report it under the number that was closed.
 TEST_P(Ops, C35_removed_before_close_with_a_live_dup_is_silent) {
   Pair pair = socket_pair();
   const Descriptor duplicate{::fcntl(pair.near.get(), F_DUPFD_CLOEXEC, 0)};
@@ -171,7 +171,7 @@ TEST_P(Ops, C36_the_descriptor_may_be_closed_right_after_removal) {
   guest.expect_silence();
 }
 
-// The application has made a mistake; the loop goes on all the same.
+// The application has made a mistake here. The loop must continue nevertheless.
 TEST_P(Ops, C36a_one_that_was_closed_while_watched_leaves_its_number_to_another) {
   for (const std::uint32_t interest : {ONLOOP_READ, ONLOOP_NONE}) {
     Pair old = socket_pair();

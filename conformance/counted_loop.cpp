@@ -10,14 +10,14 @@
 namespace onloop::conformance {
 namespace {
 
-CountedLoop* current = nullptr;  // a slot is a plain function: it finds its object here
+CountedLoop* current = nullptr;  // a slot is a plain function, so it finds its object here
 onloop_ops behind{};             // the slots of the other loop
 onloop_ops table{};
 
 }  // namespace
 
 struct CountedLoop::Slots {
-  /// The error that is wanted of this call, or 0.
+  /// @return The error that this call must return, or 0.
   static int fallible() {
     ++current->calls;
     if (current->until_failure_ < 0 || current->until_failure_-- > 0) return 0;

@@ -3,8 +3,8 @@
 
 namespace onloop::conformance {
 
-/// Stands in front of another loop's ops: counts the slot calls and what is attached, and lets one of them fail. One at
-/// a time; it must outlive the contexts on it.
+/// Stands in front of the ops of another loop. It counts the slot calls and the attachments, and can make a call fail.
+/// Only one may exist at a time. It must outlive the contexts on it.
 class CountedLoop {
  public:
   explicit CountedLoop(const Loop& loop);
@@ -12,15 +12,16 @@ class CountedLoop {
   CountedLoop& operator=(const CountedLoop&) = delete;
   ~CountedLoop();
 
-  /// The other loop, behind this.
+  /// @return The other loop, behind this object.
   [[nodiscard]] Loop loop() const;
-  /// The slot call that may fail and is the `call`-th from now, from 0, fails with ENOMEM, once; negative: none.
+  /// Makes one slot call fail with ENOMEM, once. Only slot calls that may fail count. `call` is the number of the call
+  /// from now on, beginning with 0. If it is negative, no call fails.
   void fail_at(int call);
 
-  int calls = 0;     ///< slot calls, but for those that run the loop
-  int adds = 0;      ///< of watch_add
-  int attached = 0;  ///< attachments now
-  int watches = 0;   ///< watches now
+  int calls = 0;     ///< slot calls, except those that run the loop
+  int adds = 0;      ///< calls of watch_add
+  int attached = 0;  ///< current attachments
+  int watches = 0;   ///< current watches
   int failures = 0;  ///< calls that were made to fail
 
  private:

@@ -1,4 +1,5 @@
-// A live context moves from loop to loop: what it serves does not notice, and the loop that it leaves keeps nothing.
+// A live context moves from loop to loop. Its connections do not notice, and the loop that it leaves keeps nothing of
+// it.
 
 #include <sys/socket.h>
 
@@ -11,13 +12,13 @@
 namespace onloop::conformance {
 namespace {
 
-/// The far end of a connection to an echo: sends numbered lines, and reads them back.
+/// The far end of a connection to an echo. It sends numbered lines and reads them back.
 class Talker {
  public:
   explicit Talker(Descriptor far) : far_(std::move(far)) {}
 
   void go_on() {
-    constexpr std::size_t kAhead = 100'000;  // bytes under way: more than one read takes
+    constexpr std::size_t kAhead = 100'000;  // bytes on their way, more than one read takes
     while (sent_.size() < received_.size() + kAhead) {
       std::string lines;
       while (lines.size() < 5'000) lines += std::to_string(sent_.size() + lines.size()) + " and so on\n";
@@ -40,7 +41,7 @@ class Talker {
   std::string received_;
 };
 
-/// An echo that counts the connections which it loses.
+/// An echo that counts the connections that it loses.
 struct CountingEcho : Echo {
   void on_close(Connection&, std::error_code) override { ++closed; }
   int closed = 0;
@@ -75,7 +76,7 @@ TEST_P(OnContext, C88_moved_to_and_fro_under_traffic_it_loses_no_byte_and_no_con
     constexpr std::size_t kServedOnEach = 30'000;
     if (next == route.size() || received_by(talkers) < mark + kServedOnEach) return;
     mark = received_by(talkers);
-    if (next == route.size() / 2) talkers.emplace_back(tcp_client(port));  // the listener has come along, too
+    if (next == route.size() / 2) talkers.emplace_back(tcp_client(port));  // the listener has moved too
     context.move_to(route[next++]);
   });
   ASSERT_TRUE(anywhere(context, [&] { return next == route.size(); }));
@@ -101,7 +102,7 @@ TEST_P(OnContext, C89_timers_keep_their_remaining_time) {
   constexpr int kTimers = 24;
   std::vector<int> order;
   std::vector<Timer> timers;
-  const auto set = [&](int number) {  // the higher the number, the later
+  const auto set = [&](int number) {  // a higher number means a later timer
     const auto due = Clock::now() + number * 1ms;
     timers.push_back(context.timer(number * 1ms, [&order, due, number] {
       EXPECT_GE(Clock::now(), due) << "timer " << number << " was early";
@@ -170,7 +171,7 @@ TEST_P(OnContext, C91_the_last_loop_keeps_nothing) {
     ASSERT_TRUE(serves());
     context.move_to(elsewhere);
     EXPECT_TRUE(same_loop(context.loop(), elsewhere));
-    host_turns(2);  // a host may need another turn to let closed handles go
+    host_turns(2);  // a host may need another turn to release closed handles
     EXPECT_EQ(provider().host_objects(), objects);
     EXPECT_EQ(process.difference_to(test::ProcessState::take()), "");
     const int before = reads;

@@ -1,4 +1,4 @@
-// Case 90: a context moves inside a callback of each kind, to another loop and home again.
+// Case 90: inside a callback of each kind, a context moves to another loop and back.
 
 #include <sys/socket.h>
 
@@ -19,7 +19,7 @@ constexpr Kind kKinds[] = {Kind::watch,   Kind::timer,  Kind::every,   Kind::pos
 constexpr const char* kNames[] = {"watch",   "timer",   "every",    "post",   "remote post", "on_wake", "on_accept",
                                   "on_open", "on_data", "on_drain", "on_end", "on_close",    "on_error"};
 
-/// A context in which a callback of each kind can be caused. Each calls strike().
+/// A context in which a test can cause a callback of each kind. Each callback calls strike().
 class Stage : public Protocol {
  public:
   explicit Stage(const Loop& loop) : context_(std::in_place, loop, options()) {
@@ -30,7 +30,7 @@ class Stage : public Protocol {
   }
 
   Context& context() { return *context_; }
-  /// Causes a callback of that kind; `action` is done in it, once.
+  /// Causes a callback of `kind`. The callback calls `action` once.
   void cause(Kind kind, std::function<void()> action) {
     expected_ = kind;
     action_ = std::move(action);
@@ -80,7 +80,7 @@ class Stage : public Protocol {
         break;
     }
   }
-  /// Whether it has come; reads what the drain is about.
+  /// @return True if the callback has come. For Kind::drain it also reads the bytes that the connection wants to write.
   [[nodiscard]] bool struck() {
     if (expected_ == Kind::drain) onloop::conformance::drain(line_.far.get());
     return struck_;
@@ -144,7 +144,7 @@ TEST_P(OnContext, C90_moved_inside_each_kind_of_callback) {
   for (const Kind kind : kKinds) {
     SCOPED_TRACE(kNames[static_cast<int>(kind)]);
     for (const Loop& next : {others[step++ % others.size()], loop()}) {
-      const bool again = same_loop(next, loop());  // errors of one kind are told of once in a while
+      const bool again = same_loop(next, loop());  // on_error reports errors of one kind only once in a while
       stage.cause(again && kind == Kind::on_error ? Kind::post : kind, [&] {
         context.move_to(next);
         EXPECT_TRUE(same_loop(context.loop(), next));

@@ -1,4 +1,4 @@
-// What a move must not change, whatever the context is in the middle of, and what it costs.
+// What a move must not change, whatever state the context is in; and what a move costs.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -13,13 +13,13 @@
 namespace onloop::conformance {
 namespace {
 
-constexpr std::size_t kQueued = std::size_t{1} << 20;  // more than the kernel takes
+constexpr std::size_t kQueued = std::size_t{1} << 20;  // more bytes than the kernel takes
 
-/// Notes what happens to each connection, which has a name.
+/// Notes what happens to each connection. Each connection has a name.
 struct Ledger : Protocol {
   void on_open(Connection& connection) override {
     const std::string& name = connection.state<std::string>();
-    if (name != "idle") note(connection, "open");  // which may be over before
+    if (name != "idle") note(connection, "open");  // "idle" may be closed before this call
     if (name != "closing") return;
     connection.write(std::string(kQueued, 'c'));
     connection.close();
@@ -44,17 +44,17 @@ std::string words(std::errc error) {
   return std::make_error_code(error).message();
 }
 
-/// A context that is in the middle of everything.
+/// A context in which everything is under way.
 class Busy {
  public:
   explicit Busy(const Loop& loop) : context_(std::make_unique<Context>(loop, options())) {
-    // Connections that the kernel has made and that the context has not been told of yet.
+    // Connections that the kernel has accepted, but of which the context has not heard yet.
     context_->connect(context_->listen("127.0.0.1:0", clients_).address().to_string(), ledger_)
         .emplace_state<std::string>("connecting");
   }
   Context& context() { return *context_; }
 
-  /// After the connections are open: nothing of this is over when it returns.
+  /// Must be called after the connections are open. When it returns, none of the work that it begins is finished.
   void begin() {
     adopt("full").write(std::string(kQueued, 'f'));
     EXPECT_GT(adopt("draining").write(std::string(kQueued, 'd')), Flow::go);
@@ -72,7 +72,7 @@ class Busy {
     context_->remote().post([this] { ++tasks; });
     context_->remote().wake();
   }
-  /// After any number of moves: each goes on and comes to its end.
+  /// Continues the work after any number of moves, so that each connection comes to its end.
   void go_on() {
     for (const char* name : {"draining", "closing"}) drain(far(name));
     if (ledger_.of["paused"] == " open") lines_.at("paused").connection->resume_reading();
@@ -282,7 +282,8 @@ TEST_P(OnContext, C93_moved_at_each_step_of_all_that_is_going_on) {
   busy.check();
 }
 
-// The loop that is left still watches what is wanted no more until it reports that once; the next loop never did.
+// The loop that the context leaves still watches a direction that is no longer wanted, until it reports this direction
+// once. The next loop has never watched it.
 TEST_P(OnContext, C93_paused_and_resumed_around_a_move_it_reads_on) {
   for (const Loop& other : neighbours()) {
     Echo echo;
@@ -311,7 +312,7 @@ TEST_P(OnContext, C93_keepalive_comes_along) {
     if (has_it) {
       EXPECT_EQ(provider().kept_alive(), on);
     }
-    if (!on && !context.loop().foreign()) context.run();  // returns
+    if (!on && !context.loop().foreign()) context.run();  // run() returns, since nothing keeps the loop alive
     context.move_to(neighbours().front());
     host_turns(2);
     if (!on && !context.loop().foreign()) context.run();
@@ -346,7 +347,7 @@ TEST_P(OnContext, C94_between_native_and_aggregate_the_cost_does_not_grow_with_c
     cost.adds = -counted.adds;
     cost.direct = move(counted.loop().direct()) + move(native());
     cost.adds += counted.adds;
-    // The loop under test as host, by its own count.
+    // Now the loop under test is the host. Its own count of objects is checked.
     host_turns(2);
     const int before = provider().host_objects();
     context.move_to(loop().hosting() == Hosting::direct ? native().aggregate() : loop());

@@ -73,7 +73,7 @@ Pair tcp_pair() {
   sockaddr_in wanted{};
   socklen_t size = sizeof wanted;
   check(::getsockname(near.get(), reinterpret_cast<sockaddr*>(&wanted), &size), "getsockname");
-  // Another process may mean somebody else who had this port before.
+  // Another process may connect here by mistake, because it means somebody else who had this port before.
   for (;;) {
     sockaddr_in from{};
     size = sizeof from;
@@ -95,7 +95,7 @@ Descriptor tcp_client(std::uint16_t port) {
 }
 
 Descriptor refused_socket() {
-  const Descriptor holder = tcp_socket(0);  // bound and not listening: the port stays refused
+  const Descriptor holder = tcp_socket(0);  // bound but not listening, so the port stays refused
   const sockaddr_in address = bind_loopback(holder);
   Descriptor socket = tcp_socket(SOCK_NONBLOCK);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||

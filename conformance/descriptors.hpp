@@ -30,8 +30,8 @@ class Descriptor {
   int fd_ = -1;
 };
 
-/// Lets the process open `free` more descriptors, and no more. The kernel's limit is on the number: so that it counts,
-/// every number below it is taken first.
+/// Lets the process open only `free` more descriptors. The limit of the kernel applies to the number of a descriptor.
+/// So that the limit counts, this object first takes every number below it.
 class DescriptorLimit {
  public:
   explicit DescriptorLimit(int free);
@@ -44,25 +44,26 @@ class DescriptorLimit {
   std::vector<Descriptor> taken_;
 };
 
-/// More descriptors than any host takes for a loop. How many it takes is its own affair: libuv 1.44 six, 1.52 eight.
+/// More descriptors than any host takes for a loop. Each host takes its own number: libuv 1.44 takes six and 1.52 takes
+/// eight.
 inline constexpr int kMostForALoop = 64;
 
-/// Two ends of one thing, non-blocking, closed on exec.
+/// Two connected descriptors. They are non-blocking and closed on exec.
 struct Pair {
   Descriptor near;
   Descriptor far;
 };
 Pair socket_pair();
 Pair tcp_pair();
-Pair pipe_pair();  ///< near is read from, far is written to
-/// A TCP socket connected to a port of this machine.
+Pair pipe_pair();  ///< `near` is the reading end, `far` is the writing end
+/// @return A TCP socket that is connected to a port of this machine.
 Descriptor tcp_client(std::uint16_t port);
-/// A TCP socket that is connecting to a port of this machine where nobody listens.
+/// @return A TCP socket that is connecting to a port of this machine where nobody listens.
 Descriptor refused_socket();
 
-bool put(int fd, std::string_view data = "x");        ///< true if all was written
-std::string take(int fd, std::size_t limit = 65536);  ///< what is there, at most `limit`
-std::size_t fill(int fd);                             ///< writes until the kernel refuses; how much
-std::size_t drain(int fd);                            ///< reads until nothing is there; how much
+bool put(int fd, std::string_view data = "x");        ///< returns true if everything was written
+std::string take(int fd, std::size_t limit = 65536);  ///< returns what is there, at most `limit` bytes
+std::size_t fill(int fd);                             ///< writes until the kernel refuses; returns how many bytes
+std::size_t drain(int fd);                            ///< reads until nothing is there; returns how many bytes
 
 }  // namespace onloop::conformance

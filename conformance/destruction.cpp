@@ -1,5 +1,6 @@
-// Case 28: the context is destroyed inside a callback of each kind. On a libuv or libevent loop that the shim owns, the
-// naive way frees the loop under its own feet. Nothing may be called afterwards, and the sanitizers see the rest.
+// Case 28: the context is destroyed inside a callback of each kind. On a libuv or libevent loop that the shim owns, a
+// naive implementation frees the loop while the loop is running. Nothing may be called afterwards. The sanitizers check
+// the rest.
 
 #include <sys/socket.h>
 
@@ -12,7 +13,7 @@
 namespace onloop::conformance {
 namespace {
 
-/// A context that one callback destroys.
+/// A context that is destroyed by one of its callbacks.
 class Doomed {
  public:
   explicit Doomed(const Loop& loop, std::function<void()> finish, ContextOptions options = {})
@@ -31,7 +32,7 @@ class Doomed {
   std::optional<Context> context_;
 };
 
-/// Destroys the context in one of its callbacks, and uses its own members afterwards.
+/// Destroys the context in one of its own callbacks, and then uses its own members.
 class Destroyer : public Protocol {
  public:
   enum class In { accept, open, data, drain, end, close };

@@ -17,7 +17,7 @@
 namespace onloop::conformance {
 namespace {
 
-/// How many descriptors a test may open: thousands where the limit allows.
+/// @return How many descriptors a test may open: thousands if the limit allows it.
 std::size_t many(std::size_t wanted) {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
@@ -73,9 +73,9 @@ TEST_P(OnContext, C69_a_busy_guest_does_not_starve_sources_of_lower_priority) {
   EXPECT_GT(busy, before);
 }
 
-// A turn begins no further source after a while: what is left is served in later ones, all of it.
+// A turn begins no further source after a while. Later turns serve all of the rest.
 TEST_P(OnContext, C69_slow_callbacks_leave_the_application_its_turn) {
-  if (!provider().whole_batches()) return;  // under direct hosting an up-call is one source's, and the host decides
+  if (!provider().whole_batches()) return;  // under direct hosting an up-call is for one source, and the host decides
   constexpr int kWatches = 24;
   std::vector<Pair> pairs;
   for (int i = 0; i < kWatches; ++i) pairs.push_back(socket_pair());
@@ -105,11 +105,11 @@ TEST_P(OnContext, C69_slow_callbacks_leave_the_application_its_turn) {
   EXPECT_LT(served_at_once, kWatches) << "the application had to wait for all of them";
 }
 
-// ---- a turn ends after a while, whatever kind of work is in it ----
+// ---- a turn ends after a while, whatever kind of work it has ----
 //
-// Each piece of work takes 2 ms. Between any few of them the application is called.
+// Each piece of work takes 2 ms. The application is called after every few pieces.
 
-/// Counts pieces, and how many of them the application has to wait for.
+/// Counts the pieces of work, and for how many of them the application has to wait.
 class Pieces {
  public:
   void one() {
@@ -120,7 +120,7 @@ class Pieces {
   }
   [[nodiscard]] int done() const { return done_; }
   [[nodiscard]] int longest() const { return longest_; }
-  /// The application is called again and again, while `provider` iterates, until `count` pieces are done.
+  /// Iterates with `provider` until `count` pieces are done. The application is called again and again meanwhile.
   void all(Provider& provider, Context& context, int count) {
     std::function<void()> again = [&] {
       waited_for_ = 0;
@@ -129,13 +129,13 @@ class Pieces {
     provider.call_from_application(again);
     const auto end = std::chrono::steady_clock::now() + 30s;
     while (done_ < count && std::chrono::steady_clock::now() < end) provider.iterate(&context, 0ns);
-    for (int i = 0; i < 20; ++i) provider.iterate(&context, 0ns);  // the last of `again`
+    for (int i = 0; i < 20; ++i) provider.iterate(&context, 0ns);  // lets the last call of `again` come
     EXPECT_EQ(done_, count);
     EXPECT_LE(longest_, kMost) << "pieces of 2 ms, for which the application waited";
   }
 
  private:
-  static constexpr int kMost = 14;  // of 8 ms, and what hosts do before they come to the application
+  static constexpr int kMost = 14;  // a turn of 8 ms, and what hosts do before they call the application
   int done_ = 0;
   int waited_for_ = 0;
   int longest_ = 0;
@@ -306,7 +306,7 @@ TEST_P(OnContext, C69_a_descriptor_that_is_always_ready_does_not_starve_timers) 
   EXPECT_LE(of_source, 100);
 }
 
-// Timers that never leave a turn any time must not keep the others from theirs.
+// Some timers use up the time of every turn. They must not keep other work from its turn.
 TEST_P(OnContext, C69_no_kind_of_work_starves_another) {
   const Pair pair = socket_pair();
   Context context{loop()};
@@ -351,7 +351,7 @@ TEST_P(OnContext, C70_a_busy_application_does_not_starve_the_guest) {
   const Pair application = socket_pair();
   Context context{loop()};
   ASSERT_TRUE(put(application.far.get()));
-  provider().watch_from_application(application.near.get(), [] {});  // never read: always ready
+  provider().watch_from_application(application.near.get(), [] {});  // nobody reads it, so it is always ready
   int timers = 0;
   int messages = 0;
   const Timer timer = context.every(1ms, [&] { ++timers; });
@@ -395,7 +395,7 @@ TEST_P(Ops, C71_those_beyond_a_batch_are_not_starved_by_those_that_stay_ready) {
   RawGuest guest{provider()};
   std::size_t seen = 0;
   for (const Pair& pair : pairs) {
-    auto& watch = guest.add(pair.near.get(), ONLOOP_READ);  // is never read, so it stays ready
+    auto& watch = guest.add(pair.near.get(), ONLOOP_READ);  // nobody reads it, so it stays ready
     watch.on_ready = [&, first = true](std::uint32_t) mutable {
       if (std::exchange(first, false)) ++seen;
     };

@@ -14,7 +14,7 @@ namespace onloop::conformance {
 
 namespace {
 
-// GoogleTest asks for the values when main() starts, after all initialisers.
+// GoogleTest asks for the values when main() starts. All initialisers have run by then.
 std::vector<ProviderCase>& ops_cases() {
   static std::vector<ProviderCase> cases;
   return cases;
@@ -114,7 +114,7 @@ void OnContext::turns(Context& context, int count) {
       provider().iterate(&context, 0ns);
     } else if (context.loop().ops().turn) {
       context.dispatch();
-    } else {  // a zero timer comes after I/O was served
+    } else {  // a timer of zero fires after I/O was served
       const Timer end = context.timer(0ns, [&context] { context.stop(); });
       context.run();
     }
@@ -161,7 +161,7 @@ bool same_loop(const Loop& one, const Loop& other) {
 }
 
 std::string in_child(const std::function<bool()>& body) {
-  Pair report = socket_pair();  // not the exit status, which Valgrind makes its own
+  Pair report = socket_pair();  // not by the exit status, since Valgrind changes it
   const pid_t child = ::fork();
   if (child < 0) return std::string("fork: ") + std::strerror(errno);
   if (child == 0) {

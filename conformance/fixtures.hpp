@@ -16,8 +16,9 @@
 
 namespace onloop::conformance {
 
-/// A case against one provider. The name of each test is the case's number in docs/conformance.md and the behaviour:
-/// C12_zero_interest_is_silent. Leaves nothing of the process changed, the application's loop freed included.
+/// A case that runs against one provider. The name of each test consists of the number of the case in
+/// docs/conformance.md and the behaviour, for example C12_zero_interest_is_silent. A case leaves nothing of the process
+/// changed. It also frees the application's loop.
 class Case : public test::CleanTestWithParam<ProviderCase> {
  protected:
   void SetUp() override;
@@ -28,33 +29,38 @@ class Case : public test::CleanTestWithParam<ProviderCase> {
   std::unique_ptr<Provider> provider_;
 };
 
-/// Against the bare ops, with a RawGuest.
+/// Cases against the bare ops, with a RawGuest.
 class Ops : public Case {};
 
-/// Those of them that are about deadline_set, which a shim may lack.
+/// Cases against the bare ops that need deadline_set. A shim may lack that slot.
 class OpsWithDeadline : public Ops {
  protected:
   void SetUp() override;
 };
 
-/// Against a Context on the loop.
+/// Cases against a Context on the loop.
 class OnContext : public Case {
  protected:
   [[nodiscard]] Loop loop() { return provider().loop(); }
-  /// Iterates, by Context::run() or as the application does, until finish(); a failure after `limit`.
+  /// Iterates until finish(), by Context::run() or in the way of the application. After `limit` the test fails.
   void run(Context& context, std::chrono::milliseconds limit = 10s);
-  /// Ends the iterating in this turn. For callbacks; before the context is destroyed, not after.
+  /// Ends run() in the current turn. Callbacks call it. It must be called before the context is destroyed.
   void finish();
-  /// Iterates until `done`, which is asked from a timer each millisecond.
+  /// Iterates until `done` returns true. A timer asks it each millisecond.
+  ///
+  /// @return False if `limit` passed first.
   [[nodiscard]] bool until(Context& context, const std::function<bool()>& done, std::chrono::milliseconds limit = 10s);
-  /// So many turns without waiting.
+  /// Makes `count` turns without waiting.
   void turns(Context& context, int count = 12);
-  /// Iterates whichever loop the context is on, also if it moves meanwhile, until `done`.
+  /// Iterates the loop that the context is on until `done` returns true. The context may move to another loop
+  /// meanwhile.
   [[nodiscard]] bool anywhere(Context& context, const std::function<bool()>& done,
                               std::chrono::milliseconds limit = 10s);
-  /// Where a context on this loop can move to: the native loops, and this loop under its other hosting.
+  /// @return The loops to which a context on this loop can move: the native loops, and this loop with its other
+  /// hosting.
   [[nodiscard]] std::vector<Loop> neighbours();
-  /// Keeps the application's loop going where it does the iterating, without a context; nothing on an owned loop.
+  /// Iterates the application's loop without a context, if the application drives the loop. On an owned loop it does
+  /// nothing.
   void host_turns(int count = 12);
 
  private:
@@ -62,14 +68,18 @@ class OnContext : public Case {
   bool finished_ = false;
 };
 
-/// Whether `loop` is the same, hosted the same way.
+/// @return True if both are the same loop with the same hosting.
 [[nodiscard]] bool same_loop(const Loop& one, const Loop& other);
 
-/// Runs `body` in a forked child; an empty string if it returned true within 10 s, else what went wrong. The child
-/// returns to nothing of the parent's: no destructor, no exit handler.
+/// Runs `body` in a forked child. The child does not return to anything of the parent: it runs no destructor and no
+/// exit handler.
+///
+/// @return An empty string if `body` returned true within 10 s. Otherwise the text says what went wrong.
 [[nodiscard]] std::string in_child(const std::function<bool()>& body);
 
-/// The error code of what `call` throws; none if it does not. Expects words in it.
+/// Calls `call` and expects that the exception has a message besides that of its error code.
+///
+/// @return The error code of the exception that `call` throws. No error if it throws none.
 template <class F>
 std::error_code error_of(F&& call) {
   try {

@@ -6,7 +6,7 @@
 namespace onloop::conformance {
 namespace {
 
-/// Sends back what the peer sends, and says when something came.
+/// Sends back what the peer sends, and counts the bytes.
 class Noting : public Echo {
  public:
   void on_data(Connection& connection, std::span<const std::byte> data) override {
@@ -68,7 +68,7 @@ TEST_P(OnContext, C84_what_the_child_does_with_its_context_does_not_disturb_the_
   turns(*context);
 
   EXPECT_EQ(in_child([&] {
-              remote.wake();  // deaf here: it must not reach the parent's eventfd either
+              remote.wake();  // a Remote does nothing in the child: it must not reach the eventfd of the parent either
               remote.post([] {});
               context.reset();
               return true;
@@ -115,7 +115,7 @@ TEST_P(OnContext, C84_a_remote_in_the_child_does_not_wake_the_parent) {
   wake_in_child();
   turns(context);
   EXPECT_EQ(wakes, 0);
-  if (context.loop().ops().fd && !context.loop().foreign()) {  // here even a wake-up without a call shows
+  if (context.loop().ops().fd && !context.loop().foreign()) {  // this finds also a wake-up that causes no call
     pollfd readable{context.fd(), POLLIN, 0};
     wake_in_child();
     EXPECT_EQ(::poll(&readable, 1, 0), 0) << "the child wrote to the parent's eventfd";

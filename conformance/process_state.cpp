@@ -25,7 +25,7 @@
 namespace onloop::test {
 namespace {
 
-// ThreadSanitizer keeps a thread of its own, which may start as late as with the program's first thread.
+// ThreadSanitizer has a thread of its own. It may start as late as the first thread of the program.
 void start_sanitizer_threads() {
 #ifdef ONLOOP_TEST_UNDER_TSAN
   static const bool started = [] {
@@ -68,13 +68,13 @@ std::size_t count_threads() {
   return count;
 }
 
-// Looks without reaping: a zombie of the code under test is to be found, not cleared away.
+// This looks without reaping. A zombie that the code under test leaves must be found, not removed.
 bool has_children() {
   siginfo_t info{};
   return ::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT) == 0;
 }
 
-// umask(2) can only be read by changing it, which another thread could see.
+// The umask is read from /proc. umask(2) can read it only by changing it, and another thread could see that.
 std::string current_umask() {
   std::ifstream status{"/proc/self/status"};
   for (std::string line; std::getline(status, line);) {

@@ -8,15 +8,15 @@
 
 namespace onloop::test {
 
-/// What a process holds that a library could leave behind: descriptors, threads, children, signal handlers, the calling
-/// thread's signal mask and the umask.
+/// The parts of a process that a library could leave changed: descriptors, threads, children, signal handlers, the
+/// signal mask of the calling thread, and the umask.
 class ProcessState {
  public:
   static ProcessState take();
-  /// Waits, for a bounded time, until threads that were joined have left the kernel's list as well.
+  /// Waits for a limited time until the kernel has removed joined threads from its list, and then takes the state.
   static ProcessState take_when_settled(const ProcessState& earlier);
 
-  /// One line for each difference; empty if there is none.
+  /// @return One line for each difference. Empty if there is none.
   [[nodiscard]] std::string difference_to(const ProcessState& later) const;
 
  private:
@@ -28,8 +28,8 @@ class ProcessState {
   std::string umask_;
 };
 
-/// Expects of every test that it leaves the process as it found it. A fixture with members that hold descriptors must
-/// release them in its TearDown, before this one's.
+/// Expects of every test that it leaves the process unchanged. If a fixture has members that hold descriptors, its
+/// TearDown must release them before it calls this TearDown.
 template <class Base>
 class Clean : public Base {
  protected:

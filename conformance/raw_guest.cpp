@@ -118,7 +118,7 @@ void RawGuest::ready_call(void* context, std::uint32_t readiness) {
   self.called();
   EXPECT_NE(watch.handle, nullptr) << "on_ready came for a watch that is removed, descriptor " << watch.fd;
   EXPECT_NE(readiness, 0u) << "on_ready came for no direction";
-  EXPECT_EQ(readiness & ~watch.interest, 0u) << "on_ready came for a direction that is not requested";
+  EXPECT_EQ(readiness & ~(watch.interest | ONLOOP_ERROR), 0u) << "on_ready came for a direction that is not requested";
   ++watch.calls;
   watch.readiness |= readiness;
   if (watch.on_ready) watch.on_ready(readiness);
@@ -131,7 +131,7 @@ void RawGuest::deadline_call(void* context) {
   ++self.deadlines;
   EXPECT_NE(self.deadline, ONLOOP_NO_DEADLINE) << "on_deadline came and none is set";
   EXPECT_GE(monotonic_ns(), self.deadline) << "on_deadline came early";
-  self.deadline = ONLOOP_NO_DEADLINE;  // one-shot: disarmed before the call
+  self.deadline = ONLOOP_NO_DEADLINE;  // the deadline is one-shot: the shim disarms it before the call
   if (self.on_deadline) self.on_deadline();
   if (self.pulse_watch_ && self.loop_) self.slot([&] { self.ops().stop(self.loop_); });
 }
@@ -143,7 +143,7 @@ void RawGuest::turn(std::chrono::nanoseconds max_wait) {
   } else if (ops().turn) {
     EXPECT_EQ(ops().turn(loop_, max_wait.count()), 0);
   } else {
-    const auto wait = std::max<std::int64_t>(max_wait.count(), 1);  // zero would disarm it
+    const auto wait = std::max<std::int64_t>(max_wait.count(), 1);  // zero would disarm the timerfd
     const itimerspec when{{}, {wait / 1'000'000'000, wait % 1'000'000'000}};
     ::timerfd_settime(pulse_.get(), 0, &when, nullptr);
     EXPECT_EQ(ops().run(loop_), 0);

@@ -109,8 +109,8 @@ TEST_P(Ops, C10_only_requested_directions) {
   ASSERT_TRUE(put(reading.far.get()));
   ASSERT_TRUE(put(writing.far.get()));
   RawGuest guest{provider()};
-  const auto& reader = guest.add(reading.near.get(), ONLOOP_READ);   // is writable too
-  const auto& writer = guest.add(writing.near.get(), ONLOOP_WRITE);  // is readable too
+  const auto& reader = guest.add(reading.near.get(), ONLOOP_READ);   // it is writable too
+  const auto& writer = guest.add(writing.near.get(), ONLOOP_WRITE);  // it is readable too
   EXPECT_TRUE(guest.until([&] { return reader.calls >= 2 && writer.calls >= 2; }));
   EXPECT_EQ(reader.readiness, ONLOOP_READ);
   EXPECT_EQ(writer.readiness, ONLOOP_WRITE);
@@ -146,7 +146,7 @@ TEST_P(Ops, C12_zero_interest_is_silent_under_hang_up_and_error) {
   Pair closed = socket_pair();     // HUP
   Pair writer_gone = pipe_pair();  // HUP without IN
   Pair reader_gone = pipe_pair();  // ERR
-  Pair reset = tcp_pair();         // ERR and HUP, with data unread
+  Pair reset = tcp_pair();         // ERR and HUP, with unread data
   RawGuest guest{provider()};
   auto& by_change = guest.add(closed.near.get(), ONLOOP_READ);
   guest.add(writer_gone.near.get(), ONLOOP_NONE);
@@ -242,7 +242,7 @@ TEST_P(OnContext, C16_spurious_wake_ups_are_tolerated) {
   EXPECT_TRUE(until(context, [&] { return echo.closes == 1; }));
 }
 
-// A shim whose host has no such thing says so, and nothing has changed.
+// If the host has no such event, the shim returns an error and nothing has changed.
 TEST_P(Ops, C17a_out_of_band_data_is_priority_where_the_host_knows_it) {
   const Pair pair = tcp_pair();
   RawGuest guest{provider()};

@@ -15,7 +15,7 @@ struct Row {
   std::set<std::string> cases;
   int tests = 0;
   int failed = 0;
-  std::map<std::string, std::set<std::string>> exceptions;  // reason to numbers
+  std::map<std::string, std::set<std::string>> exceptions;  // from the reason to the numbers of the cases
 };
 
 std::map<std::string, Row>& rows() {

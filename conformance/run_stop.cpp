@@ -19,7 +19,7 @@ TEST_P(OnContext, C63_stop_inside_a_callback_ends_run_at_the_end_of_the_turn) {
     order.clear();
     context.post([&] {
       finish();
-      context.post([&] { order.push_back(2); });  // of the next turn
+      context.post([&] { order.push_back(2); });  // runs in the next turn
       order.push_back(1);
     });
     run(context);
@@ -34,7 +34,7 @@ TEST_P(OnContext, C64_stop_before_run_makes_the_next_run_return_at_once) {
   const Timer late = context.timer(1h, [] {});
   context.stop();
   context.run();
-  context.post([&] { finish(); });  // and only the next
+  context.post([&] { finish(); });  // the stop ends only the next run()
   run(context);
 }
 
@@ -53,8 +53,8 @@ TEST_P(OnContext, C65_run_is_refused_in_words_inside_a_callback_and_on_a_foreign
   EXPECT_TRUE(is(error, std::errc::device_or_resource_busy)) << error.message();
 }
 
-// No C frame may be crossed: an owned loop hands the exception to whoever called run() or dispatch(), on a foreign one
-// ContextOptions::on_exception gets it.
+// An exception must not cross a C frame. On an owned loop, run() or dispatch() throws it to its caller. On a foreign
+// loop ContextOptions::on_exception gets it.
 TEST_P(OnContext, an_exception_of_a_callback_does_not_cross_the_loop) {
   int seen = 0;
   ContextOptions options;
@@ -80,7 +80,7 @@ TEST_P(OnContext, an_exception_of_a_callback_does_not_cross_the_loop) {
     }
   }
   EXPECT_EQ(seen, foreign ? 6 : 0);
-  context.post([&] { finish(); });  // and it may be run again
+  context.post([&] { finish(); });  // the loop can be run again
   run(context);
 }
 
@@ -102,7 +102,7 @@ TEST_P(OnContext, C67_dispatch_does_not_block) {
   EXPECT_LT(monotonic_ns() - start, 2'000'000'000u);
 }
 
-// A timer of the kernel's sends a signal to this thread each millisecond.
+// A timer of the kernel sends a signal to this thread each millisecond.
 class Interruptions {
  public:
   Interruptions() {

@@ -34,7 +34,7 @@ Trace Session::play() {
   happen("b has gone", [this] { lines_.at("b").far.close(); });
   tell("c", "echo");
   tell("c", "pause");
-  happen("c is reset", [this] { lines_.at("c").far.close(); });  // with the echo unread
+  happen("c is reset", [this] { lines_.at("c").far.close(); });  // while the echo is unread
   happen("c resumes", [this] { lines_.at("c").connection->resume_reading(); });
   tell("a", "abort d");
   tell("e", "shut down");

@@ -15,21 +15,22 @@ namespace onloop::conformance {
 
 using namespace std::chrono_literals;
 
-/// What happened, in order: "a: data hello", "timer".
+/// The events in their order, for example "a: data hello" and "timer".
 using Trace = std::vector<std::string>;
 
-/// Connections that do what they are told, timers and tasks, in one context. The stimuli come one by one, each when the
-/// last has had its effect, so that the order of events is the library's and not the kernel's. UNIX sockets, whose
-/// bytes, ends and resets are there when the call that causes them returns.
+/// A scripted session in one context: connections, timers and tasks that do what the script says. Each stimulus comes
+/// only when the last one has had its effect. So the library determines the order of events, and the kernel does not.
+/// The session uses UNIX sockets. Their bytes, ends and resets have arrived when the call that causes them returns.
 class Session : public Protocol {
  public:
-  /// `turn` is one iteration of the loop, which does not wait. After `quiet` of them nothing more can happen.
+  /// @param turn Makes one iteration of the loop and does not wait.
+  /// @param quiet After so many iterations nothing more can happen.
   Session(const Loop& loop, std::function<void(Context&)> turn, int quiet);
 
-  /// Everything, up to the destruction of the context. The trace has what the peers have got, too.
+  /// Runs the whole session, up to the destruction of the context. The trace also has what the peers have received.
   Trace play();
 
-  /// Is called at the beginning and at the end of each callback, and between turns.
+  /// Called at the beginning and at the end of each callback, and between turns.
   std::function<void(Context&)> at_moment;
 
  private:
@@ -45,7 +46,7 @@ class Session : public Protocol {
   void moment();
   void note(const std::string& what);
   void note(Connection& connection, const std::string& what);
-  /// What runs in a timer or as a task.
+  /// The action that a timer or a task runs.
   [[nodiscard]] std::function<void()> noting(const std::string& what, std::function<void()> then = {});
   void obey(Connection& connection, std::span<const std::byte> data);
 

@@ -6,13 +6,13 @@
 
 namespace onloop::conformance {
 
-// Under ThreadSanitizer this is the proof that a Remote may race the context's end.
+// Under ThreadSanitizer this proves that a Remote may race with the end of the context.
 TEST_P(OnContext, C61_post_and_wake_may_race_the_contexts_destruction) {
   for (int round = 0; round < 20; ++round) {
     std::optional<Context> context{std::in_place, loop()};
     std::atomic<int> accepted{0};
     std::atomic<bool> refused{false};
-    std::atomic<int> over{0};  // tasks that ran or were destroyed unrun
+    std::atomic<int> over{0};  // tasks that ran, or that were destroyed without running
     struct Counted {
       explicit Counted(std::atomic<int>& its_count) : count(its_count) {}
       Counted(const Counted&) = delete;

@@ -1,4 +1,4 @@
-// The one deadline of the ops. RawGuest fails the test itself when on_deadline comes early or is not wanted.
+// The one deadline of the ops. RawGuest itself fails the test if on_deadline comes early or is not wanted.
 
 #include <cstdint>
 
@@ -15,7 +15,8 @@ TEST_P(OpsWithDeadline, C37_the_deadline_fires_once) {
   EXPECT_EQ(guest.deadlines, 1);
 }
 
-// A loop that reckons from the time at which its batch began would be early here by as much as the callback took.
+// Some loops count from the time at which their batch began. Without correction they would be early here, by the time
+// that the callback took.
 TEST_P(OpsWithDeadline, C38_never_early_when_set_at_the_end_of_a_slow_callback) {
   const Pair pair = socket_pair();
   ASSERT_TRUE(put(pair.far.get()));
@@ -64,7 +65,7 @@ TEST_P(OpsWithDeadline, C44_cancel) {
   guest.deadline_in(10ms);
   guest.deadline_at(ONLOOP_NO_DEADLINE);
   guest.expect_sleep();
-  guest.deadline_in(-1ms);  // due, and cancelled before the loop looks
+  guest.deadline_in(-1ms);  // the deadline is due, but it is cancelled before the loop looks
   guest.deadline_at(ONLOOP_NO_DEADLINE);
   guest.expect_silence();
   EXPECT_EQ(guest.deadlines, 0);
@@ -180,12 +181,12 @@ TEST_P(OpsWithDeadline, C53_detached_while_a_deadline_is_pending) {
     RawGuest guest{provider()};
     guest.deadline_in(1ms);
   }
-  RawGuest next{provider()};  // on a foreign loop, what the first has left would call it
+  RawGuest next{provider()};  // on a foreign loop, a remaining deadline of the first guest would be due now
   next.expect_sleep();
 }
 
-// A past deadline fires after the host has polled: readiness that is there already comes in the same iteration or
-// before, and the deadline comes once.
+// A deadline in the past fires after the host has polled. A descriptor that is already ready is therefore reported in
+// the same iteration or before. The deadline fires once.
 TEST_P(OpsWithDeadline, C87d_a_past_deadline_fires_on_a_later_iteration_after_io_once) {
   const Pair pair = socket_pair();
   RawGuest guest{provider()};

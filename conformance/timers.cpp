@@ -62,7 +62,8 @@ TEST_P(OnContext, C39_timers_fire_in_the_order_of_their_deadlines) {
     }
     return Clock::now() - start;
   };
-  // Each counts from its own call, so on a machine that stalls in between another order is right: then set them anew.
+  // Each timer counts from its own call. On a machine that stalls in between, another order is right. So the test then
+  // sets them again.
   for (int i = 0; i < 100 && set() > 10ms; ++i) {
   }
   run(context);
@@ -88,7 +89,7 @@ TEST_P(OnContext, C41_past_deadlines_fire_in_order) {
   Context context{loop()};
   std::vector<int> order;
   std::vector<Timer> timers;
-  for (const int delay : {3, 1, 2}) {  // far enough apart that setting one takes less, on a busy machine too
+  for (const int delay : {3, 1, 2}) {  // 10 ms apart, which is more than setting a timer takes on a busy machine
     timers.push_back(context.timer(std::chrono::milliseconds{10 * delay}, [&, delay] { order.push_back(delay); }));
   }
   timers.push_back(context.timer(40ms, [&] { finish(); }));
@@ -178,7 +179,7 @@ TEST_P(OnContext, C47_cancel_or_destroy_from_its_own_callback) {
   auto destroyed = std::make_unique<Timer>();
   *destroyed = context.every(1ms, [&, held = std::make_shared<int>(7)] {
     destroyed.reset();
-    fired += *held;  // what the callback holds lives until it returns
+    fired += *held;  // the captures of the callback live until it returns
   });
   Timer cancelled;
   cancelled = context.every(1ms, [&, held = std::make_shared<int>(7)] {
@@ -225,7 +226,7 @@ TEST_P(OnContext, C50_moved_later_does_not_fire_early) {
   Context context{loop()};
   const auto earliest = Clock::now() + 30ms;
   Timer moved;
-  const Timer mover = context.timer(2ms, [&] {  // set first, so that it is due first on a machine that stalls, too
+  const Timer mover = context.timer(2ms, [&] {  // set first, so it is due first even if the machine stalls
     moved = context.timer(30ms, [&] {
       EXPECT_GE(Clock::now(), earliest);
       finish();
@@ -270,7 +271,7 @@ TEST_P(OnContext, C53_destroyed_while_pending) {
 
 TEST_P(OnContext, C54_a_timer_set_from_the_applications_own_callback_is_armed) {
   Context context{loop()};
-  turns(context);  // all is quiet: nothing of the guest's is armed or posted
+  turns(context);  // now nothing of the guest is armed or posted
   Timer timer;
   provider().call_from_application([&] { timer = context.timer(3ms, [&] { finish(); }); });
   run(context);

@@ -11,7 +11,7 @@
 namespace onloop::conformance {
 namespace {
 
-/// A context whose on_wake counts.
+/// A context with an on_wake that counts its calls.
 struct Woken {
   explicit Woken(const Loop& loop, std::function<void()> on_wake = {})
       : context(loop, options([this, on_wake = std::move(on_wake)] {

@@ -1,9 +1,9 @@
-// A child process as part of a loop: its standard input is written to, what it says is printed as it comes, and at the
-// end how it ended.
+// A child process as part of a loop. The program writes to the standard input of the child and prints the child's
+// output as it comes. At the end it prints how the child ended.
 //
-//     child_process [--loop NAME] [PROGRAM [ARGUMENT...]]      sort on the native loop unless given
+//     child_process [--loop NAME] [PROGRAM [ARGUMENT...]]      default: sort, on the native loop
 //
-// Exits with 0 if the child did. SIGINT or SIGTERM kill the child.
+// The program exits with 0 if the child did. SIGINT or SIGTERM kill the child.
 #include <signal.h>
 #include <onloop/onloop.hpp>
 
@@ -18,7 +18,7 @@
 
 namespace {
 
-/// Standard input: some lines, and the end of file.
+/// The standard input of the child: some lines, and then the end of file.
 class Feeding : public onloop::Protocol {
   void on_open(onloop::Connection& connection) override {
     connection.write("one\ntwo\nthree\nfour\n");
@@ -27,7 +27,7 @@ class Feeding : public onloop::Protocol {
   void on_data(onloop::Connection&, std::span<const std::byte>) override {}
 };
 
-/// Standard output or error: printed line by line.
+/// The standard output or standard error of the child: printed line by line.
 class Printing : public onloop::Protocol {
  public:
   Printing(std::string name, std::function<void()> over) : name_(std::move(name)), over_(std::move(over)) {}
@@ -67,7 +67,7 @@ int main(int argc, char** argv) try {
   if (options.arguments.empty()) options.arguments = {"sort"};
 
   onloop::Context context{onloop::loop_by_name(loop)};
-  // The end of the child and the ends of its two outputs come in any order.
+  // The end of the child and the ends of its two outputs can come in any order.
   int left = 3;
   const auto one_is_over = [&] {
     if (--left == 0) context.stop();

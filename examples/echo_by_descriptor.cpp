@@ -1,7 +1,7 @@
-// An echo service in an application that has an epoll loop of its own, without a shim: the context is one descriptor
-// that the application watches for reading, and dispatch() is what it then calls.
+// An echo service in an application that has an epoll loop of its own. No shim is used. The context is one descriptor,
+// which the application watches for reading. When the descriptor is readable, the application calls dispatch().
 //
-//     echo_by_descriptor [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it
+//     echo_by_descriptor [ADDRESS]      default: 127.0.0.1:0; SIGINT or SIGTERM end it
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -14,7 +14,7 @@
 #include <system_error>
 
 int main(int argc, char** argv) try {
-  // The application's loop: a set, and a descriptor in it that tells of signals.
+  // The application's loop: an epoll set with a descriptor for signals.
   const int set = epoll_create1(EPOLL_CLOEXEC);
   const auto watch = [set](int fd) {
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
@@ -29,7 +29,7 @@ int main(int argc, char** argv) try {
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
   watch(signal_fd);
 
-  // The service, of which the loop sees nothing but fd().
+  // The service. The loop knows nothing of it except fd().
   onloop::Echo echo;
   onloop::Context context{onloop::native()};
   const onloop::Listener& listener = context.listen(argc > 1 ? argv[1] : "127.0.0.1:0", echo);

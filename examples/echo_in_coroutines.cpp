@@ -1,4 +1,4 @@
-// Echo as a coroutine, one for each client: the six lines from `Task<> echo` on. Usage: echo_in_coroutines [ADDRESS]
+// Echo with a coroutine for each client: the six lines from `Task<> echo` on. Usage: echo_in_coroutines [ADDRESS]
 #include <onloop/coroutine.hpp>
 
 #include <csignal>

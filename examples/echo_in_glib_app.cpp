@@ -1,9 +1,10 @@
-// An application on GLib's main loop, with a timer, signals, a descriptor and idle work of its own, that gains an echo
-// service and loses it again while it goes on. All that it has of onloop is the struct EchoService.
+// An application on GLib's main loop. It has a timer, signals, a descriptor and idle work of its own. While it runs, it
+// can start an echo service and stop it again. Only the struct EchoService uses onloop.
 //
-//     echo_in_glib_app [ADDRESS]      127.0.0.1:0 unless given
+//     echo_in_glib_app [ADDRESS]      default: 127.0.0.1:0
 //
-// Standard input takes the commands start, stop and status; its end, SIGINT or SIGTERM end the application.
+// Standard input takes the commands start, stop and status. The end of standard input, SIGINT or SIGTERM end the
+// application.
 #include <glib-unix.h>
 #include <glib.h>
 #include <signal.h>
@@ -20,7 +21,8 @@
 
 namespace {
 
-/// Made, it serves on the application's loop; destroyed, all of its sockets are closed and the loop is as before.
+/// The service. It serves on the application's loop from its construction to its destruction. After the destruction all
+/// of its sockets are closed, and the loop is as before.
 struct EchoService {
   explicit EchoService(const std::string& address) {
     const onloop::Listener& listener = context.listen(address, echo);
@@ -47,7 +49,8 @@ struct Application {
                              }};
 };
 
-/// Each tick leaves something to be done when nothing else is: what redrawing is in a window.
+/// Each tick of the timer schedules idle work, which runs when nothing else is to be done. In a window, redrawing is
+/// such work.
 gboolean on_timer(void* data) {
   static_cast<Application*>(data)->ticks.tick();
   g_idle_add_once([](void* application) { ++static_cast<Application*>(application)->idle_callbacks; }, data);

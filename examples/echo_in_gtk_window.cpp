@@ -1,10 +1,11 @@
-// A GTK 4 application with an echo service on GTK's own main loop: a window that lists the connections while they are
-// served, and a switch that starts and stops the service. No thread, and no hand-over: callbacks of connections change
-// widgets, callbacks of widgets start and stop the service.
+// A GTK 4 application with an echo service on the main loop of GTK. A window lists the connections while they are
+// served, and a switch starts and stops the service. There is no thread, and nothing is handed over: callbacks of
+// connections change widgets, and callbacks of widgets start and stop the service.
 //
-//     echo_in_gtk_window [ADDRESS]      127.0.0.1:0 unless given
+//     echo_in_gtk_window [ADDRESS]      default: 127.0.0.1:0
 //
-// Standard input takes the commands start, stop and status (what the window shows); SIGINT or SIGTERM end it.
+// Standard input takes the commands start, stop and status. The command status prints what the window shows. SIGINT or
+// SIGTERM end the application.
 #include <glib-unix.h>
 #include <gtk/gtk.h>
 #include <signal.h>
@@ -31,7 +32,7 @@ std::string size_text(std::uint64_t bytes) {
   return copy;
 }
 
-/// The three columns of a connection, or of the heading above them.
+/// The three columns of a connection, or of the heading above the connections.
 class Columns {
  public:
   Columns(const char* peer, const char* received, const char* sent) {
@@ -63,13 +64,14 @@ class Columns {
   GtkWidget* box_ = gtk_box_new(GTK_ORIENTATION_HORIZONTAL, 12);
 };
 
-/// The rows that there are; the widget is the window's.
+/// The rows of the list. The window owns the widget.
 struct List {
   GtkWidget* widget = gtk_list_box_new();
   std::vector<class Row*> rows;
 };
 
-/// The state of a connection is its row: it comes and goes with the connection, by a close or by the service's end.
+/// The state of a connection is its row. The row is destroyed with the connection, when the connection is closed or the
+/// service ends.
 class Row {
  public:
   Row(List& list, onloop::Connection& connection)
@@ -125,7 +127,7 @@ class Window {
   void refresh();
   void say_status();
   bool read_commands(int fd) { return open_ && commands_.read(fd); }
-  /// Before the widgets go; a timer may still come after them.
+  /// Must be called before the widgets are destroyed. A timer can still fire afterwards.
   void end() {
     open_ = false;
     service_.reset();
@@ -192,7 +194,8 @@ gboolean on_timer(void* window) {
   return G_SOURCE_CONTINUE;
 }
 
-gboolean on_input(int fd, GIOCondition, void* window) {  // its end is nothing to a graphical application
+// The end of standard input does not end the application, since it is a graphical one.
+gboolean on_input(int fd, GIOCondition, void* window) {
   return static_cast<Window*>(window)->read_commands(fd) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 

@@ -1,9 +1,10 @@
-// An application on a libevent base, with a timer, signals, a descriptor and work of low priority of its own, that
-// gains an echo service and loses it again while it goes on. All that it has of onloop is the struct EchoService.
+// An application on a libevent base. It has a timer, signals, a descriptor and work of low priority of its own. While
+// it runs, it can start an echo service and stop it again. Only the struct EchoService uses onloop.
 //
-//     echo_in_libevent_app [ADDRESS]      127.0.0.1:0 unless given
+//     echo_in_libevent_app [ADDRESS]      default: 127.0.0.1:0
 //
-// Standard input takes the commands start, stop and status; its end, SIGINT or SIGTERM end the application.
+// Standard input takes the commands start, stop and status. The end of standard input, SIGINT or SIGTERM end the
+// application.
 #include <event2/event.h>
 #include <signal.h>
 #include <unistd.h>
@@ -19,7 +20,8 @@
 
 namespace {
 
-/// Made, it serves on the application's base; destroyed, all of its sockets are closed and the base is as before.
+/// The service. It serves on the application's base from its construction to its destruction. After the destruction all
+/// of its sockets are closed, and the base is as before.
 struct EchoService {
   EchoService(event_base* base, const std::string& address) : context{onloop::libevent(base)} {
     const onloop::Listener& listener = context.listen(address, echo);
@@ -48,7 +50,7 @@ struct Application {
                              }};
 };
 
-/// Each tick leaves something to be done when nothing of a better priority is.
+/// Each tick of the timer schedules work of low priority. It runs when nothing of a higher priority is to be done.
 void on_timer(evutil_socket_t, short, void* data) {
   auto& application = *static_cast<Application*>(data);
   application.ticks.tick();
@@ -74,7 +76,7 @@ int main(int argc, char** argv) try {
   Application application;
   if (argc > 1) application.address = argv[1];
   event_base* base = application.base;
-  event_base_priority_init(base, 3);  // 1, the middle one, is everybody's unless said otherwise; the service's as well
+  event_base_priority_init(base, 3);  // 1, the middle priority, is the default, also for the service
 
   event* input = event_new(base, STDIN_FILENO, EV_READ | EV_PERSIST, on_input, &application);
   event* interrupt = evsignal_new(base, SIGINT, on_signal, &application);

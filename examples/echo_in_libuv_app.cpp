@@ -1,9 +1,10 @@
-// An application on a libuv loop, with a timer, signals, a descriptor and an idle handle of its own, that gains an echo
-// service and loses it again while it goes on. All that it has of onloop is the struct EchoService.
+// An application on a libuv loop. It has a timer, signals, a descriptor and an idle handle of its own. While it runs,
+// it can start an echo service and stop it again. Only the struct EchoService uses onloop.
 //
-//     echo_in_libuv_app [ADDRESS]      127.0.0.1:0 unless given
+//     echo_in_libuv_app [ADDRESS]      default: 127.0.0.1:0
 //
-// Standard input takes the commands start, stop and status; its end, SIGINT or SIGTERM end the application.
+// Standard input takes the commands start, stop and status. The end of standard input, SIGINT or SIGTERM end the
+// application.
 #include <signal.h>
 #include <unistd.h>
 #include <uv.h>
@@ -19,8 +20,8 @@
 
 namespace {
 
-/// Made, it serves on the application's loop; destroyed, all of its sockets are closed, and its handles are gone after
-/// the loop's next turn.
+/// The service. It serves on the application's loop from its construction to its destruction. After the destruction all
+/// of its sockets are closed. Its handles are gone after the next turn of the loop.
 struct EchoService {
   EchoService(uv_loop_t* loop, const std::string& address) : context{onloop::libuv(loop)} {
     const onloop::Listener& listener = context.listen(address, echo);
@@ -57,7 +58,7 @@ void on_idle(uv_idle_t* idle) {
   uv_idle_stop(idle);
 }
 
-/// Each tick leaves something to be done in the loop's next turn.
+/// Each tick of the timer schedules work for the next turn of the loop.
 void on_timer(uv_timer_t* timer) {
   auto& application = *static_cast<Application*>(timer->data);
   application.ticks.tick();
@@ -103,7 +104,7 @@ int main(int argc, char** argv) try {
   };
   uv_walk(loop, close, nullptr);
   uv_run(loop, UV_RUN_DEFAULT);
-  return uv_loop_close(loop) == 0 ? 0 : 1;  // EBUSY if the service had left a handle behind
+  return uv_loop_close(loop) == 0 ? 0 : 1;  // EBUSY would mean that the service has left a handle behind
 } catch (const std::exception& error) {
   std::fprintf(stderr, "echo_in_libuv_app: %s\n", error.what());
   return 1;

@@ -1,10 +1,11 @@
-// A service of systemd's (Type=notify, with WatchdogSec= if wanted) on sd-event, with a timer, signals, a descriptor
-// and idle work of its own, that gains an echo service and loses it again while it goes on. All that it has of onloop
-// is the struct EchoService.
+// A systemd service (Type=notify, with WatchdogSec= if you want) on sd-event. It has a timer, signals, a descriptor and
+// idle work of its own. While it runs, it can start an echo service and stop it again. Only the struct EchoService uses
+// onloop.
 //
-//     echo_in_sdevent_service [ADDRESS]      127.0.0.1:0 unless given; fd:3 for a socket of systemd's
+//     echo_in_sdevent_service [ADDRESS]      default: 127.0.0.1:0; fd:3 for a socket that systemd passes
 //
-// Standard input takes the commands start, stop and status; its end, SIGINT or SIGTERM end the application.
+// Standard input takes the commands start, stop and status. The end of standard input, SIGINT or SIGTERM end the
+// application.
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -22,7 +23,8 @@
 
 namespace {
 
-/// Made, it serves on the application's loop; destroyed, all of its sockets are closed and the loop is as before.
+/// The service. It serves on the application's loop from its construction to its destruction. After the destruction all
+/// of its sockets are closed, and the loop is as before.
 struct EchoService {
   EchoService(sd_event* loop, const std::string& address) : context{onloop::sdevent(loop)} {
     const onloop::Listener& listener = context.listen(address, echo);
@@ -50,7 +52,7 @@ struct Application {
                              }};
 };
 
-/// Each tick leaves something to be done when nothing else is.
+/// Each tick of the timer schedules idle work, which runs when nothing else is to be done.
 int on_timer(sd_event_source* timer, std::uint64_t, void* data) {
   auto& application = *static_cast<Application*>(data);
   application.ticks.tick();
@@ -69,12 +71,12 @@ int on_input(sd_event_source* input, int fd, std::uint32_t, void* data) {
   return sd_event_exit(sd_event_source_get_event(input), 0);
 }
 
-/// What sd-event's functions return: below zero an error.
+/// Throws if a function of sd-event has failed. A result below zero is an error.
 void check(int result, const char* what) {
   if (result < 0) throw std::system_error(-result, std::generic_category(), what);
 }
 
-/// Sources without a handle of the application's own: the loop keeps them.
+/// Adds the sources of the application. Most of them have no handle in the application: the loop keeps them.
 void add_sources(Application& application) {
   sd_event* loop = application.loop;
   check(sd_event_add_time_relative(loop, nullptr, CLOCK_MONOTONIC, 0, 1, on_timer, &application), "add the timer");
@@ -86,14 +88,15 @@ void add_sources(Application& application) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
-  sigprocmask(SIG_BLOCK, &signals, nullptr);  // sd-event reads them from a signalfd
-  check(sd_event_add_signal(loop, nullptr, SIGINT, nullptr, nullptr), "add SIGINT");  // no handler: the loop exits
+  sigprocmask(SIG_BLOCK, &signals, nullptr);  // sd-event reads the signals from a signalfd
+  // Without a handler a signal makes the loop exit.
+  check(sd_event_add_signal(loop, nullptr, SIGINT, nullptr, nullptr), "add SIGINT");
   check(sd_event_add_signal(loop, nullptr, SIGTERM, nullptr, nullptr), "add SIGTERM");
 
-  // A service's standard input is /dev/null as a rule, of which epoll knows nothing: then there are no commands.
+  // Usually the standard input of a service is /dev/null, which epoll cannot watch. Then there are no commands.
   const int result = sd_event_add_io(loop, nullptr, STDIN_FILENO, EPOLLIN, on_input, &application);
   if (result != -EPERM) check(result, "watch standard input");
-  check(sd_event_set_watchdog(loop, 1), "set the watchdog");  // does nothing unless systemd asks for it
+  check(sd_event_set_watchdog(loop, 1), "set the watchdog");  // this does nothing unless systemd asks for it
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
-// An echo service that starts on onloop's own loop and moves, with its live connections, to a GLib main loop when the
-// application opens one, and back when that ends: what a daemon does that has a window for a while.
+// An echo service that starts on onloop's own loop. When the application opens a GLib main loop, the service moves
+// there with its live connections. When that loop ends, the service moves back. A daemon that has a window for a while
+// does the same.
 //
-//     echo_moves_to_glib_loop [ADDRESS]      127.0.0.1:0 unless given
+//     echo_moves_to_glib_loop [ADDRESS]      default: 127.0.0.1:0
 //
-// SIGUSR1 opens and closes the main loop; SIGINT or SIGTERM end it.
+// SIGUSR1 opens and closes the main loop. SIGINT or SIGTERM end the program.
 #include <glib.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -42,7 +43,7 @@ int main(int argc, char** argv) try {
     bool on_glib = false;
     bool over = false;
 
-    // This watch comes along, too.
+    // This watch moves too.
     const onloop::Watch watch = context.watch(signals, onloop::Interest::read, [&](onloop::Interest) {
       signalfd_siginfo signal{};
       if (read(signals, &signal, sizeof signal) != sizeof signal) return;
@@ -50,7 +51,7 @@ int main(int argc, char** argv) try {
       if (over) {
         context.stop();
       } else if (!on_glib) {
-        context.move_to(onloop::glib(g_main_loop_get_context(main_loop)));  // run() returns: this loop is not its own
+        context.move_to(onloop::glib(g_main_loop_get_context(main_loop)));  // run() returns: it runs no foreign loop
       } else {
         context.move_to(onloop::native());
       }

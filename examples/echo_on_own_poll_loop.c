@@ -1,7 +1,7 @@
-/* The same in C11: an application on a poll(2) loop of its own, and its table for onloop. C++ is only what calls
- * onloop's C++ interface, echo_on_own_poll_loop_in_c.cpp.
+/* The same as echo_on_own_poll_loop.cpp in C11: an application on a poll(2) loop of its own, and its table for onloop.
+ * Only echo_on_own_poll_loop_in_c.cpp is C++, since it calls onloop's C++ interface.
  *
- *     echo_on_own_poll_loop_in_c [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it */
+ *     echo_on_own_poll_loop_in_c [ADDRESS]      default: 127.0.0.1:0; SIGINT or SIGTERM end it */
 #include "echo_on_own_poll_loop.h"
 
 #include <errno.h>
@@ -10,19 +10,20 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* ---- the loop, as it was before onloop came ---- */
+/* ---- the loop, which knows nothing of onloop ---- */
 
 enum { MOST = 16 };
 
 struct handler {
   void (*call)(struct handler* handler, short revents); /* null: the place is free */
   int fd;
-  short events; /* none: not polled, since poll() tells of a hang-up even then */
+  short events; /* 0: not polled, since poll() reports a hang-up even then */
   void* data;
-  void (*function)(void* data, uint32_t argument); /* for `call` to call */
+  void (*function)(void* data, uint32_t argument); /* `call` calls this */
 };
 
 struct poll_loop {
@@ -30,7 +31,7 @@ struct poll_loop {
   bool running;
 };
 
-/* The first free place, or null. */
+/* Returns the first free place, or null. */
 static struct handler* free_place(struct poll_loop* loop) {
   for (struct handler* place = loop->handlers; place < loop->handlers + MOST; ++place) {
     if (!place->call) return place;
@@ -38,7 +39,7 @@ static struct handler* free_place(struct poll_loop* loop) {
   return NULL;
 }
 
-/* False: the loop can't wait any more, with the reason in errno. */
+/* Returns false if the loop can't wait any more. The reason is in errno. */
 static bool turn(struct poll_loop* loop) {
   struct pollfd set[MOST];
   for (int i = 0; i < MOST; ++i) {
@@ -49,8 +50,8 @@ static bool turn(struct poll_loop* loop) {
   if (poll(set, MOST, -1) < 0) return errno == EINTR;
   for (int i = 0; i < MOST; ++i) {
     struct handler* handler = &loop->handlers[i];
-    /* A place that was freed and taken again in this turn may be called for what its former owner polled: onloop takes
-     * a spurious call for what it is. */
+    /* A place may be freed and taken again in this turn. Then it is called for an event of its former owner. onloop
+     * allows such spurious calls. */
     if (handler->call && set[i].revents) handler->call(handler, set[i].revents);
   }
   return true;
@@ -64,10 +65,12 @@ struct attachment {
 };
 
 static int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
-  if (!foreign) return -EINVAL; /* the loop is the application's; this table makes none */
+  if (!foreign) return -EINVAL; /* this table makes no loop; the application owns its loop */
   struct attachment* made = malloc(sizeof *made);
   if (!made) return -ENOMEM;
-  *made = (struct attachment){.loop = foreign, .guest = *guest};
+  *made = (struct attachment){.loop = foreign};
+  /* The structure of an older onloop is shorter. What it does not have stays null. */
+  memcpy(&made->guest, guest, guest->struct_size < sizeof made->guest ? guest->struct_size : sizeof made->guest);
   *loop = (onloop_loop*)made;
   return 0;
 }
@@ -114,7 +117,7 @@ static const onloop_ops own_poll_ops = {
     .detach = detach,
     .watch_add = watch_add,
     .watch_set = watch_set,
-    .watch_remove = watch_remove, /* the optional slots are empty: the core does without */
+    .watch_remove = watch_remove, /* the optional slots are null: the core does without them */
 };
 
 /* ---- the application ---- */

@@ -1,14 +1,18 @@
-// An echo service on a hand-written loop for which there is no shim: the five required slots of onloop_ops are enough.
-// Time and wake-ups from other threads come to the core by descriptors that it watches through them.
+// An echo service on a hand-written loop for which there is no shim. The five required slots of onloop_ops are enough.
+// The core watches a descriptor for its timers and a descriptor for wake-ups from other threads. It watches both
+// through these slots.
 //
-//     echo_on_own_poll_loop [ADDRESS]      127.0.0.1:0 unless given; SIGINT or SIGTERM end it
+//     echo_on_own_poll_loop [ADDRESS]      default: 127.0.0.1:0; SIGINT or SIGTERM end it
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <onloop/onloop.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -18,17 +22,17 @@
 
 namespace {
 
-// ---- the loop, as it was before onloop came ----
+// ---- the loop, which knows nothing of onloop ----
 
 struct Handler {
   int fd;
-  short events;  // none: not polled, since poll() tells of a hang-up even then
+  short events;  // 0: not polled, since poll() reports a hang-up even then
   std::function<void(short revents)> call;
   bool removed = false;
 };
 
 struct PollLoop {
-  std::vector<std::unique_ptr<Handler>> handlers;  // a removed one is freed before the next turn, not within a call
+  std::vector<std::unique_ptr<Handler>> handlers;  // a removed handler is freed before the next turn, not within a call
   bool running = true;
 
   Handler& add(int fd, short events, std::function<void(short)> call) {
@@ -42,7 +46,7 @@ struct PollLoop {
       if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "poll");
       return;
     }
-    for (std::size_t i = 0; i < set.size(); ++i) {  // calls may add handlers, which come behind these, and remove any
+    for (std::size_t i = 0; i < set.size(); ++i) {  // calls may add handlers behind these, and may remove any
       if (set[i].revents && !handlers[i]->removed) handlers[i]->call(set[i].revents);
     }
   }
@@ -56,8 +60,11 @@ struct Attachment {
 };
 
 int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
-  if (!foreign) return -EINVAL;  // the loop is the application's; this table makes none
-  *loop = reinterpret_cast<onloop_loop*>(new Attachment{*static_cast<PollLoop*>(foreign), *guest});
+  if (!foreign) return -EINVAL;  // this table makes no loop; the application owns its loop
+  auto* made = new Attachment{*static_cast<PollLoop*>(foreign), {}};
+  // The structure of an older onloop is shorter. What it does not have stays null.
+  std::memcpy(&made->guest, guest, std::min<std::size_t>(guest->struct_size, sizeof made->guest));
+  *loop = reinterpret_cast<onloop_loop*>(made);
   return 0;
 }
 
@@ -77,7 +84,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   Handler& handler = poll_loop.add(fd, 0, {});
   handler.call = [&handler, watch_context, on_ready = guest.on_ready](int revents) {
     if (revents & (POLLERR | POLLHUP)) revents = POLLIN | POLLOUT | POLLPRI;
-    revents &= handler.events;  // which an earlier call of this turn may have changed
+    revents &= handler.events;  // an earlier call of this turn may have changed the events
     const auto ready = ((revents & POLLIN) ? ONLOOP_READ : 0u) | ((revents & POLLOUT) ? ONLOOP_WRITE : 0u) |
                        ((revents & POLLPRI) ? ONLOOP_PRIORITY : 0u);
     if (ready) on_ready(watch_context, ready);
@@ -91,7 +98,7 @@ void watch_remove(onloop_loop*, onloop_watch* watch) {
 }
 
 constexpr onloop_ops kOps = [] {
-  onloop_ops ops{};  // the optional slots stay empty: the core does without
+  onloop_ops ops{};  // the optional slots stay null: the core does without them
   ops.version = ONLOOP_OPS_VERSION;
   ops.struct_size = sizeof ops;
   ops.name = "own-poll";

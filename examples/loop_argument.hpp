@@ -1,5 +1,5 @@
 #pragma once
-// Which loop an example is to run on, from its command line.
+// Reads the loop on which an example runs from its command line.
 #include <onloop/loop_by_name.hpp>
 
 #include <stdexcept>
@@ -8,7 +8,7 @@
 
 namespace example {
 
-/// "NAME", "NAME:direct" or "NAME:aggregate".
+/// @param argument "NAME", "NAME:direct" or "NAME:aggregate".
 inline onloop::Loop loop_of(std::string_view argument) {
   const std::size_t colon = argument.find(':');
   const onloop::Loop loop = onloop::loop_by_name(argument.substr(0, colon));

@@ -1,6 +1,6 @@
-// A client of node_server.cpp. Since it stays connected it runs until the server ends, or Ctrl+C comes.
+// A client of node_server.cpp. It stays connected, so it runs until the server ends or until Ctrl+C.
 //
-//     node_client [ADDRESS]      127.0.0.1:9999 unless given
+//     node_client [ADDRESS]      default: 127.0.0.1:9999
 #include <onloop/node/net.hpp>
 
 #include <iostream>

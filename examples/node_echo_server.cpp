@@ -1,6 +1,6 @@
-// The echo server that everybody has written in Node once, in as many lines. `nc 127.0.0.1 8080` talks to it.
+// The echo server that everybody has written once in Node, with as many lines. Try it with `nc 127.0.0.1 8080`.
 //
-//     node_echo_server [ADDRESS]      127.0.0.1:8080 unless given
+//     node_echo_server [ADDRESS]      default: 127.0.0.1:8080
 #include <onloop/node/net.hpp>
 
 #include <iostream>

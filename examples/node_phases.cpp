@@ -1,5 +1,5 @@
-// In which order things come: timeouts, then immediates, and after each callback the ticks and then the microtasks.
-// Node prints the same for the same program, in which a microtask is `Promise.resolve().then(...)`.
+// Shows the order of callbacks: timeouts first, then immediates. After each callback come the ticks and then the
+// microtasks. Node prints the same for the same program. There a microtask is `Promise.resolve().then(...)`.
 #include <onloop/node/phases.hpp>
 
 #include <iostream>

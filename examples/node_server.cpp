@@ -1,6 +1,6 @@
-// A server that says how many clients it has and what they send; node_client.cpp is one.
+// A server that prints how many clients it has and what they send. node_client.cpp is such a client.
 //
-//     node_server [ADDRESS]      127.0.0.1:9999 unless given
+//     node_server [ADDRESS]      default: 127.0.0.1:9999
 #include <onloop/node/net.hpp>
 
 #include <iostream>

@@ -1,6 +1,6 @@
 #pragma once
-// What the applications of these examples have in common, whatever their loop: a look at how punctual a timer is, and
-// commands on standard input. Nothing here is needed to use onloop.
+// The common parts of these example applications: a measurement of how punctual a timer is, and commands on standard
+// input. They do not depend on the loop. Nothing here is needed to use onloop.
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,12 +15,12 @@
 
 namespace example {
 
-/// The application's own timer, as its callback sees it: how often it ran, and how late.
+/// Measures the application's own timer in its callback: how often it ran, and how late.
 class Ticks {
  public:
   static constexpr std::chrono::milliseconds kPeriod{10};
 
-  /// At the beginning of the timer's callback.
+  /// Must be called at the beginning of the timer's callback.
   void tick() {
     const auto now = std::chrono::steady_clock::now();
     worst_ = std::max(worst_, std::chrono::duration_cast<std::chrono::microseconds>(now - last_ - kPeriod));
@@ -28,7 +28,8 @@ class Ticks {
     ++count_;
   }
   [[nodiscard]] unsigned long count() const { return count_; }
-  /// The worst since it was last asked for: how much more than one period lay between a tick and the one before it.
+  /// @return The greatest lateness since the last call: how much longer than one period it took from one tick to the
+  /// next.
   [[nodiscard]] std::chrono::microseconds take_worst_lateness() {
     return std::exchange(worst_, std::chrono::microseconds{0});
   }
@@ -39,28 +40,30 @@ class Ticks {
   unsigned long count_ = 0;
 };
 
-/// Writes a line to standard output, at once.
+/// Writes a line to standard output and flushes it.
 inline void say(const std::string& line) {
   std::puts(line.c_str());
   std::fflush(stdout);
 }
 
-/// What an application says to the command `status`.
+/// Prints the answer of an application to the command `status`.
 inline void say_status(Ticks& ticks, unsigned long idle_callbacks, bool service, std::size_t connections) {
   say("ticks=" + std::to_string(ticks.count()) + " worst_lateness_us=" +
       std::to_string(ticks.take_worst_lateness().count()) + " service=" + (service ? "on" : "off") +
       " connections=" + std::to_string(connections) + " idle_callbacks=" + std::to_string(idle_callbacks));
 }
 
-/// Commands, one a line, read from a descriptor whenever the application's loop says that it is readable.
+/// Reads commands, one in each line. The application calls read() whenever its loop reports the descriptor as readable.
 class Commands {
  public:
   using Command = std::function<void()>;
   Commands(Command start, Command stop, Command status)
       : start_(std::move(start)), stop_(std::move(stop)), status_(std::move(status)) {}
 
-  /// Reads once and carries out what has come. What goes wrong is said, and ends here: a callback of a C library must
-  /// not throw. False at the end of the file.
+  /// Reads once and executes the commands that have come. It prints an error and does not throw it, since a callback of
+  /// a C library must not throw.
+  ///
+  /// @return False at the end of the file.
   bool read(int fd) noexcept {
     char buffer[512];
     const ssize_t count = ::read(fd, buffer, sizeof buffer);

@@ -1,6 +1,6 @@
 #pragma once
-// What the two examples with threads have in common: a protocol that is asked for something that takes long to work
-// out, and the threads that work it out.
+// The common parts of the two examples with threads: a protocol that asks for a long calculation, and the threads that
+// do the calculation.
 #include <onloop/onloop.hpp>
 
 #include <algorithm>
@@ -20,7 +20,7 @@
 
 namespace example {
 
-/// How many primes are below `limit`, by trial; given up when `stop` asks for it.
+/// Counts the primes below `limit` by trial division. It stops early when `stop` requests it.
 inline std::uint64_t count_primes(std::uint64_t limit, const std::stop_token& stop) {
   std::uint64_t count = 0;
   for (std::uint64_t number = 2; number < limit && !stop.stop_requested(); ++number) {
@@ -31,8 +31,8 @@ inline std::uint64_t count_primes(std::uint64_t limit, const std::stop_token& st
   return count;
 }
 
-/// Threads that take one job after the other. Destroying it drops what has not begun, asks what has to stop, and waits
-/// for the threads.
+/// Threads that do one job after the other. The destructor drops the jobs that have not begun, requests the others to
+/// stop, and waits for the threads.
 class Workers {
  public:
   using Job = std::function<void(const std::stop_token&)>;
@@ -43,7 +43,8 @@ class Workers {
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
   ~Workers() {
-    for (std::jthread& thread : threads_) thread.request_stop();  // all of them, before the first is waited for
+    // Asks all threads to stop before the destructor of the vector waits for the first one.
+    for (std::jthread& thread : threads_) thread.request_stop();
   }
 
   void give(Job job) {
@@ -69,14 +70,14 @@ class Workers {
   std::mutex mutex_;
   std::condition_variable_any there_is_one_;
   std::queue<Job> jobs_;
-  std::vector<std::jthread> threads_;  // gone before what they use
+  std::vector<std::jthread> threads_;  // last, so that they are joined before the other members are destroyed
 };
 
-/// A client sends a number and a newline, and is answered with how many primes are below it; then its next line is
-/// looked at, so that it makes at most one job at a time.
+/// A client sends a number and a newline. The answer is how many primes are below the number. Only then the next line
+/// is read, so a client has at most one job at a time.
 class Questions : public onloop::Protocol {
  public:
-  /// `ask` has each one worked out, for answer() to be called on the loop's thread.
+  /// @param ask Starts the calculation for one question. Its result must be given to answer() on the loop's thread.
   explicit Questions(std::function<void(onloop::Ref, std::uint64_t)> ask) : ask_(std::move(ask)) {}
 
   void on_open(onloop::Connection& connection) override { connection.emplace_state<std::string>(); }
@@ -86,7 +87,7 @@ class Questions : public onloop::Protocol {
     serve(connection);
   }
 
-  /// Does nothing if the client has gone meanwhile.
+  /// Sends the answer. Does nothing if the client has left meanwhile.
   void answer(const onloop::Ref& asker, std::uint64_t primes) {
     onloop::Connection* const connection = asker.get();
     if (connection == nullptr) return;

@@ -1,8 +1,8 @@
-// Descriptors that are no sockets, beside echo in one context: a serial line (here a pseudo-terminal, whose other end
-// any terminal program may open), changes in a directory, and standard input, whose lines go out on the serial line.
-// What comes is printed.
+// Descriptors that are not sockets, beside echo in one context. The first is a serial line. Here it is a
+// pseudo-terminal, and any terminal program may open its other end. The second tells of changes in a directory. The
+// third is standard input, whose lines are sent on the serial line. The program prints what comes.
 //
-//     raw_descriptors DIRECTORY [LOOP[:direct|:aggregate]]      native unless given; SIGINT or SIGTERM end it
+//     raw_descriptors DIRECTORY [LOOP[:direct|:aggregate]]      default: native; SIGINT or SIGTERM end it
 //
 //     serial line at /dev/pts/7     then, in another terminal:     socat - /dev/pts/7,raw,echo=0
 #include <fcntl.h>
@@ -43,10 +43,12 @@ class Descriptor {
   const int fd_;
 };
 
-/// Whole lines of a descriptor that has something to read.
+/// Divides the bytes of a descriptor into whole lines.
 class Lines {
  public:
-  /// Reads once, which does not block then, and calls `each` with every line that is whole. False: nothing will come.
+  /// Reads once and calls `each` with every whole line. The descriptor must be ready, so the read does not block.
+  ///
+  /// @return False if nothing more will come.
   bool read(int fd, const std::function<void(std::string_view)>& each) {
     char buffer[4096];
     const ssize_t count = ::read(fd, buffer, sizeof buffer);
@@ -62,7 +64,7 @@ class Lines {
   std::string text_;
 };
 
-/// A pseudo-terminal as a line: what one end writes, the other reads, unchanged.
+/// A pseudo-terminal as a serial line: what one end writes, the other end reads unchanged.
 class SerialLine {
  public:
   SerialLine() {
@@ -73,7 +75,7 @@ class SerialLine {
   }
   [[nodiscard]] int fd() const noexcept { return ours_.get(); }
   [[nodiscard]] const char* path() const noexcept { return ptsname(ours_.get()); }
-  /// False if nobody reads there, and the kernel has no room for more.
+  /// @return False if the text was not sent, because nobody reads at the other end and the kernel has no room for more.
   [[nodiscard]] bool send(const std::string& text) const {
     return write(ours_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
   }
@@ -85,7 +87,7 @@ class SerialLine {
   }
 
   Descriptor ours_{posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), "open a pseudo-terminal"};
-  // While nobody had it open, our end would be hung up, which a loop tells again and again.
+  // The other end stays open. If nobody had it open, our end would report a hang-up again and again.
   Descriptor theirs_{open_other_end(), "open the other end of a pseudo-terminal"};
 };
 
@@ -98,7 +100,7 @@ std::string change(const inotify_event& event) {
   return "directory: gone " + name;
 }
 
-/// Prints the changes that have come; one read, as with any other descriptor.
+/// Prints the changes that have come. It reads once, as with any other descriptor.
 void tell_changes(int fd) {
   alignas(inotify_event) char buffer[16 * (sizeof(inotify_event) + NAME_MAX + 1)];
   const ssize_t count = read(fd, buffer, sizeof buffer);
@@ -142,11 +144,11 @@ int main(int argc, char** argv) try {
         if (!serial.send(std::string(line) + "\n")) example::say("the serial line is full: not sent");
       });
       if (!more) {
-        on_input.cancel();  // an end stays readable
+        on_input.cancel();  // cancel it, since an end of file stays readable
         example::say("input: end");
       }
     });
-  } catch (const std::system_error& error) {  // a file is always ready, so no loop watches it
+  } catch (const std::system_error& error) {  // standard input is a file: it is always ready, so no loop watches it
     std::fprintf(stderr, "raw_descriptors: standard input is left alone: %s\n", error.code().message().c_str());
   }
   const onloop::Signal interrupt = context.on_signal(SIGINT, [&] { context.stop(); });

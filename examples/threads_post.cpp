@@ -1,7 +1,7 @@
-// Threads beside a loop, the short way: a thread posts what it wants done by the loop's thread, as a task that has all
-// it needs with it. Nothing is shared, so there is no lock. Otherwise the same as threads_wake.cpp.
+// Threads beside a loop, the short way. A thread posts a task to the loop's thread. The task carries everything that it
+// needs. Nothing is shared, so there is no lock. Otherwise the program is the same as threads_wake.cpp.
 //
-//     threads_post [LOOP[:direct|:aggregate]]      native unless given; SIGINT or SIGTERM end it
+//     threads_post [LOOP[:direct|:aggregate]]      default: native; SIGINT or SIGTERM end it
 #include <signal.h>
 #include <onloop/onloop.hpp>
 
@@ -18,7 +18,7 @@ int main(int argc, char** argv) try {
   example::Questions questions{[&](const onloop::Ref& asker, std::uint64_t limit) {
     workers.give([&questions, loop = asker->context().remote(), asker, limit](const std::stop_token& stop) {
       const std::uint64_t primes = example::count_primes(limit, stop);
-      // False, and the task is dropped, if the context has gone meanwhile.
+      // post() returns false and drops the task if the context is destroyed meanwhile.
       loop.post([&questions, asker, primes] { questions.answer(asker, primes); });
     });
   }};

@@ -1,8 +1,8 @@
-// Threads beside a loop, the plain way: what a thread wants done by the loop's thread it leaves in a shared list, under
-// a lock, and then wakes the loop, which takes the list. Here threads work out how many primes there are below a
-// number, and the loop's thread, the only one that may call a connection, sends the answers. Echo goes on meanwhile.
+// Threads beside a loop, the plain way. A thread puts what the loop's thread has to do into a shared list, under a
+// lock, and then wakes the loop. The loop's thread takes the list. Here the threads count the primes below a number,
+// and the loop's thread sends the answers, since only that thread may call a connection. Echo continues meanwhile.
 //
-//     threads_wake [LOOP[:direct|:aggregate]]      native unless given; SIGINT or SIGTERM end it
+//     threads_wake [LOOP[:direct|:aggregate]]      default: native; SIGINT or SIGTERM end it
 #include <signal.h>
 #include <onloop/onloop.hpp>
 
@@ -24,14 +24,14 @@ struct Answer {
   std::uint64_t primes;
 };
 
-/// The shared list.
+/// The shared list of answers.
 class Answers {
  public:
   void leave(Answer answer) {
     const std::lock_guard lock(mutex_);
     list_.push_back(std::move(answer));
   }
-  /// All at once, so that the lock is not held while they are sent.
+  /// Takes the whole list at once, so that the lock is not held while the answers are sent.
   std::vector<Answer> take() {
     const std::lock_guard lock(mutex_);
     return std::exchange(list_, {});
@@ -50,11 +50,11 @@ int main(int argc, char** argv) try {
   example::Questions questions{[&](const onloop::Ref& asker, std::uint64_t limit) {
     workers.give([&answers, loop = asker->context().remote(), asker, limit](const std::stop_token& stop) {
       answers.leave({asker, example::count_primes(limit, stop)});
-      loop.wake();  // comes to nothing if the context has gone meanwhile
+      loop.wake();  // this does nothing if the context is destroyed meanwhile
     });
   }};
   onloop::ContextOptions options;
-  // Once for any number of wake-ups, so all that is there has to be taken.
+  // on_wake is called once for any number of wake-ups, so it must take all answers.
   options.on_wake = [&] {
     for (const Answer& answer : answers.take()) questions.answer(answer.asker, answer.primes);
   };

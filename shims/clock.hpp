@@ -4,7 +4,7 @@
 
 namespace onloop {
 
-/// CLOCK_MONOTONIC, which deadlines are given in.
+/// The current time of CLOCK_MONOTONIC in nanoseconds. Deadlines are given in this clock.
 inline std::uint64_t now_ns() noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);

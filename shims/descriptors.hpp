@@ -10,9 +10,10 @@
 
 namespace onloop {
 
-/// Finds out whether the process can open what a host opens at once. It is for hosts that end the process where they
-/// get no descriptor. It opens an epoll set, and so many pipes and eventfds, by the calls that the host makes, since a
-/// limit or a filter may refuse one kind only. Then it closes all of them.
+/// Finds out whether the process can open the descriptors that a host opens at once. Some hosts end the process if they
+/// can't get a descriptor, so their shims call this first. It opens an epoll set and the given numbers of pipes and
+/// eventfds, and then closes all of them. It uses the same system calls as the host, since a limit or a filter may
+/// refuse only one kind.
 ///
 /// @return 0, or the negative errno of the call that was refused.
 inline int try_descriptors(int pipes, int events) {

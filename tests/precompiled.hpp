@@ -1,4 +1,4 @@
-// What is precompiled for the test programs (ONLOOP_PCH). Each file includes what it needs all the same.
+// The headers that are precompiled for the test programs (ONLOOP_PCH). Each file includes what it needs nevertheless.
 #include <gtest/gtest.h>
 #include <unistd.h>
 

@@ -1,1 +1,1 @@
-"""The parts of run.py, one subject each."""
+"""The parts of run.py. Each part has one subject."""

@@ -1,4 +1,5 @@
-"""The results as charts, SVG and PNG, by gnuplot: a line for each server, a panel for each scenario or figure."""
+"""Draws the results as charts with gnuplot, as SVG and PNG. A chart has a line for each server and a panel for each
+scenario or figure."""
 import dataclasses
 import pathlib
 import subprocess
@@ -6,18 +7,18 @@ import subprocess
 from . import http_files, io_models, machine, throughput
 
 FONT = "DejaVu Sans"
-# Told apart by colour-blind readers, too (Okabe and Ito); the baseline is grey.
+# Colours that colour-blind readers can distinguish, too (Okabe and Ito). The baseline is grey.
 BASELINE, ONLOOP, PEER, RED = "#8c8c8c", "#0072b2", "#e69f00", "#c00000"
 INK = "#222222"
 
-# Pixels.
+# All lengths are in pixels.
 WIDTH = 1100
-NAMES = 175   # what the servers' names take, left of the panels
-LINE = 18     # of one server
-ABOVE = 70    # title and panels' titles
-BELOW = 34    # the legend
-BETWEEN = 14  # panels
-ENTRY = 140   # of the legend
+NAMES = 175   # the width of the names of the servers, left of the panels
+LINE = 18     # the height of the line of one server
+ABOVE = 70    # the height of the title and of the titles of the panels
+BELOW = 34    # the height of the legend
+BETWEEN = 14  # the gap between panels
+ENTRY = 140   # the width of an entry of the legend
 
 STYLE = f"""
 set encoding utf8
@@ -32,7 +33,7 @@ unset xtics
 class Bar:
     value: float
     label: str
-    low: float | None = None    # the range, where there is one
+    low: float | None = None    # the range, if there is one
     high: float | None = None
     target: float | None = None
 
@@ -40,9 +41,9 @@ class Bar:
 @dataclasses.dataclass(frozen=True)
 class Panel:
     title: str
-    bars: dict             # by server
-    line: float | None     # where the baseline's value is drawn across
-    floor: float = 0       # where bars begin; above 0 the scale is logarithmic
+    bars: dict             # the key is the server
+    line: float | None     # where the value of the baseline is drawn as a line
+    floor: float = 0       # where bars begin; if it is above 0, the scale is logarithmic
 
 
 def _colour(name: str, baselines: set) -> str:
@@ -52,7 +53,7 @@ def _colour(name: str, baselines: set) -> str:
 
 
 def _ordered(names: list, baselines: set) -> list:
-    """Baselines, then onloop, then the others; None stands for the gap between two of these groups."""
+    """The names in this order: baselines, onloop, others. None stands for the gap between two of these groups."""
     lines = []
     for colour in (BASELINE, ONLOOP, PEER):
         group = [name for name in names if _colour(name, baselines) == colour]
@@ -65,12 +66,13 @@ def _block(name: str, rows: list) -> str:
 
 
 def _panel(number: int, panel: Panel, lines: list, baselines: set) -> str:
-    """The commands that draw it; servers from top to bottom, so that a line's y is its place from the end."""
+    """The commands that draw a panel. The servers are drawn from top to bottom, so the y of a line is its place from
+    the end."""
     known = [(len(lines) - 1 - place, name, panel.bars[name])
              for place, name in enumerate(lines) if name in panel.bars]
     highest = max(max(bar.value, bar.high or 0, bar.target or 0) for _, _, bar in known)
     script = f"unset arrow\nset title \"{panel.title}\" font \"{FONT} Bold,10\" offset 0,-0.4\n"
-    # Room for a label right of the longest bar.
+    # Leave room for a label to the right of the longest bar.
     if panel.floor:
         script += f"set logscale x\nset xrange [{panel.floor}:{highest * (highest / panel.floor) ** 0.45}]\n"
     else:
@@ -113,7 +115,7 @@ set tmargin at screen {1 - ABOVE / height}
 set bmargin at screen {BELOW / height}
 set ytics ({ticks}) scale 0 font "{FONT},10" textcolor rgb "{INK}"
 """
-    # The legend belongs to the whole: coloured squares and lines in the characters of the font.
+    # The legend belongs to the whole chart. Its coloured squares and lines are characters of the font.
     for place, (sign, colour, words) in enumerate(legend):
         x = (NAMES + place * ENTRY) / WIDTH
         y = BELOW / 2 / height

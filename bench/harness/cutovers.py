@@ -1,5 +1,5 @@
-"""How long a cutover keeps a context from serving, with few and with many idle connections; and how many system calls
-it takes, which is exact: the difference of two runs with different numbers of moves."""
+"""Measures how long a cutover keeps a context from serving, with few and with many idle connections. Also counts its
+system calls. This number is exact: it is the difference of two runs with different numbers of moves."""
 import dataclasses
 import json
 import pathlib
@@ -9,9 +9,9 @@ import tempfile
 
 KEY = "cutover"
 CONNECTIONS = (10, 100, 1_000, 10_000)
-COUNTED = (10, 10_000)  # connections with which system calls are counted
+COUNTED = (10, 10_000)  # the numbers of connections for which system calls are counted
 
-# The first pairs keep the native set, so nothing of them may grow with the connections.
+# The pairs with True keep the native set. So their system calls must not grow with the connections.
 PAIRS = (
     ("native", "glib aggregate", True),
     ("native", "libuv aggregate", True),
@@ -39,7 +39,7 @@ def _run(plan: Plan, pair: tuple, connections: int, round_trips: int, wrapper: t
 
 
 def _calls(plan: Plan, pair: tuple, connections: int) -> float:
-    """A cutover, the wait on the next loop included."""
+    """The system calls of a cutover, including the wait on the next loop."""
     few, many = 4, 24
 
     def count(round_trips: int) -> int:

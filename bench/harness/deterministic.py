@@ -1,5 +1,6 @@
-"""Figures that a noisy machine doesn't change: each is the difference of two runs with different exact numbers of
-messages, divided by that difference, so that start-up, connecting and the end cancel."""
+"""Figures that a noisy machine doesn't change. For each figure the server runs twice, with different exact numbers of
+messages. The difference of the two results is divided by the difference of the numbers. So the costs of the start, of
+connecting and of the end cancel."""
 import dataclasses
 import pathlib
 import re
@@ -36,19 +37,20 @@ FIGURES = (
 @dataclasses.dataclass
 class Plan:
     build: pathlib.Path
-    few: int                     # messages of the shorter run
-    many: int                    # and of the longer one
-    keep: pathlib.Path | None    # callgrind's profiles stay here
+    few: int                     # the messages of the shorter run
+    many: int                    # the messages of the longer run
+    keep: pathlib.Path | None    # where the profiles of callgrind stay
 
 
 def _difference(plan: Plan, count) -> float:
-    """`count(messages)` is what one server counted, from its start to its end, for so many."""
+    """`count(messages)` must return what one server counted for so many messages, from its start to its end."""
     return (count(plan.many) - count(plan.few)) / (plan.many - plan.few)
 
 
 def _run(plan: Plan, server: Server, wrapper: tuple, connections: int, messages: int) -> None:
-    # On two cores, and the server is slowed down by what it runs under: while it works through a batch, the client
-    # answers nearly all of it, so batches are as large as there are connections, as on a server at full load.
+    # Server and client have a core each, and strace or valgrind slows the server down. While the server works through a
+    # batch, the client answers nearly all of it. So a batch has as many messages as there are connections, as on a
+    # server at full load.
     server_cpu, client_cpu = machine.cores()
     with Running(server, plan.build, server_cpu, wrapper) as running:
         load.run(plan.build, running.address, client_cpu, connections=connections, messages=messages)
@@ -99,7 +101,7 @@ def _exchange(connections: list) -> None:
 
 
 def resident(plan: Plan, server: Server, count: int) -> tuple:
-    """Bytes an idle connection, and what is added once all of them have sent a message, all at once."""
+    """The bytes an idle connection, and what is added when all connections have sent a message at once."""
     connections = []
     with Running(server, plan.build, machine.cores()[0]) as running:
         host, port = running.address.rsplit(":", 1)
@@ -108,13 +110,13 @@ def resident(plan: Plan, server: Server, count: int) -> tuple:
             connections.append(socket.create_connection((host, int(port))))
 
         try:
-            # The first connection pays for what a server has once: the buffer, the table, the first page of all.
+            # The first connection causes what a server allocates only once: the buffer, the table, the first pages.
             connect()
             _exchange(connections)
             before = running.anonymous_bytes()
             for _ in range(count):
                 connect()
-            _exchange(connections[-1:])  # accepted in order: when the last one is served, all are open
+            _exchange(connections[-1:])  # clients are accepted in order: if the last one is served, all are open
             idle = running.anonymous_bytes()
             _exchange(connections)
             active = running.anonymous_bytes()
@@ -126,7 +128,7 @@ def resident(plan: Plan, server: Server, count: int) -> tuple:
 
 
 def measure(plan: Plan, server: Server, chosen: set) -> dict:
-    """Each figure in `chosen` (keys of FIGURES) of one server, but for those that it skips."""
+    """Measures each figure in `chosen` (keys of FIGURES) of one server, except the figures that the server skips."""
     chosen = chosen - server.skip
     results = {}
     for name, function in (("system-calls", system_calls), ("instructions", instructions),

@@ -1,5 +1,5 @@
-"""The HTTP server of the examples beside nginx, and beside the two servers without an event loop: wrk asks each for one
-small and one large file, in interleaved rounds."""
+"""Measures the HTTP server of the examples beside nginx and beside the two servers without an event loop. wrk requests
+one small and one large file from each server, in interleaved rounds."""
 import contextlib
 import dataclasses
 import os
@@ -21,19 +21,20 @@ SIZES = {"small": 1024, "large": 1024 * 1024}
 TITLES = {"small": "1 KiB", "large": "1 MiB"}
 CONNECTED = {1: "1 connection", 50: "50 connections", 500: "500 connections"}
 BASELINE = "nginx"
-CACHING = "nginx, files kept open"  # by open_file_cache: it does less than the others
+CACHING = "nginx, files kept open"  # with open_file_cache: it does less than the others
 
 _PROGRAM = "bin/http_file_server"
 _SERVERS = (
     ("onloop native", _PROGRAM, "--loop", "native"),
     ("onloop glib", _PROGRAM, "--loop", "glib"),
-    # Of clients that stay connected it serves the first, and the others when that has gone.
+    # It serves the first of the clients that stay connected. It serves the others only when that client has left.
     ("serial, for one client", "bin/http_serial"),
     ("thread per connection", "bin/http_thread_per_connection"),
 )
 
-# One worker, as the others have one loop. For each size what is fastest: sendfile would be slower for small files, and
-# large ones slower without it. As root nginx would change to a user who may not see the files.
+# nginx has one worker, since the others have one loop. For each size it has the fastest settings: sendfile would be
+# slower for small files, and large files would be slower without it. As root nginx would change to a user who may not
+# read the files.
 _NGINX_CONFIGURATION = """
 {user}
 daemon off;
@@ -64,11 +65,11 @@ http {{
 class Plan:
     build: pathlib.Path
     rounds: int
-    seconds: int  # of a round; wrk takes whole ones
+    seconds: int  # of a round; wrk accepts only whole seconds
 
 
 class _Nginx:
-    """Serves the files below a directory; ended by its process id."""
+    """Serves the files below a directory. stop() ends it by its process id."""
 
     def __init__(self, root: pathlib.Path, directory: pathlib.Path, cpu: int, more: str = ""):
         directory.mkdir()
@@ -80,7 +81,7 @@ class _Nginx:
             user="user root;" if os.geteuid() == 0 else "", directory=directory, port=port, root=root,
             more=more))
         self._log = tempfile.TemporaryFile("w+")
-        # Debian has it where only root's search path leads.
+        # Debian installs nginx in a directory that only the search path of root has.
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         self._process = subprocess.Popen(
             (program, "-p", str(directory), "-e", "stderr", "-c", str(configuration)), stdin=subprocess.DEVNULL,
@@ -119,7 +120,7 @@ class _Nginx:
 
 
 def obstacle(build: pathlib.Path) -> str | None:
-    """Why it can't be measured here, in words."""
+    """The reason why this can't be measured here, as a text. None if it can."""
     if missing := [name for _, name, *_ in _SERVERS if not (build / name).exists()]:
         return f"{missing[0]} was not built (node-llhttp, ONLOOP_EXAMPLES)"
     for program in ("wrk", "nginx"):
@@ -149,7 +150,8 @@ def _summary(rounds: list) -> dict:
 
 
 def measure(plan: Plan) -> list:
-    """As for throughput: a server's round lies between two of the baseline's, and is compared with their mean."""
+    """As for throughput, a round of a server lies between two rounds of the baseline and is compared with their
+    mean."""
     rows = []
     cpu = machine.cores()[0]
     with contextlib.ExitStack() as stack:

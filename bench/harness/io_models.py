@@ -1,5 +1,5 @@
-"""The I/O models of examples/io_models beside onloop: what they cost while nothing happens, how soon a message is back,
-what a connection takes, and how many clients they serve at once. All are found by trying; none has a target."""
+"""Measures the I/O models of examples/io_models beside onloop: what they cost while nothing happens, how soon a message
+is back, how much memory a connection takes, and how many clients they serve at once. None of these has a target."""
 import dataclasses
 import pathlib
 import re
@@ -12,10 +12,10 @@ from . import load, machine
 from .servers import Running, Server
 
 KEY = "io-models"
-IDLE = 20               # connections while nothing happens
-BYSTANDERS = (0, 50)    # idle connections beside the one that is timed
-FEW, MANY = 100, 500    # connections between which memory is compared
-CROWDS = (200, 1_100)   # clients at once; the second is more than select() can watch
+IDLE = 20               # the connections while nothing happens
+BYSTANDERS = (0, 50)    # the idle connections beside the one that is timed
+FEW, MANY = 100, 500    # the numbers of connections between which memory is compared
+CROWDS = (200, 1_100)   # the clients at once; the second number is more than select() can watch
 MESSAGE = b"x" * 64
 
 MODELS = tuple(
@@ -24,7 +24,7 @@ MODELS = tuple(
                  "thread_per_connection", "poller_per_descriptor", "glued_loops"))
 BESIDE = ("onloop native", "onloop glib")
 
-# What memory is called in our results, and in /proc/PID/smaps_rollup or /proc/PID/status; all in KiB.
+# The names of the kinds of memory in our results, and in /proc/PID/smaps_rollup or /proc/PID/status. All are in KiB.
 MEMORY = {"pss": "Pss", "rss": "Rss", "virtual": "VmSize", "page_tables": "VmPTE"}
 
 
@@ -32,19 +32,19 @@ MEMORY = {"pss": "Pss", "rss": "Rss", "virtual": "VmSize", "page_tables": "VmPTE
 class Plan:
     build: pathlib.Path
     rounds: int
-    seconds: float   # of a look at idle connections, and of a ping-pong
-    patience: float  # seconds without any echo after which those who have none are given up
+    seconds: float   # of a measurement of idle connections, and of a ping-pong
+    patience: float  # after so many seconds without any echo, clients without an echo are given up
 
 
 class Crowd:
-    """Clients that have each sent a message and stay connected."""
+    """Clients that stay connected. Each has sent a message."""
 
     def __init__(self, address: str, count: int, patience: float):
         host, port = address.rsplit(":", 1)
         self._sockets = []
         self.answered = 0
         started = time.monotonic()
-        self.seconds = 0.0  # until the last echo
+        self.seconds = 0.0  # from the start to the last echo
         try:
             for _ in range(count):
                 self._sockets.append(socket.create_connection((host, int(port)), 60))
@@ -64,7 +64,7 @@ class Crowd:
             raise
 
     def _is_settled(self, entry: list) -> bool:
-        """Its echo is whole, or it has been turned away."""
+        """True if the echo of the client is whole, or if the client has been turned away."""
         try:
             received = entry[0].recv(entry[1])
         except ConnectionResetError:
@@ -101,14 +101,14 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _sleeps(pid: int) -> int:
-    """How often its threads have gone to sleep, and so how often they have been woken up."""
+    """How often the threads have gone to sleep, which is also how often they have been woken up."""
     found = (re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M)
              for task in _threads(pid))
     return sum(int(match[1]) for match in found)
 
 
 def _memory(pid: int) -> dict:
-    """KiB of all its processes together."""
+    """The KiB of all processes of the server together."""
     total = dict.fromkeys(MEMORY, 0)
     for process in _processes(pid):
         text = (process / "smaps_rollup").read_text() + (process / "status").read_text()
@@ -127,7 +127,7 @@ def _idle(plan: Plan, running: Running) -> dict:
 
 
 def _round_trip(plan: Plan, running: Running, client_cpu: int, bystanders: int) -> dict | None:
-    """None: it is not answered beside them."""
+    """None if the client is not answered beside the bystanders."""
     with Crowd(running.address, bystanders, plan.patience) as crowd:
         if not crowd.all_answered():
             return None
@@ -137,7 +137,8 @@ def _round_trip(plan: Plan, running: Running, client_cpu: int, bystanders: int) 
 
 
 def _growth(plan: Plan, running: Running) -> dict | None:
-    """KiB a connection. None: they were not answered, so they are not connections of the server's yet."""
+    """The KiB a connection. None if clients were not answered, since they are then not yet connections of the
+    server."""
     with Crowd(running.address, FEW, plan.patience) as few:
         before = _memory(running.pid)
         with Crowd(running.address, MANY - FEW, plan.patience) as more:
@@ -167,8 +168,8 @@ def _subjects(plan: Plan, chosen: list) -> list:
 
 
 def measure(plan: Plan, chosen: list) -> list:
-    """A row for each model, and for those of BESIDE that are among the chosen. Each look is at a server just started;
-    those that are of time are taken in interleaved rounds, one of each server."""
+    """A row for each model, and for each server of BESIDE that is chosen. Each measurement uses a server that was just
+    started. Measurements of time are made in interleaved rounds, one for each server."""
     server_cpu, client_cpu = machine.cores()
     subjects = _subjects(plan, chosen)
     looks = {"idle": _idle}

@@ -1,4 +1,4 @@
-"""Runs the load generator, onloop-load: the same client for every server."""
+"""Runs the load generator onloop-load, which is the client of every server."""
 import json
 import pathlib
 import subprocess
@@ -8,7 +8,7 @@ from . import machine
 
 def run(build: pathlib.Path, address: str, cpu: int | None, *, connections: int, size: int = 64, window: int = 1,
         idle: int = 0, duration: float | None = None, warmup: float = 0.0, messages: int | None = None) -> dict:
-    """For a duration, or for an exact number of messages in all. Returns what onloop-load reports."""
+    """Runs it for a duration, or for an exact number of messages in total. Returns what onloop-load reports."""
     command = [str(build / "tools/onloop-load"), address, "--json", "--connections", str(connections),
                "--size", str(size), "--window", str(window)]
     if idle:

@@ -1,4 +1,4 @@
-"""The machine that is measured on: its cores, its limits, what it is."""
+"""The machine on which the measurement runs: its cores, its limits, its description."""
 import contextlib
 import os
 import pathlib
@@ -9,36 +9,36 @@ import sys
 
 
 def say(text: str) -> None:
-    """Progress; standard output is for results."""
+    """Prints progress to standard error. Standard output is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
 def cores() -> tuple:
-    """A core for the server and another for the client, the same one twice if there is only one."""
+    """A core for the server and another core for the client. If there is only one core, it is returned twice."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]
 
 
 def pin(cpu: int | None) -> None:
-    """For a process that is measured, right before it starts: on this core, or on any, and before others where we may
-    say so."""
+    """Prepares a process that is measured, right before it starts. It runs on this core, or on any core if `cpu` is
+    None. It has priority over other processes if we are allowed to set that."""
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:
-        pass  # not root: the neighbours get their share
+        pass  # not root: the other processes get their share
 
 
 @contextlib.contextmanager
 def preferred():
-    """As root, our session comes before others: the kernel shares a core out among sessions first (sched_autogroup),
-    and priorities only count within one."""
+    """As root, gives our session priority over other sessions. The kernel first divides a core among sessions
+    (sched_autogroup), and the priorities of processes count only within a session."""
     group = pathlib.Path("/proc/self/autogroup")
     try:
         before = group.read_text().split()[-1]
         group.write_text("-20")
-    except OSError:  # not root, or a kernel without it
+    except OSError:  # not root, or the kernel has no autogroups
         before = None
     try:
         yield
@@ -48,7 +48,7 @@ def preferred():
 
 
 def raise_file_limit(needed: int) -> None:
-    """Raises the soft limit of open files to the hard one, for us and all that we start."""
+    """Raises the soft limit of open files to the hard limit, for us and for all processes that we start."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise SystemExit(f"run.py: {needed} open files are needed, the hard limit is {hard} (ulimit -Hn)")
@@ -56,7 +56,8 @@ def raise_file_limit(needed: int) -> None:
 
 
 def busy_seconds(cpus: set) -> float:
-    """CPU time that these cores together have been busy since the machine started; what its host took, too."""
+    """The CPU time that these cores together have been busy since the machine started. It includes the time that the
+    host of a virtual machine took."""
     ticks = 0
     with open("/proc/stat") as file:
         for line in file:
@@ -68,7 +69,7 @@ def busy_seconds(cpus: set) -> float:
 
 
 def children_seconds() -> float:
-    """CPU time of the processes that we have started and that have ended."""
+    """The CPU time of the processes that we have started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -1,9 +1,9 @@
-"""The results as tables on standard output."""
+"""Prints the results as tables on standard output."""
 from . import cutovers, deterministic, http_files, io_models, throughput, workers
 
 
 def _table(header: list, rows: list, texts: int = 2) -> None:
-    """The first columns are text, the others are aligned as numbers."""
+    """The first `texts` columns are text. The others are aligned as numbers."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * width for width in widths], *rows]:
         print("  ".join(cell.ljust(width) if i < texts else cell.rjust(width)
@@ -15,7 +15,7 @@ def _verdict(row: dict) -> str:
 
 
 def _number(value, decimals: int) -> str:
-    # + 0.0: a difference of nothing is no "-0.0"
+    # + 0.0 turns "-0.0" into "0.0".
     return "" if value is None else f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
@@ -38,7 +38,7 @@ def _throughput(result: dict) -> None:
     _table(["scenario", "server", "messages/s", "p50 µs", "p99 µs", "CPU µs", "ratio", "quartiles", "range",
             "CPU ratio", "target", ""], rows)
     others = max((row["others"], row["scenario"]) for row in result["throughput"])
-    print(f"Other processes and the host took {others[0]:.2f} of a core from this at worst (in {others[1]}).")
+    print(f"Other processes and the host used at most {others[0]:.2f} of a core (in {others[1]}).")
 
 
 def _own_streams(result: dict) -> None:
@@ -49,7 +49,7 @@ def _own_streams(result: dict) -> None:
         for row in (r for r in result["own_streams"] if r["server"] == server):
             rows.append([title, titles[row["scenario"]], _number(row["ratio"], 3), row["target"], _verdict(row)])
             title = ""
-    print("\nonloop on a loop, and the loop's own streams: the quotient of their ratios above")
+    print("\nonloop on a loop against the loop's own streams: the quotient of their ratios above")
     _table(["servers", "scenario", "ratio", "target", ""], rows)
 
 
@@ -60,7 +60,7 @@ def _http_files(result: dict) -> None:
         ratio = ["", ""] if first else [_number(row["ratio"], 3), f"{row['ratio_min']:.3f} … {row['ratio_max']:.3f}"]
         title = f"{http_files.TITLES[row['size']]}, {http_files.CONNECTED[row['connections']]}" if first else ""
         rows.append([title, row["server"], _number(row["requests_per_second"], 0), _number(row["p99_ms"], 2), *ratio])
-    print(f"\nHTTP, a file again and again: median of interleaved rounds; the ratio is to {http_files.BASELINE}'s "
+    print(f"\nOne file by HTTP, repeatedly: median of interleaved rounds; the ratio is to {http_files.BASELINE}'s "
           "rounds right before and after")
     _table(["scenario", "server", "requests/s", "p99 ms", "ratio", "range"], rows)
 

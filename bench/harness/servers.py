@@ -1,4 +1,4 @@
-"""The servers that are measured, one table entry each, and how to start and stop one."""
+"""The table of the servers that are measured, and the class that starts and stops one."""
 import dataclasses
 import functools
 import os
@@ -15,17 +15,18 @@ from . import machine
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A row of the tables. Must print `listening on HOST:PORT` when it is ready and end on SIGTERM."""
+    """A server, which is a row of the tables. Its program must print `listening on HOST:PORT` when it is ready, and
+    must end on SIGTERM."""
     name: str
-    command: tuple                 # the first word is relative to the build directory; a script says by #! what runs it
-    baseline: str | None = None    # the server that its rounds are paired with; None: it is a baseline itself
-    targets: bool = False          # False: measured for information, nothing is demanded of it
-    optional: bool = False         # left out with a remark if it was not built
-    on_request: bool = False       # only measured when --servers names it
-    peer: bool = False             # another library's; --no-peers leaves it out
-    every: int = 1                 # takes part in every so many-th round only
-    needs_loop: str | None = None  # left out with a remark if its program's --list-loops has no such loop to use
-    # What is not asked of it, say a poll that walks 10,000 idle connections for each message.
+    command: tuple                 # the first word is relative to the build directory; a script has a #! line
+    baseline: str | None = None    # its rounds are paired with this server; None: it is a baseline itself
+    targets: bool = False          # False: it is measured only for information
+    optional: bool = False         # it is left out with a remark if it was not built
+    on_request: bool = False       # it is measured only if --servers names it
+    peer: bool = False             # it is a server on another library; --no-peers leaves it out
+    every: int = 1                 # it takes part only in every `every`-th round
+    needs_loop: str | None = None  # left out with a remark if its --list-loops has no such usable loop
+    # The keys that are not measured for it. For example, a poll would walk 10,000 idle connections for each message.
     skip: frozenset = frozenset()
 
 
@@ -38,12 +39,13 @@ def _guest(loop: str, hosting: str, **more) -> Server:
 
 
 def _peer(name: str, program: str, *arguments: str, every: int = 3, skip: tuple = (), **more) -> Server:
-    """Peers are there to be compared with, not judged: fewer rounds, and no figure that takes long and says little."""
+    """A server on another library. It is compared with and has no targets. So it has fewer rounds, and no figures that
+    take long and say little."""
     return Server(name, (f"bench/peers/{program}", "0", *arguments), baseline="raw epoll", optional=True, peer=True,
                   every=every, skip=frozenset({"allocations-1", "allocations-50", *skip}), **more)
 
 
-# A further server, guest or peer, is one more entry here (and its targets, if any, in run.py).
+# To add a server, a guest or a peer, add an entry here. If it has targets, add them to run.py.
 SERVERS = (
     Server("raw epoll", ("bench/raw_epoll_echo", "0")),
     Server("onloop native", (*_ECHO, "native"), baseline="raw epoll", targets=True),
@@ -54,14 +56,15 @@ SERVERS = (
     _guest("libuv", "direct", targets=True),
     _guest("glib", "direct", every=3),
     _guest("sdevent", "direct", every=3),
-    # The same program as the baseline: how far its ratios are from 1 is what the machine's noise makes of nothing.
+    # This is the same program as the baseline. So only the noise of the machine makes its ratios differ from 1.
     Server("raw epoll again", ("bench/raw_epoll_echo", "0"), baseline="raw epoll", on_request=True),
 
-    # Those that run.py compares onloop with take part in every round.
+    # The peers that run.py compares with onloop take part in every round.
     _peer("libevent bufferevents", "libevent_bufferevent_echo", every=1),
     _peer("libuv streams", "libuv_stream_echo", every=1),
     _peer("libuv uv_try_write", "libuv_stream_echo", "try"),
-    # It accepts one connection a turn, and a turn polls all: while it accepts 10,000, none is served for seconds.
+    # It accepts one connection a turn, and each turn polls all. While it accepts 10,000 connections, it serves none for
+    # seconds.
     _peer("GIO streams", "gio_service_echo", every=1, skip=("active-50-of-10000",)),
     _peer("libevent events", "libevent_event_echo"),
     _peer("libuv poll handles", "libuv_poll_echo"),
@@ -71,13 +74,13 @@ SERVERS = (
     _peer("libwebsockets libuv", "libwebsockets_echo", "libuv", needs_loop="libuv"),
     _peer("libwebsockets GLib", "libwebsockets_echo", "glib", needs_loop="glib"),
     _peer("Asio", "asio_echo"),
-    # Under valgrind a compiler at run time takes minutes, and what it counts is mostly the compiler.
+    # Under valgrind a just-in-time compiler takes minutes, and the count is mostly that of the compiler.
     _peer("Node", "node_echo.js", skip=("instructions-1", "instructions-50")),
 )
 
 
 class Running:
-    """A started server. `wrapper` is what it runs under: strace or valgrind with their options."""
+    """A started server. `wrapper` is the command under which it runs: strace or valgrind with their options."""
 
     def __init__(self, server: Server, build: pathlib.Path, cpu: int | None, wrapper: tuple = ()):
         self.server = server
@@ -107,11 +110,12 @@ class Running:
         line = self._process.stdout.readline()
         match = re.match(r"listening on (\S+:\d+)", line)
         if not match:
-            raise self._failure(f"printed {line!r} in place of where it listens")
+            raise self._failure(f"printed {line!r} instead of its address")
         return match[1]
 
     def _server_pid(self, wrapper: tuple) -> int:
-        """strace's child; valgrind and a bare server are the process itself."""
+        """The process of the server. Under strace it is the child of strace. Otherwise it is the started process
+        itself."""
         if not wrapper or wrapper[0] != "strace":
             return self._process.pid
         path = f"/proc/{self._process.pid}/task/{self._process.pid}/children"
@@ -125,7 +129,8 @@ class Running:
         return RuntimeError(f"{self.server.name}: {what}\n{self._log.read()}".rstrip())
 
     def settle(self) -> None:
-        """Returns when the server has closed the connections of the last client, so that this is not measured next."""
+        """Waits until the server has closed the connections of the last client, so that the next round does not measure
+        this."""
         deadline = time.monotonic() + 60
         while self._descriptors() > self._idle_descriptors:
             if time.monotonic() > deadline:
@@ -133,17 +138,19 @@ class Running:
             time.sleep(0.005)
 
     def cpu_seconds(self) -> float:
-        """CPU time that its threads have used, to the nanosecond (/proc/PID/stat counts in hundredths of a second)."""
+        """The CPU time that its threads have used, in nanosecond precision. /proc/PID/stat has only hundredths of a
+        second."""
         threads = pathlib.Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(thread.read_text().split()[0]) for thread in threads) * 1e-9
 
     def anonymous_bytes(self) -> int:
-        """Resident memory of its own: heap, stacks, written data; nothing of what is mapped from files."""
+        """The resident memory of its own: heap, stacks, written data. It does not include pages that are mapped from
+        files."""
         with open(f"/proc/{self.pid}/smaps_rollup") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) * 1024
 
     def stop(self) -> None:
-        """Ends it gracefully, so that what it runs under writes its totals."""
+        """Ends it gracefully, so that strace or valgrind writes its totals."""
         if self._process.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
             try:
@@ -157,7 +164,8 @@ class Running:
 
 @functools.cache
 def _loops(program: pathlib.Path) -> dict:
-    """What a program's --list-loops prints: a loop a line, its name first, and what there is to say of it."""
+    """The loops that a program prints with --list-loops: from the name of a loop to the remark behind it. Each line has
+    one loop, and begins with its name."""
     listed = subprocess.run((program, "--list-loops"), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     lines = (line.partition(" ") for line in listed.stdout.splitlines() if line)
     return {name: about.strip() for name, _, about in lines}
@@ -167,7 +175,7 @@ _UNUSABLE = re.compile(r"\b(unusable|unavailable|not (usable|available|installed
 
 
 def _obstacle(server: Server, build: pathlib.Path) -> str | None:
-    """Why it can't be measured here, in words."""
+    """The reason why it can't be measured here, as a text. None if it can."""
     program = build / server.command[0]
     if not program.exists():
         return f"{program} was not built"
@@ -181,8 +189,8 @@ def _obstacle(server: Server, build: pathlib.Path) -> str | None:
 
 
 def choose(names: list | None, build: pathlib.Path, peers: bool) -> list:
-    """The servers to measure: those named, or all that are not on request, with or without peers; and their
-    baselines."""
+    """The servers to measure, and their baselines. These are the named servers. Without names they are all servers that
+    are not on request, with or without peers."""
     known = {server.name: server for server in SERVERS}
     if unknown := set(names or ()) - known.keys():
         raise SystemExit(f"run.py: no such server: {', '.join(sorted(unknown))}. There are: {', '.join(known)}")

@@ -1,4 +1,5 @@
-"""Throughput, as ratios to a baseline that runs in the same minute: interleaved short rounds, each paired."""
+"""Measures throughput as ratios to a baseline that runs in the same minute. The rounds are short and interleaved, and
+each round is paired with rounds of the baseline."""
 import contextlib
 import dataclasses
 import os
@@ -17,12 +18,13 @@ class Scenario:
     connections: int
     size: int = 64
     idle: int = 0
-    one_core: bool = False  # server and client on one core
-    any_core: bool = False  # the kernel places their threads
+    one_core: bool = False  # server and client share one core
+    any_core: bool = False  # the kernel chooses the cores of their threads
 
 
 SCENARIOS = (
-    # On two cores, waking the other core takes most of the time of a lone ping-pong and hides what the server costs.
+    # With two cores, waking the other core takes most of the time of a single ping-pong and hides what the server
+    # costs.
     Scenario("ping-pong-1", "64 B, 1 connection", 1, one_core=True),
     Scenario("ping-pong-50", "64 B, 50 connections", 50),
     Scenario("ping-pong-1000", "64 B, 1,000 connections", 1000),
@@ -34,10 +36,10 @@ SCENARIOS = (
 @dataclasses.dataclass(frozen=True)
 class Round:
     rate: float        # messages a second
-    cpu: float | None  # seconds of the server's CPU time a message, where it can be told
+    cpu: float | None  # the CPU seconds of the server for a message, if they can be known
     p50: float | None  # microseconds
     p99: float | None
-    others: float      # how much of the two cores was busy with neither the server nor the client
+    others: float      # how much of the cores neither the server nor the client used
 
 
 @dataclasses.dataclass
@@ -63,15 +65,16 @@ def _round(plan: Plan, scenario: Scenario, running: Running) -> Round:
     others = max(0.0, machine.busy_seconds(cpus) - busy - ours) / (time.monotonic() - started)
     running.settle()
     server_seconds = running.cpu_seconds() - before
-    # The CPU time is of the whole round, so the messages must be, too: those of the warm-up at the same rate. With
-    # thousands of idle connections accepting them is most of it, and the figure would mean nothing.
+    # The CPU time is that of the whole round. So the messages must be those of the whole round too. Those of the
+    # warm-up are estimated from the rate. With thousands of idle connections, most of the CPU time is for accepting
+    # them, and the figure would mean nothing.
     messages = report["messages"] + report["messages_per_second"] * plan.warmup
     cpu = None if scenario.idle else server_seconds / messages
     return Round(report["messages_per_second"], cpu, report["latency_us_p50"], report["latency_us_p99"], others)
 
 
 def _compare(pairs: list) -> dict:
-    """`pairs`: (a subject's round, the baseline's rounds before and after it)."""
+    """`pairs` has tuples: a round of the subject, and the rounds of the baseline before and after it."""
     def paired(field):
         return sorted(getattr(subject, field) / statistics.mean(getattr(other, field) for other in around)
                       for subject, around in pairs)
@@ -94,9 +97,9 @@ def _summary(rounds: list) -> dict:
 
 
 def measure(plan: Plan, scenario: Scenario, servers: list) -> list:
-    """One result a server. A baseline's group runs as b s1 b s2 b s1 … b, so that each round of a subject has one of
-    the baseline right before and right after it: what drifts (frequency, neighbours on the host) cancels. A server
-    that takes part in every third round only is in the first one, the fourth one, …"""
+    """One result for each server. The servers of a baseline run as b s1 b s2 b s1 … b. So each round of a subject has a
+    round of the baseline right before and right after it, and slow changes (frequency, neighbours on the host) cancel.
+    A server that takes part in every third round is in the first round, the fourth round, …"""
     results = []
     server_cpu = None if scenario.any_core else machine.cores()[0]
     for baseline in (server for server in servers if server.baseline is None):

@@ -1,4 +1,4 @@
-"""What a second worker of onloop-echo brings: the same program with one and with two, side by side."""
+"""Measures what a second worker of onloop-echo brings: the same program with one and with two workers, side by side."""
 from . import throughput
 from .servers import Server
 

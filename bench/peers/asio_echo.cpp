@@ -1,4 +1,4 @@
-// Asio without Boost, on one thread, which it is told, so that it takes no locks.
+// Asio without Boost. It runs on one thread. The concurrency hint tells Asio so, and it takes no locks.
 #include <array>
 #include <asio.hpp>
 #include <exception>
@@ -10,12 +10,12 @@
 
 namespace {
 
-// With the executor's type known, none of its calls is virtual.
+// The type of the executor is known at compile time, so none of its calls is virtual.
 using Executor = asio::io_context::executor_type;
 using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
 using Acceptor = asio::basic_socket_acceptor<asio::ip::tcp, Executor>;
 
-// Kept alive by the operation that is under way.
+// The current operation keeps a session alive.
 class Session : public std::enable_shared_from_this<Session> {
  public:
   explicit Session(Socket socket) : socket_(std::move(socket)) {}

@@ -44,7 +44,7 @@ void read(Session* session) {
 
 gboolean on_incoming(GSocketService*, GSocketConnection* connection, GObject*, gpointer) {
   g_socket_set_option(g_socket_connection_get_socket(connection), IPPROTO_TCP, TCP_NODELAY, 1, nullptr);
-  auto* session = new Session;  // the buffer is left as it is
+  auto* session = new Session;  // the buffer is not initialised
   session->connection = G_SOCKET_CONNECTION(g_object_ref(connection));
   read(session);
   return TRUE;

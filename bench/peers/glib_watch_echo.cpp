@@ -1,4 +1,4 @@
-// GLib, a GSource for each descriptor; recv and send are plain system calls.
+// GLib with a GSource for each descriptor. recv and send are plain system calls.
 #include <glib-unix.h>
 #include <glib.h>
 
@@ -8,9 +8,9 @@ namespace {
 
 using peer::PlainEcho;
 
-// A source of its own rather than g_unix_fd_source_new, because what that one watches can't be changed.
+// This peer has its own kind of source, since the events of a source by g_unix_fd_source_new can't be changed.
 struct Connection {
-  GSource source;  // first: GLib allocates this struct as a source
+  GSource source;  // must be first: GLib allocates this struct as a source
   gpointer tag;
   PlainEcho* echo;
 };
@@ -43,8 +43,9 @@ void add(int fd) {
   Connection& connection = *reinterpret_cast<Connection*>(source);
   connection.tag = g_source_add_unix_fd(source, fd, G_IO_IN);
   connection.echo = new PlainEcho{fd};
-  // Around the dispatch of any other source GLib takes its descriptor out of the set and wakes itself up: two writes
-  // and a read more for each message. It matters to none that runs a main loop in its callback, which this one doesn't.
+  // Around the dispatch of a source that may not recurse, GLib takes its descriptor out of the set and wakes itself up.
+  // This costs two more writes and one more read for each message. A source that runs no main loop in its callback may
+  // safely recurse.
   g_source_set_can_recurse(source, TRUE);
   g_source_attach(source, nullptr);
   g_source_unref(source);

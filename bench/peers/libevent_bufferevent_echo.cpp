@@ -1,4 +1,4 @@
-// libevent's own streams: bufferevents, whose input is moved to their output without a copy.
+// libevent's own streams: bufferevents. Their input is moved to their output without a copy.
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -14,7 +14,7 @@ void on_read(bufferevent* stream, void*) {
   if (evbuffer_get_length(output) > peer::kBufferSize) bufferevent_disable(stream, EV_READ);
 }
 
-// All has been written.
+// Called when everything has been written.
 void on_drained(bufferevent* stream, void*) {
   if (!(bufferevent_get_enabled(stream) & EV_READ)) bufferevent_enable(stream, EV_READ);
 }

@@ -1,4 +1,4 @@
-// libevent, an event for each descriptor; recv and send are plain system calls.
+// libevent with an event for each descriptor. recv and send are plain system calls.
 #include <event2/event.h>
 #include <event2/event_struct.h>
 

@@ -1,4 +1,4 @@
-// libuv, a uv_poll_t for each descriptor; recv and send are plain system calls.
+// libuv with a uv_poll_t for each descriptor. recv and send are plain system calls.
 #include <uv.h>
 
 #include "plain_echo.hpp"
@@ -23,7 +23,7 @@ void end(Connection& connection) {
            [](uv_handle_t* handle) { delete static_cast<Connection*>(handle->data); });
 }
 
-// The status is an error after a reset; recv finds it, too.
+// After a reset the status is an error. recv finds the error too.
 void on_ready(uv_poll_t* poll, int, int) {
   Connection& connection = *static_cast<Connection*>(poll->data);
   switch (connection.echo.step()) {

@@ -1,5 +1,6 @@
-// libuv's own streams: uv_tcp_t. As its guide has it, a buffer is allocated for each read, and uv_write sends it; or,
-// with "try" as second argument, as an expert has it: uv_try_write at once, and only what is left is queued.
+// libuv's own streams: uv_tcp_t. There are two ways. By default the program does what libuv's guide shows: it allocates
+// a buffer for each read, and uv_write sends it. With "try" as the second argument it does what an expert does: it
+// calls uv_try_write at once, and queues only the rest.
 #include <uv.h>
 
 #include <algorithm>
@@ -11,13 +12,13 @@
 
 namespace {
 
-// Only while a callback runs is anything in it, so all connections share it.
+// The buffer has data only while a callback runs, so all connections share it.
 std::array<char, peer::kBufferSize> buffer;
 
 struct Connection {
-  uv_tcp_t tcp;  // first: its address is the stream's
+  uv_tcp_t tcp;  // must be first: its address is also that of the stream
   uv_write_t write;
-  std::vector<char> unsent;  // empty as a rule; while it is not, nothing is read
+  std::vector<char> unsent;  // usually empty; while it is not, nothing is read
 };
 
 void end(uv_stream_t* stream) {
@@ -35,7 +36,7 @@ void on_written(uv_write_t* request, int status) {
 }
 
 void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* data) {
-  if (count == 0) return;  // EAGAIN
+  if (count == 0) return;  // this means EAGAIN
   if (count < 0) return end(stream);
   uv_buf_t message = uv_buf_init(data->base, static_cast<unsigned>(count));
   const int tried = uv_try_write(stream, &message, 1);
@@ -56,7 +57,7 @@ void read(uv_stream_t* stream) {
   if (uv_read_start(stream, lend_buffer, on_read) != 0) end(stream);
 }
 
-// ---- as the guide has it ----
+// ---- the way of libuv's guide ----
 
 struct Write {
   uv_write_t request;

@@ -1,7 +1,7 @@
-// libwebsockets, as a server of a raw protocol of its own, on one of its loops.
+// libwebsockets as a server of a raw protocol of its own, on one of its loops.
 //
-// libwebsockets_echo [PORT [LOOP]]     LOOP: poll (or none), libuv, glib
-// libwebsockets_echo --list-loops      a loop a line, and why it can't be used, for one that can't
+//     libwebsockets_echo [PORT [LOOP]]     LOOP: poll (or none), libuv, glib
+//     libwebsockets_echo --list-loops      prints each loop, and the reason if it can't be used
 #include <libwebsockets.h>
 
 #include <algorithm>
@@ -21,19 +21,19 @@ struct Loop {
 constexpr std::array kLoops{Loop{"poll", 0}, Loop{"libuv", LWS_SERVER_OPTION_LIBUV},
                             Loop{"glib", LWS_SERVER_OPTION_GLIB}};
 
-// Made by libwebsockets, of zeros, for each connection.
+// libwebsockets makes one for each connection and fills it with zeros.
 struct Session {
-  std::vector<unsigned char>* unsent;  // after LWS_PRE bytes that lws_write wants before its data
+  std::vector<unsigned char>* unsent;  // the data come after LWS_PRE bytes that lws_write needs
 };
 
-// To be written to only when it asks to be, so a message is kept until then.
+// libwebsockets may be written to only when it asks for it. Therefore a message is kept until then.
 int on_received(lws* connection, Session& session, const unsigned char* data, std::size_t size) {
   session.unsent->insert(session.unsent->end(), data, data + size);
   if (session.unsent->size() > LWS_PRE + peer::kBufferSize) lws_rx_flow_control(connection, 0);
   return lws_callback_on_writable(connection) < 0 ? -1 : 0;
 }
 
-// What the kernel doesn't take, lws_write keeps, and it asks again only when that is gone.
+// lws_write keeps what the kernel doesn't take. It asks for more only when that is sent.
 int on_writable(lws* connection, Session& session) {
   std::vector<unsigned char>& unsent = *session.unsent;
   if (unsent.size() == LWS_PRE) return 0;
@@ -43,7 +43,7 @@ int on_writable(lws* connection, Session& session) {
   return 0;
 }
 
-// Returning other than 0 closes the connection.
+// A result other than 0 closes the connection.
 int on_event(lws* connection, lws_callback_reasons reason, void* user, void* data, std::size_t size) {
   Session* session = static_cast<Session*>(user);
   switch (reason) {
@@ -79,8 +79,8 @@ lws_context* make_context(const Loop& loop, int port) {
   return lws_create_context(&info);
 }
 
-// A loop is a plug-in, and a package, of its own. The contexts are left to the end of the process: destroying one that
-// has never run makes GLib complain.
+// Each loop is a plug-in in a package of its own. The contexts are not destroyed before the end of the process: if a
+// context has never run, its destruction makes GLib log a warning.
 int list_loops() {
   lws_set_log_level(0, nullptr);
   for (const Loop& loop : kLoops) {

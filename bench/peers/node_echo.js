@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Node's net streams: what comes is written; reading pauses while what wasn't taken waits.
+// Node's net streams. What comes is written back. Reading pauses while some of it waits to be written.
 'use strict';
 
 const net = require('node:net');

@@ -1,5 +1,5 @@
-// What every peer does alike, so that they differ in their library only: they listen on 127.0.0.1 at the port given as
-// argument (0 or none: a free one), say where, and end on SIGTERM or SIGINT.
+// The common parts of all peers, so that they differ only in their library. A peer listens on 127.0.0.1 at the port of
+// its first argument. 0 or no argument means a free port. It prints the address and ends on SIGTERM or SIGINT.
 #pragma once
 
 #include <arpa/inet.h>
@@ -19,14 +19,14 @@
 namespace peer {
 
 constexpr int kBacklog = 4096;
-constexpr std::size_t kBufferSize = std::size_t{64} * 1024;  // what raw_epoll_echo reads at most at once
+constexpr std::size_t kBufferSize = std::size_t{64} * 1024;  // raw_epoll_echo reads at most so many bytes at once
 
 [[noreturn]] inline void die(const char* what) {
   std::perror(what);
   std::exit(1);
 }
 
-// For the libraries, whose errors aren't in errno.
+// Ends the program if a call of a library has failed. The error of a library is not in errno.
 inline void require(bool good, const char* what) {
   if (good) return;
   std::fprintf(stderr, "%s failed\n", what);
@@ -45,8 +45,8 @@ inline sockaddr_in loopback(std::uint16_t port) {
   return address;
 }
 
-// Exits right in the handler: nothing is left to do, and no loop needs a watch for it that others don't have. A library
-// that writes by plain write would be ended by a client that leaves.
+// The handler exits at once: nothing is left to do, and no loop needs an extra watch for it. SIGPIPE is ignored: some
+// libraries write with plain write, and a client that leaves would otherwise end the program.
 inline void end_on_signals() {
   for (const int number : {SIGTERM, SIGINT}) {
     if (std::signal(number, [](int) { _exit(0); }) == SIG_ERR) die("signal");
@@ -54,14 +54,14 @@ inline void end_on_signals() {
   if (std::signal(SIGPIPE, SIG_IGN) == SIG_ERR) die("signal");
 }
 
-// The last thing before the loop runs: whoever reads the line connects, and counts the descriptors that are open.
+// Must be the last call before the loop runs. The reader of the line connects at once, and counts the open descriptors.
 inline void announce(std::uint16_t port) {
   end_on_signals();
   std::printf("listening on 127.0.0.1:%d\n", port);
   std::fflush(stdout);
 }
 
-// The same for a listening socket of which only the descriptor is known.
+// The same for a listening socket that is known only by its descriptor.
 inline void announce_socket(int listener) {
   sockaddr_in address{};
   socklen_t size = sizeof address;
@@ -69,7 +69,7 @@ inline void announce_socket(int listener) {
   announce(ntohs(address.sin_port));
 }
 
-// A non-blocking listening socket.
+// Makes a non-blocking listening socket.
 inline int listen_on_loopback(std::uint16_t port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int on = 1;
@@ -85,7 +85,7 @@ inline void set_nodelay(int fd) {
   if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) die("setsockopt");
 }
 
-// A connected non-blocking socket, or -1 if none is waiting. Callers ask until there is none.
+// Returns a connected non-blocking socket, or -1 if no client is waiting. Callers call it until it returns -1.
 inline int accept_next(int listener) {
   for (;;) {
     const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -1,5 +1,5 @@
-// The echo of those peers that only watch descriptors in their loop: a recv and a send for each message, as in
-// raw_epoll_echo. What they differ in from it is the loop, and nothing else.
+// The echo of the peers that only watch descriptors in their loop. It makes a recv and a send for each message, as in
+// raw_epoll_echo. So these peers differ from raw_epoll_echo only in the loop.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@ namespace peer {
 
 class PlainEcho {
  public:
-  // What the loop has to do with its watch after a step.
+  // What the loop must do with its watch after a step.
   enum class Watch { same, readable, writable, over };
 
   explicit PlainEcho(int fd) : fd_(fd) {}
@@ -21,8 +21,8 @@ class PlainEcho {
 
   [[nodiscard]] int fd() const { return fd_; }
 
-  // To be called when the descriptor is ready for what is watched, readable at first; also after an error or a hang-up,
-  // which recv or send then tells.
+  // Must be called when the descriptor is ready for the watched direction, which is readable at first. It must also be
+  // called after an error or a hang-up; recv or send then fails.
   [[nodiscard]] Watch step() { return unsent_.empty() ? read_and_send() : send_rest(); }
 
  private:
@@ -49,7 +49,7 @@ class PlainEcho {
   }
 
   int fd_;
-  std::vector<std::byte> unsent_;  // empty as a rule; while it is not, the descriptor is watched for writing only
+  std::vector<std::byte> unsent_;  // usually empty; while it is not, the descriptor is watched only for writing
 };
 
 }  // namespace peer

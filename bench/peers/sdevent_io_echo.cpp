@@ -1,4 +1,4 @@
-// sd-event, an io source for each descriptor; recv and send are plain system calls.
+// sd-event with an io source for each descriptor. recv and send are plain system calls.
 #include <systemd/sd-event.h>
 
 #include "plain_echo.hpp"

@@ -52,8 +52,8 @@ void Acceptor::listen(const Address& address) {
     return;
   }
   std::vector<UniqueFd> sockets = bind_listening(address, options_, file_);
-  const AtScopeExit at_end([this] {
-    if (sockets_.empty()) file_.remove();  // start() has thrown, and the socket is about to be closed
+  const AtScopeExit at_end([&] {
+    if (sockets.back()) file_.remove();  // start() has thrown, and the socket is about to be closed
   });
   for (UniqueFd& socket : sockets) {
     start(socket.get(), what);

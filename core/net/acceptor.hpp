@@ -25,7 +25,8 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
  public:
   Acceptor(Net& net, Protocol& protocol, ListenOptions options);
 
-  /// Throws std::system_error; then nothing listens, and the caller severs.
+  /// May be called for several addresses, of which at most one is a path.
+  /// @throws std::system_error. Then the caller severs, so nothing listens.
   void listen(const Address& address);
   void set_paused(bool paused);
   void sever() noexcept;

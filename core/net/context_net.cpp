@@ -67,11 +67,25 @@ Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOp
 }
 
 Listener& Context::listen(const Address& address, Protocol& protocol, ListenOptions options) {
+  return listen(std::span(&address, 1), protocol, std::move(options));
+}
+
+Listener& Context::listen(std::span<const Address> addresses, Protocol& protocol, ListenOptions options) {
   runtime_->check_thread();
-  if (address.family() == Address::Family::none) throw_error(EINVAL, "listen on no address");
-  check_limits(options.limits, "listen on " + address.to_string());
+  if (addresses.empty()) throw_error(EINVAL, "listen on no address");
+  int paths = 0;
+  for (const Address& address : addresses) {
+    if (address.family() == Address::Family::none) throw_error(EINVAL, "listen on no address");
+    if (address.family() == Address::Family::unix_path && ++paths > 1) {
+      throw_error(EINVAL,
+                  "listen on " + address.to_string() + ": a listener has at most one path; make another listener");
+    }
+  }
+  check_limits(options.limits, "listen on " + addresses.front().to_string());
   return set_up(new detail::Acceptor(detail::Net::of(*runtime_), protocol, std::move(options)),
-                [&](detail::Acceptor& acceptor) { acceptor.listen(address); });
+                [&](detail::Acceptor& acceptor) {
+                  for (const Address& address : addresses) acceptor.listen(address);
+                });
 }
 
 Connection& detail::connect(Runtime& runtime, const Destination& to, Protocol& protocol, ConnectOptions options) {

@@ -19,12 +19,13 @@ namespace {
 
 constexpr const char* kIndex = "index.html";
 
-/// An end of a request in place of a file.
+/// Thrown if the request is answered with a status instead of a file.
 struct Refused {
   int status;
 };
 
-/// What leads out of the root is as little there as what does not exist.
+/// @return The status for an error of a file. A path that leads out of the root is answered like a path that does not
+/// exist.
 int status_of(const std::error_code& error) {
   switch (error.value()) {
     case ENOENT:
@@ -32,7 +33,7 @@ int status_of(const std::error_code& error) {
     case EXDEV:
     case ELOOP:
     case ENAMETOOLONG:
-    case ENXIO:  // a socket, or a device that is not there
+    case ENXIO:  // a socket, or a device that does not exist
     case ENODEV:
       return 404;
     case EACCES:
@@ -48,7 +49,7 @@ int status_of(const std::error_code& error) {
   }
 }
 
-/// A head and words for people who read what a program got.
+/// An answer with a text for people who read the output of a program.
 Answer in_words(const Request& request, int status, Head head) {
   const std::string words = std::string{status_text(status)} + "\n";
   head.add("Content-Type", "text/plain; charset=utf-8").add("Content-Length", words.size());
@@ -59,7 +60,8 @@ Answer in_words(const Request& request, int status, Head head) {
   return answer;
 }
 
-/// Where the directory's contents have their relative links resolved: one with a slash at its end.
+/// Redirects to the path with a slash at its end. Relative links in the contents of a directory are resolved against
+/// that path.
 Answer to_directory(const Request& request, const std::string& path) {
   const std::size_t query = request.target.find('?');
   std::string location = target_of(path + "/");
@@ -67,7 +69,7 @@ Answer to_directory(const Request& request, const std::string& path) {
   return in_words(request, 301, std::move(Head{301}.add("Location", location)));
 }
 
-/// Of a file: the whole or a part of it.
+/// The answer for a file: the whole file or a part of it.
 Answer contents(const Request& request, const std::string& path, onloop::File file, const struct stat& status) {
   const Version version = version_of(status);
   const int verdict = evaluate_conditions(request, version);
@@ -99,7 +101,7 @@ Answer contents(const Request& request, const std::string& path, onloop::File fi
     answer.length = part.length;
   } else if (part.length > 0) {
     const std::vector<std::byte> bytes = file.read_at(part.offset, part.length);
-    if (bytes.size() < part.length) throw Refused{500};  // it was made shorter meanwhile
+    if (bytes.size() < part.length) throw Refused{500};  // the file was made shorter meanwhile
     answer.text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
   return answer;
@@ -117,7 +119,7 @@ Answer fetch(const Request& request, const DocumentRoot& root) {
     file = root.open(*path);
     status = file.status();
   }
-  if (!S_ISREG(status.st_mode)) throw Refused{404};  // a FIFO or a device is no document
+  if (!S_ISREG(status.st_mode)) throw Refused{404};  // a FIFO or a device is not a document
   return contents(request, *path, std::move(file), status);
 }
 

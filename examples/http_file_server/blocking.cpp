@@ -46,7 +46,10 @@ bool write_all(const Socket& socket, std::span<const char> bytes) {
   return true;
 }
 
-/// The next request off the socket; `input` has what came behind the last one. False at the end.
+/// Reads the next request from the socket.
+///
+/// @param input The bytes that came behind the last request.
+/// @return False at the end of the connection.
 bool read_request(const Socket& socket, RequestParser& parser, std::string& input) {
   while (true) {
     input.erase(0, parser.feed(input));
@@ -72,7 +75,8 @@ bool write_contents(const Socket& socket, const Answer& answer) {
   return true;
 }
 
-/// What was written is lost to a reset if the socket is closed while there is unread input.
+/// Closes the sending side and reads until the peer closes. If a socket with unread input is closed, the kernel sends a
+/// reset, and the bytes that were written are lost.
 void close_in_order(const Socket& socket) {
   std::array<char, kReadSize> rest;
   shutdown(socket.fd(), SHUT_WR);
@@ -119,8 +123,8 @@ int stoppable = -1;  // the listening socket, for the signal handler
 std::atomic<bool> stopping = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "the signal handler sets it");
 
-/// After an error of accept(). Most come again at once: the client stays in the backlog while there is no descriptor,
-/// or no memory, for it. So each rests for a while, and each kind is told once.
+/// Waits a while after an error of accept(). Most errors come again at once: if there is no descriptor or no memory for
+/// a client, the client stays in the backlog. Each kind of error is reported only once.
 void rest_after(int error) {
   constexpr int kRest = 100;  // milliseconds
   static std::vector<int> told;
@@ -167,7 +171,7 @@ void accept_forever(const Options& options, const std::string& name, const std::
   struct sigaction stop {};
   stop.sa_handler = [](int) {
     stopping = true;
-    shutdown(stoppable, SHUT_RDWR);  // accept() then fails, if it waits
+    shutdown(stoppable, SHUT_RDWR);  // accept() then fails if it is waiting
   };
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &stop, nullptr);
   say_listening(address_of(listener, address), name);

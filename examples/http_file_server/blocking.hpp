@@ -8,10 +8,10 @@
 #include "document_root.hpp"
 #include "options.hpp"
 
-/// What the document's two servers without an event loop have in common: sockets that block.
+/// The common parts of the two servers without an event loop: sockets that block.
 namespace http {
 
-/// A connected socket; closed when it goes.
+/// A connected socket. The destructor closes it.
 class Socket {
  public:
   explicit Socket(int fd) noexcept : fd_(fd) {}
@@ -24,12 +24,12 @@ class Socket {
   int fd_;
 };
 
-/// Reads requests, fetches the files and writes them, one after the other, until the client or an error ends that. It
-/// is given up on when nothing moves for the time-out.
+/// Serves a connection: reads a request, fetches the file and writes it, one request after the other. It returns when
+/// the client ends, after an error, or when no byte moves for the time-out.
 void handle_connection(const Socket& socket, const DocumentRoot& root, std::chrono::nanoseconds timeout);
 
-/// "wait for the next TCP connection", again and again; calls `handle` with each. SIGINT and SIGTERM end it, and the
-/// process with it, whatever its threads are at; so it does not return.
+/// Waits for the next TCP connection, again and again, and calls `handle` with each. It does not return. SIGINT and
+/// SIGTERM end the process, whatever its threads are doing.
 [[noreturn]] void accept_forever(const Options& options, const std::string& name,
                                  const std::function<void(Socket)>& handle);
 

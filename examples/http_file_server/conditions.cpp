@@ -13,7 +13,8 @@ namespace {
 
 enum class Comparison { strong, weak };
 
-/// A list of tags that are quoted, or a star. The tags made here have no comma.
+/// @return True if `list` contains `tag`. The list has quoted tags, or a star for any tag. The tags that this server
+/// makes have no comma.
 bool names(std::string_view list, std::string_view tag, Comparison comparison) {
   while (true) {
     list.remove_prefix(std::min(list.find_first_not_of(", \t"), list.size()));
@@ -37,7 +38,7 @@ Version version_of(const struct stat& status) {
   const int length = std::snprintf(
       tag.data(), tag.size(), "\"%llx.%lx-%llx\"", static_cast<unsigned long long>(status.st_mtim.tv_sec),
       static_cast<unsigned long>(status.st_mtim.tv_nsec), static_cast<unsigned long long>(status.st_size));
-  // A date in the future must not be told.
+  // A server must not send a date in the future.
   return {std::string(tag.data(), static_cast<std::size_t>(length)),
           std::min(status.st_mtim.tv_sec, std::time(nullptr))};
 }

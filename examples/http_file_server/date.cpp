@@ -4,7 +4,7 @@
 
 namespace http {
 
-// The names of days and months are English as long as no program here calls setlocale().
+// The names of days and months are in English, as long as the program does not call setlocale().
 std::string date_text(std::time_t time) {
   std::tm parts{};
   gmtime_r(&time, &parts);

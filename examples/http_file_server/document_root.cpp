@@ -11,10 +11,11 @@
 namespace http {
 namespace {
 
-// Without waiting for a FIFO's other end, nor becoming the session of a terminal.
+// Opening does not wait for the other end of a FIFO, and a terminal does not become the controlling terminal.
 constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
-// How often to look again if a directory was moved while the kernel followed "..": it then can't tell (EAGAIN).
+// The most attempts to open a path. If a directory is moved while the kernel follows "..", the kernel can't tell where
+// it leads (EAGAIN).
 constexpr int kAttempts = 10;
 
 [[noreturn]] void fail(int error, std::string_view path) {
@@ -47,7 +48,7 @@ onloop::File DocumentRoot::open(const std::string& path) const {
   }
 }
 
-/// Opens one directory after the other, each in the one before, and what is in the last.
+/// Opens one directory after the other, each relative to the one before, and then the last name in the last directory.
 onloop::File DocumentRoot::walk(std::string_view path) const {
   onloop::File at{openat(directory_.fd(), ".", kFlags)};
   if (at.fd() < 0) fail(errno, path);

@@ -6,17 +6,22 @@
 
 namespace http {
 
-/// A directory out of which no path leads: neither by dots nor by symbolic links, not even while somebody moves
-/// directories about, since it is the kernel that looks (openat2, RESOLVE_BENEATH). Where it can't, before Linux 5.6
-/// and under Valgrind, links and ".." are not followed at all. May be used on any thread.
+/// A directory with contents to serve. No path leads out of it, neither by ".." nor by symbolic links, not even while
+/// somebody moves directories. The kernel ensures this (openat2, RESOLVE_BENEATH). Before Linux 5.6 and under Valgrind
+/// the kernel can't do so. Then links and ".." are not followed at all.
+///
+/// Thread: any.
 class DocumentRoot {
  public:
-  /// Throws std::system_error.
+  /// @throws std::system_error
   explicit DocumentRoot(const std::string& directory);
 
-  /// Opens what is at `path`, a relative one (empty: the root itself), for reading; it may be something else than a
-  /// file. Throws std::system_error: EXDEV (or ELOOP) if it leads out, by an absolute symbolic link as well. Blocks for
-  /// as long as the disk takes, but for no FIFO's other end.
+  /// Opens what is at `path` for reading. It may be something other than a file. Blocks for as long as the disk takes,
+  /// but does not wait for the other end of a FIFO.
+  ///
+  /// @param path A relative path. An empty path means the root itself.
+  /// @throws std::system_error EXDEV or ELOOP if the path leads out of the root. An absolute symbolic link counts as
+  /// such.
   [[nodiscard]] onloop::File open(const std::string& path) const;
 
  private:

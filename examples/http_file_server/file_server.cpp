@@ -13,20 +13,20 @@
 namespace http {
 namespace {
 
-/// What a state machine is in: the document's four.
+/// The states of the state machine; see README.md.
 enum class State { reading_headers, fetching_file, writing_headers, writing_contents };
 
 }  // namespace
 
-/// What belongs to one connection: the document's `conn`.
+/// The data of one connection.
 struct FileServer::Client {
   State state = State::reading_headers;
   RequestParser parser;
-  Request request;            // what is being answered
-  std::string input;          // came behind that request, and waits for its turn
-  onloop::Timer deadline;     // of a request of which only a part has come,
-  bool has_deadline = false;  // which is then counted in place of the idle time
-  bool peer_ended = false;    // it sends no further request
+  Request request;            // the request that is being answered
+  std::string input;          // bytes that came behind that request and wait for their turn
+  onloop::Timer deadline;     // for a request of which only a part has come
+  bool has_deadline = false;  // the deadline runs, in place of the idle time-out
+  bool peer_ended = false;    // the peer sends no further request
 };
 
 onloop::ListenOptions FileServer::listen_options() const {
@@ -41,8 +41,9 @@ void FileServer::on_open(onloop::Connection& connection) {
   connection.emplace_state<Client>();
 }
 
-// FINISHED_READING_FROM_SOCKET. Requests are served one at a time: what comes meanwhile waits here, up to one buffer,
-// and the rest in the kernel. Only then is reading paused, so that a client that waits for its answer costs no call.
+// FINISHED_READING_FROM_SOCKET. The server serves one request at a time. What comes meanwhile waits here, up to one
+// buffer. The rest waits in the kernel. Reading is paused only when more comes, so a client that waits for its answer
+// costs no call.
 void FileServer::on_data(onloop::Connection& connection, std::span<const std::byte> data) {
   auto& client = connection.state<Client>();
   const std::string_view bytes{reinterpret_cast<const char*>(data.data()), data.size()};
@@ -80,8 +81,8 @@ void FileServer::read_request(onloop::Connection& connection, std::string_view b
   }
 }
 
-/// The whole request has to come within the time-out of its first byte, so that one byte now and then holds nothing.
-/// Meanwhile that is the only clock: the client is told what was wrong.
+/// The whole request must come within the time-out of its first byte. So a client that sends a byte now and then holds
+/// nothing up. Meanwhile only this deadline runs, so that the client gets an answer that says what was wrong.
 void FileServer::request_is_partial(onloop::Connection& connection) {
   auto& client = connection.state<Client>();
   if (client.peer_ended) {
@@ -112,7 +113,7 @@ void FileServer::fetch_file(onloop::Connection& connection) {
   auto& client = connection.state<Client>();
   client.state = State::fetching_file;
   try {
-    // The job has a copy of the request, since the connection may be over before it.
+    // The job has a copy of the request, since the connection may be over before the job.
     connection.context().run_blocking([&root = root_, request = client.request] { return answer(request, root); },
                                       [this, asker = connection.ref()](onloop::Outcome<Answer> fetched) {
                                         // FINISHED_READING_FROM_DISK
@@ -121,14 +122,14 @@ void FileServer::fetch_file(onloop::Connection& connection) {
                                         write_headers(*asker.get(),
                                                       fetched ? std::move(fetched).get() : refusal(request, 500));
                                       });
-  } catch (const std::system_error&) {  // as many requests as there may be wait for the disk
+  } catch (const std::system_error&) {  // the queue of the worker pool is full
     client.request.keep_alive = false;
     write_headers(connection, refusal(client.request, 503));
   }
 }
 
-/// write() takes all that it is given, so both states of writing begin here; what is waited for is that the client has
-/// read it.
+/// write() takes everything that it is given. So both writing states begin here. The server then only waits until the
+/// client has read the bytes.
 void FileServer::write_headers(onloop::Connection& connection, Answer answer) {
   auto& client = connection.state<Client>();
   client.state = State::writing_headers;
@@ -143,15 +144,15 @@ void FileServer::write_headers(onloop::Connection& connection, Answer answer) {
   if (!more_comes) when_taken(connection, flow);
 }
 
-/// More than comes with the headers, piece by piece, from the loop: so the headers, which are written after this, are
-/// first. They can't be before it is certain that the worker pool takes the work.
+/// Starts sending a large file, piece by piece, from the loop. The headers are written after this call, but before the
+/// first piece. They must not be written before it is certain that the worker pool takes the work.
 bool FileServer::begin_contents(onloop::Connection& connection, Answer& answer) {
   try {
     onloop::send_file(connection, std::move(*answer.file), answer.offset, answer.length,
                       [this, asker = connection.ref()](std::error_code error) {
                         if (!asker) return;
                         if (error) {
-                          asker->abort(error);  // less came than was promised, which must not look like an end in order
+                          asker->abort(error);  // the answer is truncated, so it must not end in order
                         } else {
                           when_taken(*asker.get(), onloop::Flow::wait);
                         }

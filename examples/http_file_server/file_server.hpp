@@ -14,14 +14,14 @@
 
 namespace http {
 
-/// Serves the files below a directory: the document's state machine, see README.md. Disks are read by the context's
-/// worker pool, so the loop never waits for one.
+/// Serves the files below a directory. README.md describes its state machine. The worker pool of the context reads the
+/// disk, so the loop never waits for a disk.
 class FileServer final : public onloop::Protocol {
  public:
-  /// `root` must outlive the contexts that this serves.
+  /// @param root It must outlive the contexts that this object serves.
   FileServer(const DocumentRoot& root, std::chrono::nanoseconds timeout) : root_(root), timeout_(timeout) {}
 
-  /// What to listen with: connections on which nothing moves for the time-out are ended.
+  /// @return The options for Context::listen(). A connection on which no byte moves for the time-out is closed.
   [[nodiscard]] onloop::ListenOptions listen_options() const;
 
   void on_open(onloop::Connection& connection) override;

@@ -1,4 +1,4 @@
-// The document's first server: one thread, no event loop, one connection after the other.
+// A server without an event loop: one thread, one connection after the other.
 #include "blocking.hpp"
 
 int main(int argc, char** argv) {

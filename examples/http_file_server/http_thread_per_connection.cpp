@@ -1,4 +1,4 @@
-// The document's second server: no event loop, a thread for each connection.
+// A server without an event loop: a thread for each connection.
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
         std::thread([&root, &options, socket = std::move(socket)] {
           http::handle_connection(socket, root, options.timeout);
         }).detach();
-      } catch (const std::system_error&) {  // there are as many threads as there may be: the client is turned away
+      } catch (const std::system_error&) {  // no more threads are possible: the client is turned away
       }
     });
   });

@@ -1,4 +1,4 @@
-// The document's HTTP server with an event loop, on any loop of onloop's. README.md has the way through the code.
+// The HTTP server with an event loop, on any loop of onloop. README.md explains the code.
 #include <signal.h>
 #include <onloop/onloop.hpp>
 

@@ -3,7 +3,8 @@
 
 namespace http {
 
-/// What to call the contents of a file of that name (Content-Type): known by its ending, else just bytes.
+/// @return The Content-Type of a file with this name. It depends on the ending of the name. An unknown ending means
+/// just bytes.
 [[nodiscard]] std::string_view media_type_of(std::string_view path);
 
 }  // namespace http

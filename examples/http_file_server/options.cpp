@@ -19,14 +19,14 @@ void declare_loop(CLI::App& app, Options& options) {
   app.add_option("--loop", options.loop, "Run on this event loop. Default: native")->option_text("NAME");
   app.add_option_function<std::string>(
          "--hosting", [&options, hostings](const std::string& name) { options.hosting = hostings.at(name); },
-         "Let the loop watch each descriptor, or one for all. Default: as the loop has it")
+         "The loop watches each descriptor (direct), or one for all (aggregate). Default: that of the loop")
       ->check(CLI::IsMember(hostings))
       ->option_text("direct|aggregate");
   app.add_option("--workers", options.context.worker_threads, "Threads that read files. Default: 4")
       ->check(CLI::Range(1, 1024))
       ->option_text("N");
   app.add_option("--queue", options.context.worker_queue,
-                 "Requests that may wait for one of them; those beyond get 503. Default: 1024")
+                 "Requests that may wait for a thread. Further requests get 503. Default: 1024")
       ->check(CLI::Range(1, 1'000'000))
       ->option_text("N");
 }
@@ -45,7 +45,7 @@ int run_server(Kind kind, int argc, const char* const* argv, const std::function
            [&options](double seconds) {
              options.timeout = std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
            },
-           "Within this time a request must be whole, and something must move. Default: 30")
+           "Longest time for a request to arrive, and longest time without any byte. Default: 30")
         ->check(CLI::Range(0.001, kLongestTimeout))
         ->option_text("SECONDS");
     if (kind == Kind::with_loop) declare_loop(app, options);

@@ -9,12 +9,12 @@
 
 namespace http {
 
-/// What the command lines of the three servers ask for.
+/// The options on the command lines of the three servers.
 struct Options {
   std::string root;
   std::string listen = "127.0.0.1:0";
   std::chrono::nanoseconds timeout = std::chrono::seconds{30};
-  // Only the server with a loop takes these.
+  // Only the server with a loop takes the following options.
   std::string loop = "native";
   std::optional<onloop::Hosting> hosting;
   onloop::ContextOptions context;
@@ -22,12 +22,14 @@ struct Options {
 
 enum class Kind { with_loop, without_loop };
 
-/// Reads the command line and runs the server. Returns the exit status: 0, 1 if it can't run, 2 for a wrong command
-/// line; both after a line that says why.
+/// Reads the command line and runs the server.
+///
+/// @return The exit status: 0, 1 if the server can't run, 2 for a wrong command line. For 1 and 2 it has printed the
+/// reason.
 [[nodiscard]] int run_server(Kind kind, int argc, const char* const* argv,
                              const std::function<void(const Options&)>& serve);
 
-/// The line that says that the server is ready.
+/// Prints the line that says that the server is ready.
 void say_listening(const std::string& address, const std::string& name);
 
 }  // namespace http

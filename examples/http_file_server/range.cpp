@@ -18,7 +18,7 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-/// All of the text as a number; one that is too large stands for the largest.
+/// @return The number that the whole text is. A number that is too large becomes the largest one.
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
   const char* const end = text.data() + text.size();
@@ -42,7 +42,7 @@ Part part_of(std::string_view range, std::uint64_t size) {
   const bool has_last = dash + 1 < range.size();
   if (first.has_value() != has_first || last.has_value() != has_last || !(first || last)) return whole;
 
-  if (!first) {  // the last so many bytes
+  if (!first) {  // the last `*last` bytes
     const std::uint64_t length = std::min(*last, size);
     return length == 0 ? unsatisfiable : Part{Part::Kind::part, size - length, length};
   }

@@ -4,7 +4,7 @@
 
 namespace http {
 
-/// What a Range header asks for of a file.
+/// The part of a file that a Range header asks for.
 struct Part {
   enum class Kind : std::uint8_t { whole, part, unsatisfiable };
   Kind kind = Kind::whole;
@@ -14,8 +14,10 @@ struct Part {
   friend bool operator==(const Part&, const Part&) = default;
 };
 
-/// Reads the header's value, for a file of `size` bytes. The whole is what there is where it asks for nothing, for
-/// several ranges, in another unit, or makes no sense, as RFC 9110 has it.
+/// Reads the value of the header for a file of `size` bytes.
+///
+/// @return The whole file if the header is empty, asks for several ranges or another unit, or makes no sense. RFC 9110
+/// requires this.
 [[nodiscard]] Part part_of(std::string_view range, std::uint64_t size);
 
 }  // namespace http

@@ -71,7 +71,7 @@ void RequestParser::start() noexcept {
   all_bytes_ = header_bytes_ = body_bytes_ = hosts_ = 0;
 }
 
-// Captureless lambdas are what a table of C functions takes.
+// The table needs C functions, so the lambdas capture nothing.
 const llhttp_settings_t& RequestParser::callbacks() noexcept {
   static const llhttp_settings_t table = [] {
     llhttp_settings_t settings;
@@ -94,7 +94,7 @@ const llhttp_settings_t& RequestParser::callbacks() noexcept {
     settings.on_message_complete = [](llhttp_t* parser) -> int {
       of(parser).state_ = State::complete;
       of(parser).request_.keep_alive = llhttp_should_keep_alive(parser) != 0 && !of(parser).framing_is_faulty_;
-      return HPE_PAUSED;  // one request at a time
+      return HPE_PAUSED;  // parse one request at a time
     };
     return settings;
   }();
@@ -122,7 +122,7 @@ std::size_t RequestParser::feed(std::string_view bytes) {
   return static_cast<std::size_t>(llhttp_get_error_pos(&parser_) - bytes.data());
 }
 
-/// llhttp tells of no extension of a chunk and of no blank line before a request, and either may go on without end.
+/// llhttp does not report extensions of chunks or blank lines before a request. A client may send both without end.
 bool RequestParser::has_too_many_other_bytes() const noexcept {
   return all_bytes_ - body_bytes_ > kMostOtherBytes;
 }
@@ -152,7 +152,7 @@ int RequestParser::append(std::string& text, const char* bytes, std::size_t coun
 int RequestParser::header_ended() {
   header_bytes_ += 4;  // ": ", CR, LF
   value_.erase(value_.find_last_not_of(" \t") + 1);
-  const bool trailing = (parser_.flags & F_TRAILING) != 0;  // behind a body, where these have no meaning
+  const bool trailing = (parser_.flags & F_TRAILING) != 0;  // a trailer: behind a body these headers have no meaning
   if (!trailing && is(field_, "host")) {
     ++hosts_;
     if (!is_host(value_)) return refuse(400);  // RFC 9112, 3.2
@@ -168,7 +168,8 @@ int RequestParser::header_ended() {
   return 0;
 }
 
-/// What is wrong with the headers is told before a body is read. Here llhttp takes any error for one of its own.
+/// Refuses a request with wrong headers before its body is read. Here llhttp takes any error that is returned as its
+/// own.
 int RequestParser::headers_ended() {
   headers_complete_ = true;
   request_.method = method_of(parser_);
@@ -176,12 +177,13 @@ int RequestParser::headers_ended() {
   if (parser_.http_major != 1) return refuse(505);
   if (hosts_ > 1 || (hosts_ == 0 && !request_.http_1_0)) return refuse(400);
   const bool chunked = (parser_.flags & F_CHUNKED) != 0;
-  // RFC 9112, 6.1: HTTP/1.0 has no Transfer-Encoding, so whoever forwarded this may see another end than we do.
+  // RFC 9112, 6.1: HTTP/1.0 has no Transfer-Encoding. A proxy that forwarded this request may see another end of it
+  // than we do.
   framing_is_faulty_ = request_.http_1_0 && (parser_.flags & F_TRANSFER_ENCODING) != 0;
   if (!chunked && parser_.content_length > kMostBodyBytes) return refuse(413);
   if (request_.expect.empty() || request_.http_1_0) return 0;
   if (!is(request_.expect, "100-continue")) return refuse(417);
-  // A body that is of no use need not be sent.
+  // The client does not have to send a body that nobody needs.
   if (request_.method == Method::other) return refuse(405);
   awaits_continue_ = chunked || parser_.content_length > 0;
   return 0;

@@ -5,25 +5,27 @@
 
 namespace http {
 
-/// Lets a client that asked whether to send its body go on.
+/// Allows a client that asked first to send its body.
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The headers of a response, put together line by line.
+/// The headers of a response. They are added line by line.
 class Head {
  public:
-  /// With Date, and what else the status demands.
+  /// Begins with the status line, Date, and the other headers that the status requires.
   explicit Head(int status);
   Head& add(std::string_view name, std::string_view value);
   Head& add(std::string_view name, std::uint64_t value) { return add(name, std::to_string(value)); }
-  /// The whole, with the empty line at its end. HTTP/1.0 has to be told that the connection stays, later ones that it
-  /// does not.
+  /// Ends the headers with the empty line. For HTTP/1.0 a header says that the connection stays open. For later
+  /// versions a header says that it does not.
+  ///
+  /// @return The whole text.
   [[nodiscard]] std::string finish(bool keep_alive, bool http_1_0) &&;
 
  private:
   std::string text_;
 };
 
-/// "404 Not Found"
+/// @return The status with its name, such as "404 Not Found".
 [[nodiscard]] std::string_view status_text(int status);
 
 }  // namespace http

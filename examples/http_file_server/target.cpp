@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kScheme = "http://";
 
-/// A proxy's form, "http://host/path", must be understood, too.
+/// A server must also understand the form for proxies, "http://host/path".
 std::string_view without_authority(std::string_view target) {
   if (target.size() < kScheme.size() || strncasecmp(target.data(), kScheme.data(), kScheme.size()) != 0) return target;
   target.remove_prefix(kScheme.size());

@@ -5,12 +5,14 @@
 
 namespace http {
 
-/// The path below a document root that a request's target asks for: decoded, without a leading slash and without a
-/// query; empty for the root itself. It may have dots and may lead anywhere. Nothing if the target has no path, or one
-/// that no file can have: a malformed escape, or an escaped zero byte or slash.
+/// Finds the path below the document root that the target of a request asks for. The path is decoded and has no leading
+/// slash and no query. It is empty for the root itself. It may contain ".." and may lead anywhere.
+///
+/// @return Nothing if the target has no path, or has a path that no file can have: a wrong escape, or an escaped zero
+/// byte or slash.
 [[nodiscard]] std::optional<std::string> path_of(std::string_view target);
 
-/// The target that path_of turns into `path`, of characters that mean nothing to anybody.
+/// @return The target that path_of turns into `path`. Characters with a special meaning are escaped.
 [[nodiscard]] std::string target_of(std::string_view path);
 
 }  // namespace http

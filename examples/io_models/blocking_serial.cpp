@@ -1,7 +1,8 @@
-// Blocking calls, one client at a time. The least that there is to write, and asleep whenever it waits.
+// Blocking calls, one client at a time. This is the least that one has to write. The program sleeps whenever it waits.
 //
-// What it can't do: while it waits for the bytes of one client it accepts no other. The kernel completes the second
-// one's handshake and keeps its bytes, so that it looks connected and is not answered until the first one leaves.
+// What it can't do: while it waits for the bytes of one client, it accepts no other. The kernel completes the handshake
+// of the second client and keeps its bytes. So the second client looks connected, but it is not answered until the
+// first client leaves.
 //
 // io_model_blocking_serial [ADDRESS]
 #include "echo.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-// The echo itself, for a socket that blocks and for one that doesn't. What a model is lies in when these are called.
+// The echo itself, for a blocking and for a non-blocking socket. The models differ in when they call these functions.
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -14,7 +14,9 @@ namespace model {
 
 using Buffer = std::array<char, 16 * 1024>;
 
-/// One recv, and as many sends as that takes, on a blocking socket. False: the client has ended or is lost.
+/// Makes one recv, and as many sends as its bytes need, on a blocking socket.
+///
+/// @return False if the client has ended or is lost.
 [[nodiscard]] inline bool echo_once(int fd) {
   Buffer buffer;
   const ssize_t received = recv(fd, buffer.data(), buffer.size(), 0);
@@ -27,15 +29,15 @@ using Buffer = std::array<char, 16 * 1024>;
   return true;
 }
 
-/// All of a client's life on a blocking socket, which is closed at its end.
+/// Serves a client on a blocking socket for all of its life, and then closes the socket.
 inline void serve(int fd) {
   while (echo_once(fd)) {
   }
   close(fd);
 }
 
-/// A client on a non-blocking socket, which it owns. What the kernel doesn't take is kept, and nothing more is received
-/// until that is sent: one buffer for each client that doesn't read.
+/// A client on a non-blocking socket. It owns the socket. It keeps the bytes that the kernel doesn't take, and receives
+/// nothing more until they are sent. So a client that doesn't read costs one buffer.
 class Client {
  public:
   explicit Client(int fd) : fd_(fd) {}
@@ -52,12 +54,12 @@ class Client {
   }
 
   [[nodiscard]] int fd() const { return fd_; }
-  /// Whether step() waits for the socket to be writable; otherwise it waits for it to be readable.
+  /// @return True if step() waits for the socket to be writable. False if it waits for the socket to be readable.
   [[nodiscard]] bool has_unsent() const { return !unsent_.empty(); }
-  /// The client has ended or is lost.
+  /// @return True if the client has ended or is lost.
   [[nodiscard]] bool is_over() const { return over_; }
 
-  /// What can be done at once, if anything: the rest is sent, or once received and sent.
+  /// Does what can be done without waiting. It sends the rest, or it receives once and sends that.
   void step() {
     if (has_unsent()) {
       unsent_.erase(unsent_.begin(), unsent_.begin() + send_some(unsent_.data(), unsent_.size()));

@@ -1,7 +1,8 @@
-// One wait for all descriptors, by epoll, which remembers them: a turn costs what is ready, not what is open.
+// One wait for all descriptors, by epoll. The kernel remembers the descriptors. So the cost of a turn grows with the
+// ready descriptors, not with the open ones.
 //
-// What it can't do: anything else. It owns the thread, so a program with an event loop of its own can't have this one
-// beside it; and timers, signals, half-close, limits and work from other threads are all still to be written.
+// What it can't do: anything else. The loop owns the thread, so a program can't have it beside an event loop of its
+// own. Timers, signals, half-close, limits and work from other threads are all still to be written.
 //
 // io_model_epoll [ADDRESS]
 #include "epoll_loop.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-// An event loop on epoll that does nothing but echo.
+// An event loop on epoll that only echoes.
 #include <sys/epoll.h>
 
 #include <array>
@@ -14,7 +14,7 @@ namespace model {
 
 class EpollLoop {
  public:
-  /// `listener`: non-blocking, and open as long as the loop turns.
+  /// @param listener A non-blocking socket. It must stay open for as long as the loop turns.
   explicit EpollLoop(int listener) : listener_(listener) {
     if (epoll_ < 0) die("epoll_create1");
     watch(EPOLL_CTL_ADD, listener_, EPOLLIN);
@@ -23,7 +23,7 @@ class EpollLoop {
   EpollLoop& operator=(const EpollLoop&) = delete;
   ~EpollLoop() { close(epoll_); }
 
-  /// Waits for at most so many milliseconds, -1: for as long as it takes, and serves those that are ready.
+  /// Waits for at most `timeout_ms` milliseconds, and then serves the ready clients. -1 means without a limit.
   void turn(int timeout_ms) {
     std::array<epoll_event, 64> events;
     const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
@@ -57,7 +57,7 @@ class EpollLoop {
     const bool had_unsent = client.has_unsent();
     client.step();
     if (client.is_over()) {
-      clients_.erase(client.fd());  // closes it, which takes it out of the epoll set, too
+      clients_.erase(client.fd());  // this closes the socket, which also takes it out of the epoll set
     } else if (client.has_unsent() != had_unsent) {
       watch(EPOLL_CTL_MOD, client.fd(), client.has_unsent() ? EPOLLOUT : EPOLLIN);
     }
@@ -65,7 +65,7 @@ class EpollLoop {
 
   int listener_;
   int epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  std::unordered_map<int, Client> clients_;  // by descriptor
+  std::unordered_map<int, Client> clients_;  // the key is the descriptor
 };
 
 }  // namespace model

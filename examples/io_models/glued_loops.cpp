@@ -1,11 +1,11 @@
-// Two event loops in one thread, waited on in turn with short time-outs. Don't do this.
+// Two event loops in one thread. The program waits for each in turn, with short time-outs. Don't do this.
 //
-// The first is the echo of epoll.cpp. The second is the application's: a timer of its own, every 250 ms. Each is fine;
-// glued, either sleeps while the other's events lie there. A message that comes while the application waits is answered
-// up to kPatience later, and an idle program wakes up all the time. A shorter time-out trades the one for the other,
-// and ends at zero, where it spins.
+// The first loop is the echo of epoll.cpp. The second is the application's loop, with a timer of 250 ms. Each loop
+// alone works well. Glued together, each loop sleeps while the other has events. A message that comes while the
+// application waits is answered up to kPatience later, and an idle program wakes up all the time. A shorter time-out
+// makes the answers faster, but costs more wake-ups. With a time-out of zero the program spins.
 //
-// What it can't do: be both prompt and asleep. For that one wait must cover both loops.
+// What it can't do: answer at once and also sleep. For that, one wait must cover both loops.
 //
 // io_model_glued_loops [ADDRESS]
 #include <poll.h>
@@ -18,10 +18,10 @@
 
 namespace {
 
-constexpr int kPatience = 10;        // milliseconds that either loop waits
+constexpr int kPatience = 10;        // how long each loop waits, in milliseconds
 constexpr long kTick = 250'000'000;  // nanoseconds
 
-// The application's loop, on poll(). That it gets its ticks is all that it does.
+// The application's loop, on poll(). It only receives its ticks.
 class TickLoop {
  public:
   TickLoop() {

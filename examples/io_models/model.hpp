@@ -1,5 +1,5 @@
 #pragma once
-// What these programs have in common and none of them is about: arguments, the listening socket, and the end.
+// The parts that all models need and that are not their subject: arguments, the listening socket, and the end.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,14 +17,14 @@
 
 namespace model {
 
-/// Ends the program with status 1 and the reason, which is in errno. By _exit, so that it may be said with threads
-/// about.
+/// Prints the reason, which is in errno, and ends the program with status 1. It uses _exit, so it may be called while
+/// there are other threads.
 [[noreturn]] inline void die(const char* what) {
   std::perror(what);
   _exit(1);
 }
 
-/// SIGTERM and SIGINT end the program with status 0, wherever it waits: nothing is left to do that the kernel doesn't.
+/// Makes SIGTERM and SIGINT end the program with status 0, wherever it waits. The kernel closes everything.
 inline void end_on_signal() {
   struct sigaction action {};
   action.sa_handler = [](int) { _exit(0); };
@@ -33,7 +33,7 @@ inline void end_on_signal() {
   }
 }
 
-/// 127.0.0.1:PORT, or another address of the loopback network. Ends the program if it is anything else.
+/// Reads "127.0.0.1:PORT", or another address of the loopback network. Ends the program if the text is anything else.
 inline sockaddr_in to_address(std::string_view text) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -52,8 +52,10 @@ inline sockaddr_in to_address(std::string_view text) {
   return address;
 }
 
-/// A listening socket at the program's argument ADDRESS, 127.0.0.1:0 if there is none, where port 0 is a free one.
-/// Says where, so signals must be set up before. `flags`: SOCK_NONBLOCK or 0.
+/// Makes a listening socket at ADDRESS, the first argument of the program. The default is 127.0.0.1:0. For port 0 the
+/// kernel chooses a free port. The function prints the address, so signals must be set up before.
+///
+/// @param flags SOCK_NONBLOCK or 0.
 inline int listen_at_argument(int argc, char** argv, int flags = 0) {
   sockaddr_in address = to_address(argc > 1 ? argv[1] : "127.0.0.1:0");
   socklen_t size = sizeof address;
@@ -70,8 +72,10 @@ inline int listen_at_argument(int argc, char** argv, int flags = 0) {
   return fd;
 }
 
-/// The next client; -1 if there is none to take now. Ends the program if it may have no more descriptors.
-/// `flags`: SOCK_NONBLOCK or 0.
+/// Accepts the next client. Ends the program if it may have no more descriptors.
+///
+/// @param flags SOCK_NONBLOCK or 0.
+/// @return The socket of the client, or -1 if there is no client now.
 inline int accept_client(int listener, int flags = 0) {
   const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | flags);
   if (fd < 0) {

@@ -1,7 +1,7 @@
-// Sockets that don't block, each of them asked in turn, for ever. Nobody holds up anybody.
+// Non-blocking sockets. The program asks each socket in turn, for ever. No client delays another.
 //
-// What it can't do: sleep. It never waits, so it asks again as soon as all have said EAGAIN: a system call for each
-// client in each sweep, and all of a core, also while nothing happens.
+// What it can't do: sleep. It never waits. When all sockets have returned EAGAIN, it asks them again at once. So it
+// makes a system call for each client in each sweep, and uses all of a core, also while nothing happens.
 //
 // io_model_nonblocking_spin [ADDRESS]
 #include <vector>

@@ -1,7 +1,8 @@
-// One wait for all descriptors, by poll(): select() with a list in place of bits, and so without its limit.
+// One wait for all descriptors, by poll(). It is like select() with a list instead of bits, so it does not have the
+// limit of select().
 //
-// What it can't do: remember. The list goes to the kernel in each turn, is walked there and searched here, which costs
-// the more the more clients there are, active or not.
+// What it can't do: remember. In each turn the list goes to the kernel, the kernel walks it, and the program searches
+// it. This costs more with more clients, active or not.
 //
 // io_model_poll [ADDRESS]
 #include <poll.h>
@@ -28,7 +29,7 @@ int main(int argc, char** argv) {
       continue;
     }
     for (std::size_t i = 0; i < clients.size(); ++i) {
-      if (watched[i].revents != 0) clients[i].step();  // an error or a hang-up, too: recv or send tells
+      if (watched[i].revents != 0) clients[i].step();  // also for an error or a hang-up: recv or send then fails
     }
     std::erase_if(clients, [](const model::Client& client) { return client.is_over(); });
     if (watched.back().revents == 0) continue;

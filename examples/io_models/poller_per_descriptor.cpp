@@ -1,9 +1,10 @@
-// A toy event loop: an epoll set for each descriptor, each asked in turn with a time-out of zero. It has the shape of
-// an event loop, one thread and a dispatch for what is ready, and serves all clients.
+// A toy event loop. It has an epoll set for each descriptor and asks each set in turn with a time-out of zero. It has
+// the shape of an event loop: one thread, and a dispatch of what is ready. It serves all clients.
 //
-// What it can't do: sleep. A wait that covers one descriptor must not block, or the others starve, so no wait does:
-// all of a core, two descriptors a client, and the slower the more clients there are. Its sockets block and it keeps no
-// unsent bytes, as toys do: a send waits until a client reads, and all others wait with it.
+// What it can't do: sleep. A wait that covers one descriptor must not block, since the others would starve. So no wait
+// blocks. The program uses all of a core and two descriptors for each client, and gets slower with more clients. Its
+// sockets block and it keeps no unsent bytes, as is usual in toys. A send waits until the client reads, and all other
+// clients wait too.
 //
 // io_model_poller_per_descriptor [ADDRESS]
 #include <sys/epoll.h>

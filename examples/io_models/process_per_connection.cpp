@@ -1,7 +1,9 @@
-// Blocking calls, and a process for each client: each waits for its own client only, and a crash ends one connection.
+// Blocking calls, and a process for each client. Each process waits only for its own client, and a crash ends only one
+// connection.
 //
 // What it can't do: be cheap. A client costs a fork, and a process with its page tables and kernel stack for as long as
-// it stays; a message costs a switch between processes; and what one client's process learns, no other knows.
+// the client stays. A message costs a switch between processes. The process of one client does not know what the
+// process of another client learns.
 //
 // io_model_process_per_connection [ADDRESS]
 #include <sys/types.h>
@@ -15,8 +17,8 @@
 
 namespace {
 
-// Signals are blocked but in accept, so that their handlers have this for themselves and interrupt nothing that they
-// must not call.
+// Signals are blocked except in accept. So a handler never runs while the program uses this list, and it interrupts no
+// function that a handler must not call.
 std::vector<pid_t> children;
 
 void on_child_end(int) {
@@ -32,7 +34,7 @@ void on_end(int) {
   _exit(0);
 }
 
-// Returns the three signals, blocked from here on.
+// Blocks the three signals and sets their handlers. Returns the set of these signals.
 sigset_t set_up_signals() {
   sigset_t signals;
   sigemptyset(&signals);

@@ -1,8 +1,8 @@
 // One wait for all descriptors, by select(). It sleeps until one of them is ready.
 //
-// What it can't do: watch a descriptor from FD_SETSIZE (1,024) on, for which there is no bit in the set; such a client
-// is turned away. And select() forgets: the sets are built, copied to the kernel, walked there and searched here in
-// each turn, which costs the more the more clients there are, active or not.
+// What it can't do: watch a descriptor of FD_SETSIZE (1,024) or higher. The set has no bit for it. Such a client is
+// turned away. And select() forgets. In each turn the program builds the sets, the kernel copies and walks them, and
+// the program searches them. This costs more with more clients, active or not.
 //
 // io_model_select [ADDRESS]
 #include <sys/select.h>

@@ -1,8 +1,8 @@
-// Blocking calls, and a thread for each client: each waits for its own client only.
+// Blocking calls, and a thread for each client. Each thread waits only for its own client.
 //
-// What it can't do: be cheap. A client costs a thread with its stack, 8 MiB of address space of which the touched pages
-// are resident, and a message costs a switch between threads. Whatever clients share needs locks; the echo shares
-// nothing, so none are seen here. Threads are detached: they end with their client, or with the process.
+// What it can't do: be cheap. A client costs a thread with its stack: 8 MiB of address space, of which the touched
+// pages are resident. A message costs a switch between threads. Whatever clients share needs locks. The echo shares
+// nothing, so there are no locks here. The threads are detached: a thread ends with its client or with the process.
 //
 // io_model_thread_per_connection [ADDRESS]
 #include <system_error>

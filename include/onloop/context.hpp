@@ -80,6 +80,10 @@ class ONLOOP_API Context {
   Listener& listen(std::string_view address, Protocol& protocol, ListenOptions options = {});
   /// The same for an address that is parsed already.
   Listener& listen(const Address& address, Protocol& protocol, ListenOptions options = {});
+  /// The same for several addresses, which one Listener serves: on all of them or, if this throws, on none. Each
+  /// address with port 0 gets a port of its own.
+  /// @throws std::system_error with EINVAL also if `addresses` is empty, or has more than one path of a UNIX socket.
+  Listener& listen(std::span<const Address> addresses, Protocol& protocol, ListenOptions options = {});
   /// Connects to `address`, or to `name:port`. This call never blocks. on_open comes later if the connection succeeds,
   /// and on_close if it fails.
   ///

@@ -57,7 +57,8 @@ class ONLOOP_API Listener {
 
   /// Where it listens: the first of addresses(), with the port that the kernel gave.
   [[nodiscard]] const Address& address() const noexcept;
-  /// One for each of its sockets: two for `localhost`, each socket of the name for `fd:name`.
+  /// One for each of its sockets: one for each address that it was given, two for `localhost`,
+  /// and one for each socket of the name for `fd:name`.
   [[nodiscard]] std::span<const Address> addresses() const noexcept;
   /// Connections that it accepted and that are not over yet.
   [[nodiscard]] std::size_t connection_count() const noexcept;

@@ -1,18 +1,20 @@
 // The shim for GLib's GMainContext.
 //
-// GLib asks its sources in three steps: prepare (how long may the poll last?), the poll itself, check (are you ready?),
-// then dispatch. One source stands for the whole guest, with a GPollFD of its own for each watch.
+// An iteration of GLib calls each source in three steps. First comes prepare, which says how long the poll may last.
+// After the poll comes check, which says whether the source is ready. Then comes dispatch. One source stands for the
+// whole guest. It has a GPollFD for each watch.
 //
-// - g_source_modify_unix_fd() and g_source_set_ready_time() each wake the poll by a write and a read of an eventfd. So
-//   the shim keeps its GPollFDs by g_main_context_add_poll(), changes `events` in place, which GLib reads anew for each
-//   poll, and computes the deadline in prepare and check.
-// - poll(2) reports HUP and ERR whether asked or not: a watch without interest is taken out of GLib.
-// - A dispatch of an ordinary source costs three system calls more, since GLib blocks it meanwhile. This one may
-//   recurse, which also lets the guest be served while the application iterates the main loop inside a callback. A
-//   nested dispatch takes the batch over: what the outer one had left is announced again.
-// - Sources are dispatched by priority, and a source that is always ready keeps those below it waiting for ever. So
-//   after a fairness of some milliseconds the guest is not ready for one iteration.
-// - GLib counts milliseconds: the wait for a deadline is rounded up, and the deadline is compared in nanoseconds.
+// - g_source_modify_unix_fd() and g_source_set_ready_time() wake the poll, each by a write and a read of an eventfd.
+//   Therefore the shim adds its GPollFDs with g_main_context_add_poll() and changes their `events` in place, which GLib
+//   reads again for each poll. The shim computes the deadline in prepare and check.
+// - poll(2) reports HUP and ERR also if nobody asked for them. Therefore a watch without interest is taken out of GLib.
+// - GLib blocks an ordinary source while it dispatches it, which costs three more system calls. This source may
+//   recurse, so GLib does not block it. The guest is then also served while the application iterates the main loop
+//   inside a callback. A nested dispatch takes the batch over. GLib reports again what the outer dispatch had left.
+// - GLib dispatches sources by priority. A source that is always ready keeps the sources of lower priority waiting for
+//   ever. Therefore the guest is not ready for one iteration after some milliseconds without a wait; see
+//   FairnessBudget.
+// - GLib counts milliseconds. The wait for a deadline is rounded up, and the deadline is compared in nanoseconds.
 
 #include <glib.h>
 #include <sys/eventfd.h>
@@ -40,12 +42,12 @@ namespace {
 struct GlibWatch {
   GPollFD poll;
   std::uint32_t interest;
-  std::size_t index;  // in the loop's vector
+  std::size_t index;  // in GlibLoop::watches
   void* context;
 };
 
 struct Ready {
-  GlibWatch* watch;  // null once it was removed
+  GlibWatch* watch;  // null if the watch was removed
   std::uint32_t readiness;
 };
 
@@ -57,14 +59,14 @@ struct GlibLoop {
   bool abandoned = false;
   GSource* source = nullptr;
   int priority = G_PRIORITY_DEFAULT;
-  int frames = 0;       // of turn and dispatch on the stack; the outermost frees the loop if detach came meanwhile
+  int frames = 0;       // calls of turn and dispatch on the stack; the outermost frees the loop if detach was called
   bool called = false;  // an up-call was made in this turn
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
   std::uint64_t turn_end = ONLOOP_NO_DEADLINE;
   FairnessBudget fairness;
   std::vector<GlibWatch*> watches;
   std::vector<Ready> batch;
-  std::size_t next = 0;  // in the batch: from here on still to be reported
+  std::size_t next = 0;  // the index in the batch of the first event that is not reported yet
 };
 
 GlibLoop& self(onloop_loop* loop) {
@@ -96,7 +98,7 @@ GlibLoop& loop_of(GSource* source) {
   return *reinterpret_cast<GuestSource*>(source)->loop;
 }
 
-/// In a forked child that goes on with its copy of the application's main context: what the guest left there.
+/// Frees what the guest left in the copy of the main context that a forked child continues to use.
 void forget(GlibLoop* loop) {
   for (GlibWatch* watch : loop->watches) {
     if (watch->interest) g_main_context_remove_poll(loop->main, &watch->poll);
@@ -107,7 +109,7 @@ void forget(GlibLoop* loop) {
   delete loop;
 }
 
-/// Milliseconds until then, rounded up; -1 for never.
+/// @return The milliseconds until `at`, rounded up; -1 for never.
 int milliseconds_until(std::uint64_t at) {
   if (at == ONLOOP_NO_DEADLINE) return -1;
   const std::uint64_t now = now_ns();
@@ -118,7 +120,7 @@ int milliseconds_until(std::uint64_t at) {
 gboolean prepare(GSource* source, int* timeout) {
   const GlibLoop& loop = loop_of(source);
   *timeout = milliseconds_until(std::min(loop.deadline, loop.turn_end));
-  return FALSE;  // not even for a deadline that has passed: descriptors are polled first
+  return FALSE;  // also not for a deadline that has passed: GLib polls the descriptors first
 }
 
 bool deadline_passed(const GlibLoop& loop) {
@@ -130,7 +132,7 @@ gboolean check(GSource* source) {
   if (loop.abandoned) return loop.frames == 0;
   const auto ready = [](const GlibWatch* watch) { return readiness_of(watch->poll.revents, watch->interest) != 0; };
   if (!std::any_of(loop.watches.begin(), loop.watches.end(), ready) && !deadline_passed(loop)) return FALSE;
-  return !loop.owned && loop.fairness.rest(loop.watches.size()) ? FALSE : TRUE;  // of its own there is nobody else
+  return !loop.owned && loop.fairness.rest(loop.watches.size()) ? FALSE : TRUE;  // nobody else uses an owned loop
 }
 
 void fetch(GlibLoop& loop) {
@@ -143,7 +145,8 @@ void fetch(GlibLoop& loop) {
   }
 }
 
-/// Unless a frame of it is on the stack, which then does; or unless GLib still knows it, see detach.
+/// Frees a loop after detach. There are two exceptions. If a frame of the loop is on the stack, the outermost frame
+/// frees it. If GLib still has the source, the loop stays; see detach.
 void free_if_over(GlibLoop& loop) {
   if (!loop.detached || loop.frames > 0 || (loop.abandoned && !loop.owned)) return;
   g_main_context_unref(loop.main);
@@ -182,7 +185,8 @@ GSourceFuncs source_functions{prepare, check, dispatch, nullptr, nullptr, nullpt
 
 // ---- the slots ----
 
-/// GLib warns of a poll that fails, and asks again at once.
+/// Polls, and after a transient failure sleeps for a moment. GLib logs a warning if a poll fails, and asks again at
+/// once.
 int poll_or_rest(GPollFD* descriptors, unsigned count, int timeout) {
   const int ready = g_poll(descriptors, count, timeout);
   if (ready >= 0 || !is_transient(errno)) return ready;
@@ -190,7 +194,8 @@ int poll_or_rest(GPollFD* descriptors, unsigned count, int timeout) {
   return 0;
 }
 
-/// A main context can be made only where a descriptor can be had: g_main_context_new() ends the process otherwise.
+/// Makes a main context. g_main_context_new() ends the process if it can't get a descriptor. Therefore this function
+/// first tries whether a descriptor can be had.
 int new_main_context(GMainContext** main) {
   const int probe = eventfd(0, EFD_CLOEXEC);
   if (probe < 0) return -errno;
@@ -223,10 +228,10 @@ void detach(onloop_loop* loop) {
   GlibLoop& own = self(loop);
   own.detached = true;
   own.batch.clear();
-  if (own.abandoned && !own.owned) return;  // taking the source out would write to an eventfd that the parent polls
+  if (own.abandoned && !own.owned) return;  // removing the source would write to an eventfd that the parent polls
   if (!own.abandoned) g_source_destroy(own.source);
   g_source_unref(own.source);
-  for (GlibWatch* watch : own.watches) delete watch;  // there are none but those of an abandoned loop
+  for (GlibWatch* watch : own.watches) delete watch;  // only an abandoned loop still has watches here
   free_if_over(own);
 }
 
@@ -239,7 +244,7 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   GlibLoop& own = self(loop);
   auto made =
       std::make_unique<GlibWatch>(GlibWatch{{fd, events_of(interest), 0}, interest, own.watches.size(), watch_context});
-  own.batch.reserve(own.watches.size() + 1);  // so that no dispatch allocates
+  own.batch.reserve(own.watches.size() + 1);  // so that no dispatch allocates memory
   own.watches.push_back(made.get());
   if (interest) g_main_context_add_poll(own.main, &made->poll, own.priority);
   *watch = reinterpret_cast<onloop_watch*>(made.release());
@@ -294,7 +299,8 @@ int priority_set(onloop_loop* loop, int priority) {
   return 0;
 }
 
-/// Iterations until there was an up-call or the time is over: GLib also returns after a signal or a wake-up of its own.
+/// Iterates until an up-call was made or the time is over. One iteration may not be enough: GLib also returns after a
+/// signal or after a wake-up of its own.
 int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   GlibLoop& own = self(loop);
   const std::uint64_t outer_end = own.turn_end;

@@ -10,7 +10,7 @@
 #include "shims/clock.hpp"
 #include "shims/descriptors.hpp"
 
-/// libevent in the terms of the contract: what needs no guest.
+/// Conversions between libevent and the contract that need no guest.
 namespace onloop::libevent_base {
 
 struct Free {
@@ -25,17 +25,19 @@ inline short events_of(std::uint32_t interest) {
   return static_cast<short>(((interest & ONLOOP_READ) ? EV_READ : 0) | ((interest & ONLOOP_WRITE) ? EV_WRITE : 0));
 }
 
-/// libevent reports an error or a hang-up as both.
+/// libevent reports an error or a hang-up as both directions.
 inline std::uint32_t readiness_of(short events) {
   return ((events & EV_READ) ? ONLOOP_READ : 0u) | ((events & EV_WRITE) ? ONLOOP_WRITE : 0u);
 }
 
-/// What libevent leaves in errno, which was cleared before; it fails without one for want of memory.
+/// @return The error of a failed call of libevent. The caller must clear errno before the call. libevent fails without
+/// an errno if there is no memory.
 inline int failure() {
   return errno ? -errno : -ENOMEM;
 }
 
-/// Rounded up. A later one than a day hence is looked at again then, so that no back end has to take it.
+/// @return The time until `at`, rounded up, but at most one day. After a day the shim looks at the deadline again. So
+/// no back end of libevent gets a longer time.
 inline timeval time_until(std::uint64_t at) {
   constexpr std::uint64_t kDay = 86'400'000'000;
   const std::uint64_t time = now_ns();
@@ -43,7 +45,7 @@ inline timeval time_until(std::uint64_t at) {
   return {.tv_sec = static_cast<time_t>(wait / 1'000'000u), .tv_usec = static_cast<suseconds_t>(wait % 1'000'000u)};
 }
 
-/// A base for one thread, whatever the environment says, so that it has no changelist.
+/// Makes a base for one thread. It ignores the environment variables of libevent, so that it has no changelist.
 inline int new_base(Owned<event_base>& base) {
   constexpr int kForSignals = 1;
   if (const int error = try_descriptors(kForSignals, 0); error < 0) return error;

@@ -1,26 +1,30 @@
 // The shim for libevent's event_base.
 //
-// One `struct event` a watch, persistent and level-triggered, in one allocation with the watch. libevent takes an event
-// that is deleted out of the batch in hand, and touches none after its callback: a watch can be freed anywhere.
+// Each watch is one `struct event`, which is persistent and level-triggered. Watch and event share one allocation. When
+// an event is deleted, libevent takes it out of the current batch. libevent touches no event after its callback.
+// Therefore a watch can be freed anywhere.
 //
-// - event_del() and event_add() of a change would cost two system calls and could lose the descriptor in between. So
-//   another event holds it meanwhile: libevent counts those who want a direction, and tells the kernel differences.
-// - The default clock is CLOCK_MONOTONIC_COARSE, and in callbacks it stands still (event_base_update_cache_time()): a
-//   timer may be early by a batch or a tick. So each is compared with the deadline, and set again.
-//   EVENT_BASE_FLAG_PRECISE_TIMER costs a timerfd_settime() an iteration. A base of the shim's own goes without, and
-//   has a timerfd for the deadline, set when that changes.
-// - An iteration serves only the highest priority at which something is ready: a guest that always is would keep those
-//   below it waiting. So after some milliseconds it rests: what is called moves to the lowest priority, which in its
-//   own callback costs nothing, and back when it is called there or, if the application is as busy, after a
-//   millisecond.
-// - With a changelist, the kernel hears of a removal in the next iteration, when the descriptor may be closed and its
-//   number be another's. Harmless for the one set of aggregate hosting, which is empty by then; so a second watch is
-//   refused.
-// - After fork the epoll set is the parent's, too: before the child takes anything out, event_reinit() gives it one of
-//   its own.
-// - Where libevent gets no descriptors for its signals, it ends the process: the shim tries first whether it would.
-// - The select back end, being built with _FORTIFY_SOURCE, ends the process at descriptor 1024.
-// - event_enable_debug_mode() makes event_assign() insist on O_NONBLOCK, which an epoll set has not.
+// - To change an event by event_del() and event_add() would cost two system calls and could lose the descriptor in
+//   between. Therefore another event holds the descriptor meanwhile. libevent counts the events that want a direction,
+//   and tells the kernel only the differences.
+// - The default clock is CLOCK_MONOTONIC_COARSE, and it stands still in callbacks (event_base_update_cache_time()). A
+//   timer may be early by a batch or by a tick. Therefore the shim compares each timer with the deadline, and sets it
+//   again if it was early. EVENT_BASE_FLAG_PRECISE_TIMER costs a timerfd_settime() in each iteration. A base of the
+//   shim's own does without this flag. It has a timerfd for the deadline, which the shim sets when the deadline
+//   changes.
+// - An iteration serves only the highest priority at which something is ready. A guest that is always ready would keep
+//   lower priorities waiting. Therefore the guest rests after some milliseconds. Each event that is called then moves
+//   to the lowest priority, which costs nothing in the event's own callback. It moves back when it is called at that
+//   priority. If the application is always busy too, it moves back after a millisecond.
+// - With a changelist, the kernel hears of a removal only in the next iteration. By then the descriptor may be closed
+//   and its number may be that of another file. This does no harm to the one set of aggregate hosting, since it is
+//   empty by then. Therefore the shim refuses only a second watch.
+// - After a fork the epoll set is shared with the parent. Before the child removes anything, event_reinit() gives it a
+//   set of its own.
+// - libevent ends the process if it gets no descriptors for its signals. Therefore the shim first tries whether there
+//   are descriptors.
+// - The select back end is built with _FORTIFY_SOURCE and ends the process at descriptor 1024.
+// - event_enable_debug_mode() makes event_assign() insist on O_NONBLOCK, which an epoll set does not have.
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -55,13 +59,13 @@ constexpr std::uint64_t kRest = 1'000'000;  // ns: how long a rest lasts if the 
 
 struct LibeventLoop;
 
-/// A watch, or the deadline. Its event lies behind it: the size of one is known to libevent alone.
+/// A watch, or the deadline. Its event lies behind it in memory, since only libevent knows the size of an event.
 struct Item {
   LibeventLoop* loop;
   void* context;
-  std::uint32_t rests = 0;  // at the lowest priority: its index + 1 among those that do
+  std::uint32_t rests = 0;  // the index + 1 in LibeventLoop::at_rest, or 0 if the item does not rest
   std::uint8_t interest;
-  bool blocking;  // its descriptor is
+  bool blocking;  // the descriptor is in blocking mode
 };
 
 event* event_of(Item* item) {
@@ -82,8 +86,8 @@ struct LibeventLoop {
   Owned<event_base> own;  // null if the base is the application's
   event_base* base;
   int timerfd = -1;          // for the deadline, on a base of the shim's own
-  OwnedItem timer = {};      // its event, or a timer's
-  Owned<event> holder = {};  // of a descriptor whose event changes
+  OwnedItem timer = {};      // the event of the timerfd, or a timer event
+  Owned<event> holder = {};  // holds a descriptor while its event changes
   Owned<event> waking = {};  // a timer that ends the rest
   bool changelist = false;
   int most_descriptors = INT_MAX;
@@ -92,12 +96,12 @@ struct LibeventLoop {
   std::size_t watches = 0;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
   std::uint64_t turn_end = ONLOOP_NO_DEADLINE;
-  int frames = 0;  // on the stack; the outermost frees the loop if detach came meanwhile
+  int frames = 0;  // frames on the stack; the outermost frees the loop if detach was called meanwhile
   bool turning = false;
   bool fresh = false;  // a turn has made no up-call yet
   bool detached = false;
-  bool forgotten = false;   // is the parent's, and libevent still has our events
-  Item* current = nullptr;  // the watch whose callback this is, until it is removed
+  bool forgotten = false;   // abandoned, and libevent still has our events
+  Item* current = nullptr;  // the watch whose callback is running; null after its removal
   FairnessBudget fairness = {};
   bool resting = false;
   std::uint64_t rest_ends = 0;
@@ -146,7 +150,8 @@ void assign(const Item& watch, event* to, int fd, std::uint32_t interest) {
   event_priority_set(to, watch.loop->priority);
 }
 
-/// Adds a watch's event anew, at the loop's priority. Costs a system call for each direction that comes or goes.
+/// Deletes the event of a watch and adds it again, at the priority of the loop. This costs a system call for each
+/// direction that is added or dropped.
 int add_again(Item& watch, std::uint32_t interest) {
   event* changed = event_of(&watch);
   event* holder = watch.loop->holder.get();
@@ -156,7 +161,7 @@ int add_again(Item& watch, std::uint32_t interest) {
   if (event_add(holder, nullptr) < 0) return failure();
   event_del(changed);
   assign(watch, changed, fd, interest);
-  event_add(changed, nullptr);  // the kernel is not asked, so it can't fail
+  event_add(changed, nullptr);  // this can't fail, since it makes no system call
   event_del(holder);
   return 0;
 }
@@ -168,7 +173,7 @@ int arm(LibeventLoop& loop) {
   if (loop.timerfd >= 0) {
     itimerspec when{};
     if (at != ONLOOP_NO_DEADLINE) {
-      const std::uint64_t armed = std::max<std::uint64_t>(at, 1);  // zero would disarm it
+      const std::uint64_t armed = std::max<std::uint64_t>(at, 1);  // zero would disarm the timerfd
       when.it_value.tv_sec = static_cast<time_t>(armed / 1'000'000'000u);
       when.it_value.tv_nsec = static_cast<long>(armed % 1'000'000'000u);
     }
@@ -202,7 +207,7 @@ void forget_rest(LibeventLoop& loop, Item& item) {
   item.rests = 0;
 }
 
-/// Takes one back to the loop's priority that libevent already has in its queue for this iteration.
+/// Moves an item back to the priority of the loop although libevent has already queued its event in this iteration.
 void requeue(LibeventLoop& loop, Item& item) {
   if (&item != loop.timer.get()) {
     add_again(item, item.interest);
@@ -233,9 +238,9 @@ void begin_rest(LibeventLoop& loop) {
   loop.resting = event_add(loop.waking.get(), &moment) == 0;
 }
 
-/// Whether an item that is called rests instead.
+/// @return True if the item that is called must rest instead of being served.
 bool rests(LibeventLoop& loop, Item& item) try {
-  if (item.rests > 0) {  // everybody else had a turn
+  if (item.rests > 0) {  // everything else had a turn
     forget_rest(loop, item);
     event_priority_set(event_of(&item), loop.priority);
     end_rest(loop, false);
@@ -254,7 +259,7 @@ bool rests(LibeventLoop& loop, Item& item) try {
 void on_rested(evutil_socket_t, short, void* context) {
   auto& loop = *static_cast<LibeventLoop*>(context);
   if (loop.forgotten) return;
-  if (const std::uint64_t now = now_ns(); now < loop.rest_ends) {  // by the base's clock, which stood still
+  if (const std::uint64_t now = now_ns(); now < loop.rest_ends) {  // early, since the clock of the base stood still
     const timeval left{.tv_sec = 0, .tv_usec = static_cast<suseconds_t>((loop.rest_ends - now) / 1000)};
     if (event_add(loop.waking.get(), &left) == 0) return;
   }
@@ -290,7 +295,7 @@ void on_io(evutil_socket_t, short events, void* context) {
 void on_timer(evutil_socket_t, short, void* context) {
   Item& timer = *static_cast<Item*>(context);
   LibeventLoop& loop = *timer.loop;
-  if (loop.forgotten) return;  // one-shot, and nobody adds it again
+  if (loop.forgotten) return;  // the timer is one-shot, and nobody adds it again
   const bool others_wait = loop.priority < loop.lowest;
   if (!due(loop) || (others_wait && rests(loop, timer))) {
     arm(loop);
@@ -348,8 +353,9 @@ void detach(onloop_loop* loop) {
   if (own.frames == 0) delete &own;
 }
 
-/// A base is of no use in a child before event_reinit(), and may go through it more than once. Where that would end the
-/// process, all is left as it is, and what is called takes itself out.
+/// A child can't use a base before event_reinit(). A base may go through event_reinit() more than once. If
+/// event_reinit() would end the process for lack of descriptors, the shim leaves everything as it is. Each event that
+/// is called then removes itself.
 void abandon(onloop_loop* loop) {
   constexpr int kForSignals = 1;
   constexpr int kForThreads = 1;
@@ -360,7 +366,7 @@ void abandon(onloop_loop* loop) {
 
 // ---- watches ----
 
-/// Libevent 2.1 has no word for POLLPRI.
+/// libevent 2.1 has no event for POLLPRI.
 bool knows(std::uint32_t interest) {
   return (interest & ~(ONLOOP_READ | ONLOOP_WRITE)) == 0;
 }
@@ -421,8 +427,8 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
   return error;
 }
 
-/// For event_base_foreach_event: sets the priority of the loop's watches; one that is queued it can't, and hands it
-/// out.
+/// A callback for event_base_foreach_event. It sets the priority of the watches of the loop. libevent refuses this for
+/// a watch whose event is queued. The callback then stores this watch in `search` and stops.
 int set_priority_of(const event_base*, const event* each, void* search) {
   auto& [loop, queued] = *static_cast<std::pair<LibeventLoop*, Item*>*>(search);
   if (event_get_callback(each) != on_io) return 0;

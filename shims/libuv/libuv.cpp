@@ -1,23 +1,26 @@
-// libuv's loop, one uv_poll_t a watch.
+// The shim for libuv's uv_loop_t, with one uv_poll_t for each watch.
 //
-// Traps that shape it.
-// - A handle is not gone when uv_close returns: the loop calls back in a later phase of its iteration. So a watch frees
-//   itself, and from its removal on points to nothing; an attachment goes with the last of its own handles.
-// - POLLERR comes as UV_EBADF, with the handle stopped. Here it means ready: the handle is started again.
-// - uv_poll_init makes the descriptor non-blocking, for all who share it.
-// - Timers count whole milliseconds from the loop's time, which stands still during an iteration. So the moment is what
-//   is rounded, not the delay, and the result is right whatever the loop's time is: never early, and nobody else's
-//   uv_now() moves.
-// - A timer of 0 ms that is set by a timer runs in the same pass, for ever. A deadline that has passed therefore waits
-//   for an idle handle: it runs before the next poll, keeps that from blocking, and only then sets the timer.
-// - UV_RUN_ONCE runs timers and then blocks, though they were what it was to wait for; and a loop without a referenced
-//   active handle does not even poll. An owned loop has one timer for each wait, which calls uv_stop.
-// - uv_run must not be nested: a turn in a turn is refused. A loop that is freed inside its own callback crashes: the
-//   outermost frame does it.
-// - Where libuv gets no pipe for its signals, or no memory in the kernel for a descriptor, it ends the process: the
-// shim
-//   tries first whether it would. A loop whose making fails leaves its epoll set open.
-// - After fork the epoll set is shared, and each stop or close of a handle takes a descriptor out of it: see Decoy.
+// Traps of libuv that shape it:
+// - A handle is not gone when uv_close returns. The loop makes the close callback in a later phase of its iteration.
+//   Therefore a watch frees itself there, and from its removal on it points to nothing. The attachment is freed with
+//   the last of its own handles.
+// - libuv reports POLLERR as UV_EBADF and stops the handle. The shim takes it as ready and starts the handle again.
+// - uv_poll_init makes the descriptor non-blocking, for everybody who shares it.
+// - Timers count whole milliseconds from the loop's time. That time stands still during an iteration. Therefore the
+//   shim rounds up the moment, not the delay. The result is right whatever the loop's time is: a timer is never early,
+//   and nobody else's uv_now() moves.
+// - If a timer's callback sets a timer of 0 ms, the timer runs in the same pass, for ever. Therefore a deadline that
+//   has passed waits for an idle handle. The idle handle runs before the next poll and keeps the poll from blocking.
+//   After that it sets the timer.
+// - UV_RUN_ONCE runs due timers and then blocks, although the timers were what it had to wait for. A loop without a
+//   referenced active handle does not even poll. Therefore an owned loop has one timer for each wait, which calls
+//   uv_stop.
+// - uv_run must not be nested. Therefore the shim refuses a turn inside a turn. A loop that is freed inside its own
+//   callback crashes. Therefore the outermost frame frees it.
+// - libuv ends the process if it gets no pipe for its signals, or if the kernel has no memory for a descriptor.
+//   Therefore the shim first tries both. A loop whose making fails leaves its epoll set open.
+// - After a fork the epoll set is shared with the parent. Each stop or close of a handle takes a descriptor out of it;
+//   see Decoy.
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -42,7 +45,7 @@ namespace onloop {
 namespace {
 
 struct Watch {
-  uv_poll_t poll;  // its data: the attachment, or null once the watch is removed
+  uv_poll_t poll;  // its data is the attachment, or null after the removal of the watch
   Watch* next;
   Watch* previous;
   void* context;
@@ -51,7 +54,7 @@ struct Watch {
 static_assert(std::is_standard_layout_v<Watch>, "a uv_poll_t is cast to the watch that it begins");
 static_assert(ONLOOP_READ == UV_READABLE && ONLOOP_WRITE == UV_WRITABLE);
 
-/// UV_PRIORITIZED is 8, which is ONLOOP_ERROR here.
+/// UV_PRIORITIZED is 8, which is the value of ONLOOP_ERROR.
 constexpr int events_of(std::uint32_t interest) {
   return static_cast<int>(interest & (ONLOOP_READ | ONLOOP_WRITE)) | (interest & ONLOOP_PRIORITY ? UV_PRIORITIZED : 0);
 }
@@ -65,18 +68,18 @@ struct Attachment {
   uv_loop_t* loop = nullptr;
   Watch* watches = nullptr;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  uv_timer_t timer{};  // the deadline; on an owned loop the end of a wait
-  uv_idle_t idle{};    // a deadline that has passed; not on an owned loop
-  int handles = 0;     // of these two, not closed yet
+  uv_timer_t timer{};  // for the deadline; on an owned loop, for the end of a wait
+  uv_idle_t idle{};    // for a deadline that has passed; not used on an owned loop
+  int handles = 0;     // how many of these two handles exist and are not closed yet
   bool owned = false;
   bool keepalive = true;
   bool abandoned = false;
-  bool leaked = false;  // abandoned, with handles that could not be closed
+  bool leaked = false;  // abandoned, and some handles could not be closed
   bool detached = false;
-  // of an owned loop:
+  // Only for an owned loop:
   bool turning = false;
-  bool called = false;         // an up-call came in this turn
-  bool look_at_clock = false;  // whether the deadline has passed is to be found out before the next up-call
+  bool called = false;         // an up-call was made in this turn
+  bool look_at_clock = false;  // before the next up-call, compare the deadline with the clock
 };
 
 Attachment& self(onloop_loop* loop) {
@@ -90,7 +93,8 @@ uv_handle_t* handle(H& any) {
   return reinterpret_cast<uv_handle_t*>(&any);
 }
 
-/// What uv_timer_start takes for a moment: the loop's time is CLOCK_MONOTONIC in whole milliseconds, and may be old.
+/// @return The timeout for uv_timer_start that ends at `at_ns`. The loop's time is CLOCK_MONOTONIC in whole
+/// milliseconds and may be old.
 std::uint64_t timeout_until(const uv_loop_t* loop, std::uint64_t at_ns) {
   if (at_ns == ONLOOP_NO_DEADLINE) return UINT64_MAX;
   const std::uint64_t moment = at_ns / 1'000'000 + (at_ns % 1'000'000 != 0);
@@ -99,7 +103,8 @@ std::uint64_t timeout_until(const uv_loop_t* loop, std::uint64_t at_ns) {
 
 // ---- watches ----
 
-/// Up-calls the deadline on an owned loop, once in an iteration and before all else.
+/// Calls on_deadline on an owned loop if the deadline has passed. This happens once in an iteration, before all other
+/// up-calls.
 void call_if_past_deadline(Attachment& own) {
   own.look_at_clock = false;
   if (own.detached || own.deadline == ONLOOP_NO_DEADLINE || now_ns() < own.deadline) return;
@@ -114,7 +119,7 @@ void free_watch(uv_handle_t* poll) {
 
 void on_poll(uv_poll_t* poll, int status, int events) {
   auto* own = static_cast<Attachment*>(poll->data);
-  if (!own) return uv_close(handle(*poll), free_watch);  // one that a forked child could only forget
+  if (!own) return uv_close(handle(*poll), free_watch);  // a watch that a forked child could only forget
   if (own->look_at_clock) {
     call_if_past_deadline(*own);
     if (!poll->data) return;
@@ -142,7 +147,7 @@ void forget(Attachment& own, Watch& watch) {
   watch.poll.data = nullptr;
 }
 
-/// uv_poll_init, and the descriptor blocks again if it did.
+/// Calls uv_poll_init. If the descriptor was in blocking mode, this function sets it back to that mode.
 int init_poll(uv_loop_t* loop, uv_poll_t& poll, int fd) {
   const int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return -errno;
@@ -151,8 +156,8 @@ int init_poll(uv_loop_t* loop, uv_poll_t& poll, int fd) {
   return error;
 }
 
-/// Has the kernel know a descriptor before libuv tells it, which aborts if the kernel has no memory for it then. What
-/// is there already it only modifies.
+/// Adds a descriptor to the epoll set before libuv does so. libuv aborts if the kernel has no memory for the
+/// descriptor. libuv only modifies an entry that is already in the set.
 int reserve(const uv_loop_t* loop, int fd) {
   epoll_event event{};
   event.data.fd = fd;
@@ -171,7 +176,8 @@ int watch_add(onloop_loop* loop, int fd, std::uint32_t interest, void* watch_con
   made->context = watch_context;
   made->interest = interest;
   int error = interest ? uv_poll_start(&made->poll, events_of(interest), on_poll) : 0;
-  // Under aggregate hosting the first is the only one. Each of many would cost a system call more.
+  // Only for the first watch: under aggregate hosting it is the only one. For each of many watches this would cost one
+  // more system call.
   if (error == 0 && interest && !own.watches) error = reserve(own.loop, fd);
   if (error < 0) {
     uv_close(handle(made->poll), free_watch);
@@ -198,7 +204,7 @@ void close_watch(Attachment& own, Watch& watch) {
 }
 
 void watch_remove(onloop_loop* loop, onloop_watch* watch) {
-  if (!self(loop).abandoned) close_watch(self(loop), self(watch));  // else the watch is removed, and perhaps freed
+  if (!self(loop).abandoned) close_watch(self(loop), self(watch));  // abandon has removed and perhaps freed the watch
 }
 
 int keepalive(onloop_loop* loop, int on) {
@@ -220,7 +226,7 @@ void arm(Attachment& own);
 
 void on_timer(uv_timer_t* timer) {
   Attachment& own = *static_cast<Attachment*>(timer->data);
-  if (now_ns() < own.deadline) return arm(own);  // by another clock than the loop's
+  if (now_ns() < own.deadline) return arm(own);  // early, since the loop has another clock
   own.deadline = ONLOOP_NO_DEADLINE;
   own.guest.on_deadline(own.guest.context);
 }
@@ -241,7 +247,8 @@ void arm(Attachment& own) {
   }
 }
 
-/// Made when first wanted: under aggregate hosting no deadline comes here, and the host has one handle of ours.
+/// The handles are made when a deadline is first set. Under aggregate hosting no deadline is set on this loop, so the
+/// host has only one handle of ours.
 void make_deadline_handles(Attachment& own) {
   uv_timer_init(own.loop, &own.timer);
   uv_idle_init(own.loop, &own.idle);
@@ -262,20 +269,22 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
 
 // ---- an owned loop ----
 
-/// Ends uv_run's wait also if it runs timers before it.
+/// Ends the wait of uv_run, also if uv_run runs timers before the wait.
 void on_end_of_wait(uv_timer_t* timer) {
   uv_stop(timer->loop);
 }
 
-/// uv_loop_init, where it can't end the process. Libuv aborts if there is no pipe for its signals, of which the first
-/// loop makes one for the process. 1.44 opens six descriptors, 1.52 eight; the rest is for those to come.
+/// Calls uv_loop_init where it can't end the process. libuv aborts if there is no pipe for its signals. The first loop
+/// makes this pipe for the whole process. libuv 1.44 opens six descriptors and 1.52 opens eight. The others that are
+/// tried are for later versions.
 int init_loop(uv_loop_t* loop) {
   constexpr int kForProcessAndLoop = 2;
   constexpr int kForWakingAndRings = 5;
   if (const int error = try_descriptors(kForProcessAndLoop, kForWakingAndRings); error < 0) return error;
   const int error = uv_loop_init(loop);
-  // A version that leaves its epoll set open if a later step fails, as 1.44 does, has it here still; one that closes it
-  // says -1. Before libuv comes to its descriptors at all, both fields are 0.
+  // If a later step fails, some versions leave the epoll set open, such as 1.44. The loop then still has its
+  // descriptor. Other versions close the set, and the descriptor is then -1. Until libuv comes to its descriptors, both
+  // fields are 0.
   const bool has_come_to_descriptors = loop->emfile_fd == -1;
   if (error < 0 && has_come_to_descriptors && uv_backend_fd(loop) >= 0) close(uv_backend_fd(loop));
   return error;
@@ -297,12 +306,12 @@ int make_loop(Attachment& own) {
   return 0;
 }
 
-/// With no frame of the loop on the stack. In a forked child the loop is made the child's own first; where that is not
-/// to be had, it is leaked.
+/// Frees a loop. No frame of the loop may be on the stack. In a forked child the loop first becomes the child's own. If
+/// that fails, the loop is leaked.
 void free_loop(Attachment& own) {
   if (own.abandoned && (own.leaked || uv_loop_fork(own.loop) < 0)) return;
   uv_close(handle(own.timer), nullptr);
-  uv_run(own.loop, UV_RUN_NOWAIT);  // all that is closing
+  uv_run(own.loop, UV_RUN_NOWAIT);  // runs the close callbacks
   if (uv_loop_close(own.loop) < 0) return;
   delete own.loop;
   delete &own;
@@ -329,7 +338,7 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   own.turning = true;
   own.called = false;
   do {
-    iterate(own, end);  // returns early for libuv's own affairs, such as a handle that is closed
+    iterate(own, end);  // may return early for libuv's own affairs, such as a handle that is closed
   } while (!own.called && end != 0 && now_ns() < end);
   own.turning = false;
   if (own.detached) free_loop(own);
@@ -368,10 +377,12 @@ void detach(onloop_loop* loop) {
   }
 }
 
-/// In a forked child: an empty epoll set in the place of the loop's, which is the parent's, too. uv_close, which would
-/// silence the parent's watch, then finds nothing to take out. What libuv holds in memory is the child's own, and has
-/// to be tidied: a handle that is merely forgotten makes a loop that goes on after uv_loop_fork() abort once its
-/// descriptor is closed, and stands in the way of another watch of the same number.
+/// In a forked child, puts an empty epoll set in the place of the loop's set. The loop's set is shared with the parent,
+/// and uv_close would silence the watch of the parent. With the empty set uv_close finds nothing to take out.
+///
+/// What libuv holds in memory is the child's own, and the child must close it. A handle that is merely forgotten does
+/// harm if the loop continues after uv_loop_fork(). The loop aborts when the descriptor of the handle is closed. The
+/// handle also prevents another watch of the same number.
 class Decoy {
  public:
   explicit Decoy(const uv_loop_t* loop)
@@ -440,6 +451,6 @@ extern "C" const onloop_ops onloop_shim_libuv{.version = ONLOOP_OPS_VERSION,
                                               .stop = nullptr,
                                               .turn = onloop::turn,
                                               .abandon = onloop::abandon,
-                                              // libuv's backend descriptor knows nothing of watches that were changed
+                                              // the backend descriptor of libuv knows nothing of watches that changed
                                               // since the last iteration
                                               .fd = nullptr};

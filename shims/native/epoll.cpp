@@ -1,11 +1,15 @@
 // The native loop on epoll(7), level-triggered.
 //
-// Traps that shape it. Epoll reports HUP and ERR whether asked or not, so a watch without interest leaves the set. An
-// event that was fetched may belong to a watch that a callback has removed since, so a removal also strikes it from the
-// batch. A turn that a callback starts takes the batch over: what the outer turn had left is announced again, that is
-// what level-triggered means. After fork the set is shared with the parent. An entry of the set is a file together with
-// its number: if the application closes a watched descriptor, but not the file (a dup, a forked child), the entry stays
-// and can't be named any more. What it points to then lives as long as the loop.
+// Traps of epoll that shape it:
+// - epoll reports HUP and ERR also if nobody asked for them. Therefore a watch without interest leaves the set.
+// - An event that was fetched may belong to a watch that a callback has removed since. Therefore a removal also strikes
+//   the watch from the batch.
+// - A turn that a callback starts takes the batch over. The kernel reports again what the outer turn had left, since
+//   the set is level-triggered.
+// - After a fork the set is shared with the parent.
+// - An entry of the set is a file together with its number. If the application closes a watched descriptor but not the
+//   file (a dup, a forked child), the entry stays in the set and can't be named any more. The watch to which the entry
+//   points then lives as long as the loop.
 
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -23,17 +27,17 @@
 namespace onloop::native_loop {
 namespace {
 
-constexpr int kBatch = 256;  // events fetched a turn; more ready descriptors wait their turn in the kernel's queue
+constexpr int kBatch = 256;  // the most events that a turn fetches; the kernel keeps the others in its queue
 
 struct EpollWatch {
   int fd;
   std::uint16_t interest;
-  bool is_stale;  // the set may have it under a number that is gone
-  void* context;  // once it is removed and stale: the next of these
+  bool is_stale;  // the set may have an entry for it under a number that is gone
+  void* context;  // in a watch that is removed and stale: the next such watch
 };
 static_assert(sizeof(EpollWatch) == 16, "each connection has one");
 
-constinit EpollWatch removed{-1, ONLOOP_NONE, false, nullptr};  // in a batch: a watch that has gone; never written
+constinit EpollWatch removed{-1, ONLOOP_NONE, false, nullptr};  // stands in a batch for a removed watch; never written
 
 struct EpollLoop {
   onloop_guest guest;
@@ -42,9 +46,9 @@ struct EpollLoop {
   bool detached = false;
   bool has_pwait2 = true;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  EpollWatch* stale = nullptr;  // removed, and never freed before the set
-  int turns = 0;                // on the stack; the outermost frees the loop if detach came meanwhile
-  epoll_event* next = events;   // the batch: from here to `end` still to be reported
+  EpollWatch* stale = nullptr;  // watches that are removed but must not be freed before the set
+  int turns = 0;  // how many turns are on the stack; the outermost frees the loop if detach was called meanwhile
+  epoll_event* next = events;  // the batch: the events from here to `end` are not reported yet
   epoll_event* end = events;
   epoll_event events[kBatch];
 };
@@ -76,16 +80,17 @@ int control(EpollLoop& loop, int operation, EpollWatch& watch, std::uint32_t int
   return epoll_ctl(loop.set, operation, watch.fd, &event) == 0 ? 0 : -errno;
 }
 
-/// Whatever the set has under this number: nothing, if the application has closed the watched file and the number is
-/// another's now; or a file that it had there before and has put back.
+/// Adds or modifies the entry of a watch, whatever the set has under its number. The set may have nothing there: the
+/// application has closed the watched file, and the number is now that of another file. Or the set may have an entry
+/// there already: the application has put back a file that was in the set before.
 int put(EpollLoop& loop, bool is_new, EpollWatch& watch, std::uint32_t interest) {
   const int result = control(loop, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, watch, interest);
   if (result != (is_new ? -EEXIST : -ENOENT)) return result;
   return control(loop, is_new ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch, interest);
 }
 
-/// False: the number is no longer that of the watched file. If that is open elsewhere still, by a dup or in a forked
-/// child, it stays in the set, and nothing can take it out.
+/// @return False if the number is no longer that of the watched file. If that file is still open elsewhere, by a dup or
+/// in a forked child, it stays in the set, and nothing can take it out.
 bool take_out(EpollLoop& loop, EpollWatch& watch) {
   const int result = control(loop, EPOLL_CTL_DEL, watch, ONLOOP_NONE);
   return result != -ENOENT && result != -EBADF;
@@ -110,13 +115,13 @@ void detach(onloop_loop* loop) {
     own.stale = static_cast<EpollWatch*>(gone->context);
     delete gone;
   }
-  close(own.set);  // abandoned, it lives on in the parent
+  close(own.set);  // after abandon the set continues to exist in the parent
   own.detached = true;
   own.end = own.next;
   if (own.turns == 0) delete &own;
 }
 
-/// The set stays open until detach: under aggregate hosting, another loop watches it.
+/// The set stays open until detach. Under aggregate hosting another loop watches it.
 void abandon(onloop_loop* loop) {
   self(loop).abandoned = true;
 }
@@ -152,7 +157,7 @@ void watch_remove(onloop_loop* loop, onloop_watch* watch) {
   for (epoll_event* event = own.next; event != own.end; ++event) {
     if (event->data.ptr == &gone) event->data.ptr = &removed;
   }
-  if (gone.is_stale) {  // the kernel may still report it
+  if (gone.is_stale) {  // the kernel may still report events of it
     gone.interest = ONLOOP_NONE;
     gone.context = std::exchange(own.stale, &gone);
   } else {
@@ -177,12 +182,12 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) {
       count = epoll_wait(loop.set, loop.events, kBatch, 0);
     } else if (loop.has_pwait2) {
       count = epoll_pwait2(loop.set, loop.events, kBatch, left, nullptr);
-      if (count < 0 && (errno == ENOSYS || errno == EPERM)) {  // before Linux 5.11, or filtered by an old sandbox
+      if (count < 0 && (errno == ENOSYS || errno == EPERM)) {  // before Linux 5.11, or an old sandbox filters the call
         loop.has_pwait2 = false;
         continue;
       }
     } else {
-      constexpr time_t kMaxSeconds = 1'000'000;  // an early end is harmless: the deadline is looked at again
+      constexpr time_t kMaxSeconds = 1'000'000;  // an early end is harmless: the deadline is compared again
       const time_t seconds = std::min(left->tv_sec, kMaxSeconds);
       const long milliseconds = seconds * 1000 + (left->tv_nsec + 999'999) / 1'000'000;
       count = epoll_wait(loop.set, loop.events, kBatch, static_cast<int>(milliseconds));
@@ -213,7 +218,7 @@ inline void begin_batch(EpollLoop& own, int count) {
   return 0;
 }
 
-/// What is ready now: as a turn inside another loop asks.
+/// Fetches what is ready now, without a wait, for a turn inside another loop.
 int look(EpollLoop& loop) {
   for (;;) {
     const int count = epoll_wait(loop.set, loop.events, kBatch, 0);
@@ -221,7 +226,7 @@ int look(EpollLoop& loop) {
     if (errno == EINTR) continue;
     if (!is_transient(errno)) return -errno;
     rest_a_moment(0);
-    return 0;  // nothing that is known to be ready
+    return 0;  // nothing is known to be ready
   }
 }
 

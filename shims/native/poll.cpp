@@ -1,8 +1,10 @@
-// The native loop on poll(2): the portable one, and the plainest example of a shim.
+// The native loop on poll(2). It is portable and is the plainest example of a shim.
 //
-// Poll reports HUP and ERR whether asked or not, so a watch without interest is hidden from it by a negative number.
-// What is ready is copied into a batch before the first up-call, since callbacks add to and remove from the poll set. A
-// turn that a callback starts takes the batch over: what the outer turn had left is announced again.
+// - poll() reports HUP and ERR also if nobody asked for them. Therefore the shim hides a watch without interest from
+//   poll() by a negative number.
+// - Callbacks add to the poll set and remove from it. Therefore the shim copies everything that is ready into a batch
+//   before the first up-call.
+// - A turn that a callback starts takes the batch over. The kernel reports again what the outer turn had left.
 
 #include <poll.h>
 
@@ -29,7 +31,7 @@ struct PollWatch {
 };
 
 struct Ready {
-  PollWatch* watch;  // null once it was removed
+  PollWatch* watch;  // null if the watch was removed
   std::uint32_t readiness;
 };
 
@@ -37,10 +39,10 @@ struct PollLoop {
   onloop_guest guest;
   bool detached = false;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  int turns = 0;  // on the stack; the outermost frees the loop if detach came meanwhile
+  int turns = 0;  // how many turns are on the stack; the outermost frees the loop if detach was called meanwhile
   std::vector<pollfd> set;
   std::vector<PollWatch*> watches;
-  std::size_t next = 0;  // the batch: from here on still to be reported
+  std::size_t next = 0;  // the index in the batch of the first event that is not reported yet
   std::vector<Ready> batch;
 };
 
@@ -131,7 +133,7 @@ int wait(PollLoop& loop, std::int64_t max_wait_ns) {
     if (errno == EINTR) continue;
     if (!is_transient(errno)) return -errno;
     rest_a_moment(max_wait_ns);
-    if (max_wait_ns == 0) return 0;  // nothing that is known to be ready
+    if (max_wait_ns == 0) return 0;  // nothing is known to be ready
   }
 }
 

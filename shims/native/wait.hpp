@@ -9,7 +9,7 @@
 
 namespace onloop::native_loop {
 
-/// One wait of a turn. It ends at a fixed moment, so that a retry after EINTR waits only for what is left.
+/// One wait of a turn. It ends at a fixed moment, so a retry after EINTR waits only for the time that is left.
 class Wait {
  public:
   Wait(std::int64_t max_wait_ns, std::uint64_t deadline) : end_(deadline) {
@@ -19,7 +19,7 @@ class Wait {
       end_ = std::min(deadline, now_ns() + static_cast<std::uint64_t>(max_wait_ns));
     }
   }
-  /// Null for no limit, as ppoll and epoll_pwait2 take it.
+  /// @return The time that is left, in the form that ppoll and epoll_pwait2 take. Null means no limit.
   const timespec* remaining() {
     if (end_ == ONLOOP_NO_DEADLINE) return nullptr;
     const std::uint64_t now = end_ == 0 ? 0 : now_ns();

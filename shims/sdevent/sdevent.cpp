@@ -1,23 +1,26 @@
-// sd-event, the loop of libsystemd: epoll with priorities. Each watch is an I/O source of its own, the deadline a time
-// source.
+// The shim for sd-event, the loop of libsystemd: epoll with priorities. Each watch is an I/O source of its own. The
+// deadline is a time source.
 //
-// Traps that shape it. An iteration dispatches one source: the pending one of the highest priority, among equals the
-// one that has been pending longest. So equals share, but a source that is always ready keeps all of lower priority
-// waiting for ever; see "Resting" below. And the kernel walks all that is ready in each iteration, so that many sources
-// that become ready at once cost their number squared; see "Going on" below. Epoll reports HUP and ERR whether asked or
-// not, so a watch without interest is switched off. A loop can't be iterated from its own handlers (EBUSY); the
-// handlers may remove any source, their own included, and drop the loop. A loop that has exited takes no more changes
-// (ESTALE), but lets sources go. After fork every call but the last unref is refused (ECHILD), and that one leaves the
-// kernel's set alone. A handler that returns a negative number is switched off, and one that is null ends the loop:
-// both never happen here.
+// Traps of sd-event that shape it:
+// - An iteration dispatches one source: the pending source of the highest priority. Among sources of equal priority it
+//   is the source that has been pending longest. So sources of equal priority share, but a source that is always ready
+//   keeps the sources of lower priority waiting for ever; see "Resting" below.
+// - In each iteration the kernel walks everything that is ready. If many sources become ready at once, they cost their
+//   number squared; see "Going on" below.
+// - epoll reports HUP and ERR also if nobody asked for them. Therefore the shim switches a watch without interest off.
+// - A loop can't be iterated from its own handlers (EBUSY). The handlers may remove any source, also their own, and may
+//   release the loop.
+// - A loop that has exited accepts no more changes (ESTALE), but its sources can be released.
+// - After a fork every call except the last unref is refused (ECHILD). The last unref does not touch the kernel's set.
+// - A handler that returns a negative number is switched off. A null handler ends the loop. Neither happens here.
 //
-// Time. sd-event counts microseconds: the deadline is rounded up, and the loop's own time is rounded down, so that it
+// Time: sd-event counts microseconds. The deadline is rounded up and the loop's own time is rounded down, so a deadline
 // is never early. An accuracy of 0 would mean 250 ms. The time source is made with the first deadline, since with it
-// the loop opens a timerfd, which it keeps; a guest under aggregate hosting needs none.
+// the loop opens a timerfd and keeps it. A guest under aggregate hosting needs no time source.
 //
-// Turns of an owned loop. The deadline, if it is due, and then one iteration: sd-event asks the kernel again before
-// each, and would announce what the guest has only noted so far once more. An interrupted wait looks like a source that
-// was dispatched, so a turn counts its up-calls.
+// A turn of an owned loop calls on_deadline if it is due, and then makes one iteration. Before each iteration sd-event
+// asks the kernel again. A second iteration would therefore report again what the guest has only noted so far. An
+// interrupted wait looks like a source that was dispatched, so a turn remembers whether it made an up-call.
 #include <onloop/sdevent.hpp>
 
 #include <fcntl.h>
@@ -43,18 +46,18 @@ namespace onloop {
 namespace {
 
 constexpr std::int64_t kLowest = INT64_MAX;  // the priority of a source that rests
-constexpr std::uint64_t kRest = 1'000'000;   // how long, in nanoseconds, if the host has always something better to do
-constexpr std::uint64_t kAccuracy = 1;       // the finest, in microseconds
+constexpr std::uint64_t kRest = 1'000'000;  // how long a rest lasts, in ns, if the host always has something else to do
+constexpr std::uint64_t kAccuracy = 1;      // the finest accuracy, in microseconds
 
-constexpr std::size_t kFew = 32;            // watches: among so few nothing is gained by a search for others
-constexpr unsigned kSeldom = 16;            // of so many up-calls one looks whether another watch is pending, too
-constexpr std::size_t kMore = 64;           // at so many further ones for each that is
-constexpr std::uint64_t kGoOn = 4'000'000;  // how long, in nanoseconds, on the application's loop: half of a turn
-constexpr std::size_t kBatch = 256;         // how many on an owned one
+constexpr std::size_t kFew = 32;            // with fewer watches a search for others gains nothing
+constexpr unsigned kSeldom = 16;            // one of so many up-calls looks whether another watch is pending too
+constexpr std::size_t kMore = 64;           // for each pending watch that it finds, it looks at so many more watches
+constexpr std::uint64_t kGoOn = 4'000'000;  // how long this goes on, in ns, on the application's loop: half of a turn
+constexpr std::size_t kBatch = 256;         // how many watches are called on an owned loop
 
 struct SdLoop;
 
-/// A source of the guest's in the host.
+/// A source that the guest has in the host.
 struct Member {
   SdLoop* loop;
   sd_event_source* source;
@@ -77,22 +80,22 @@ struct SdLoop {
   bool abandoned = false;
   bool detached = false;
   bool called = false;  // an up-call was made
-  int frames = 0;       // on the stack; the outermost frees the loop if detach came meanwhile
+  int frames = 0;       // frames on the stack; the outermost frees the loop if detach was called meanwhile
   int priority = SD_EVENT_PRIORITY_NORMAL;
   std::uint64_t deadline = ONLOOP_NO_DEADLINE;
-  Member timer{this, nullptr, 0};  // the deadline's; its source is made when it is first needed
+  Member timer{this, nullptr, 0};  // the deadline; its source is made when it is first needed
 
-  std::vector<Member*> members;  // those that rest first
+  std::vector<Member*> members;  // the members that rest come first
   std::size_t resting = 0;
-  std::uint64_t ended = 0;       // when the last up-call did
-  Member* timekeeper = nullptr;  // of those that rest
+  std::uint64_t ended = 0;       // when the last up-call ended
+  Member* timekeeper = nullptr;  // the resting member that watches the clock
   FairnessBudget fairness;
 
-  unsigned until_look = kSeldom;  // the last of so many up-calls looks for others that are pending
-  bool found = false;             // the last one that looked has found some
-  std::size_t below = 0;          // where its search ended
-  std::uint32_t anywhere = 0;     // where the next one may begin
-  const Member* early = nullptr;  // is called although it is still pending; null once it was removed
+  unsigned until_look = kSeldom;  // after so many up-calls, an up-call looks for other pending watches
+  bool found = false;             // the last look found a pending watch
+  std::size_t below = 0;          // where the last search ended
+  std::uint32_t anywhere = 0;     // where the next search may begin
+  const Member* early = nullptr;  // the watch that is called although it is still pending; null if it was removed
 };
 
 SdLoop& self(onloop_loop* loop) {
@@ -119,10 +122,10 @@ std::uint32_t readiness_of(std::uint32_t events, std::uint32_t interest) {
 
 // ---- sources ----
 
-/// Final, also for the source whose handler is on the stack.
+/// Removes a source for good, also a source whose handler is on the stack.
 void drop(const SdLoop& own, sd_event_source* source) {
   if (own.abandoned) {
-    sd_event_source_unref(source);  // the loop is another process's, and would complain of anything else
+    sd_event_source_unref(source);  // the loop belongs to the parent; sd-event refuses any other call
   } else {
     sd_event_source_disable_unref(source);
   }
@@ -147,12 +150,14 @@ void strike(SdLoop& own, const Member& member) {
 
 // ---- Resting ----
 //
-// When the guest has been ready for a while on end (FairnessBudget), each of its sources is called once more and takes
-// the lowest priority, so that everything else that the host has pending goes first. The first of them that is called
-// there shows that nothing was left, and all are as before. If the host has always something to do, be it idle work or
-// the application's at the guest's own priority, they are as before 1 ms after the last call. The prepare callback of
-// one of them, which the host makes at the beginning of an iteration, sees to that: a timer would cost two system calls
-// a rest. A source that is switched off has no such callback, and needs none.
+// The guest rests when it has been ready for a while without a pause (FairnessBudget). Then each of its sources is
+// called once more and takes the lowest priority. Everything else that the host has pending goes first.
+//
+// When the first of these sources is called at the lowest priority, nothing else was left, and all of them get their
+// priority back. The host may always have something to do: idle work, or work of the application at the guest's own
+// priority. Then the sources get their priority back 1 ms after the last call. The prepare callback of one of them does
+// this. The host makes this callback at the beginning of an iteration. A timer would cost two system calls for each
+// rest. A source that is switched off has no prepare callback, and needs none.
 
 int on_prepare(sd_event_source*, void* userdata);
 
@@ -168,7 +173,7 @@ void end_rest(SdLoop& own) {
   own.resting = 0;
 }
 
-/// While sources rest, one that is on keeps the time.
+/// While sources rest, one resting source that is switched on watches the clock.
 void keep_time(SdLoop& own) {
   for (std::size_t i = 0; i < own.resting && !own.timekeeper; ++i) {
     int enabled = SD_EVENT_OFF;
@@ -179,7 +184,7 @@ void keep_time(SdLoop& own) {
   }
 }
 
-/// The member's source was switched on or off.
+/// Must be called when the source of the member was switched on or off.
 void switched(SdLoop& own, const Member& member) {
   if (own.timekeeper == &member) release_timekeeper(own);
   keep_time(own);
@@ -192,7 +197,7 @@ void rest(SdLoop& own, Member& member) {
 
 // ---- up-calls ----
 
-/// The loop is there until its end, whatever is called.
+/// Keeps the loop alive until the end of the frame, whatever is called in it.
 class Frame {
  public:
   explicit Frame(SdLoop& own) : own_(own) { ++own_.frames; }
@@ -206,12 +211,12 @@ class Frame {
   SdLoop& own_;
 };
 
-/// One up-call of a member's.
+/// One up-call of a member.
 class UpCall : Frame {
  public:
   [[gnu::always_inline]] explicit UpCall(Member& member) : Frame(*member.loop) {
     own_.called = true;
-    if (own_.owned) return;  // there is nobody to let go first
+    if (own_.owned) return;  // nobody else uses an owned loop
     if (member.index < own_.resting) end_rest(own_);
     if (own_.fairness.rest(own_.members.size()) || own_.resting > 0) rest(own_, member);
   }
@@ -234,27 +239,31 @@ class UpCall : Frame {
 
 // ---- Going on ----
 //
-// Whoever is called goes on to others of the guest's that are pending, too, so that the kernel walks what is ready once
-// for all of them. sd-event says of a given source whether it is pending, but not which ones are. An owned loop tells
-// when any is: it need not wait. On the application's loop one up-call in kSeldom looks. It looks at one watch, and for
-// each that is pending at kMore further ones; then the next up-call looks likewise. Where one watch in kMore is pending
-// or more, all are found. Where hardly any is, hardly any is looked at. The search begins beside the watch that was
-// called, since those that were added together often become ready together; or anywhere, since the host may call those
-// last that are side by side. From then on it goes round, so that all have their turn where one call can't come to all.
+// The call of one watch goes on to other watches of the guest that are pending too. So the kernel walks what is ready
+// once for all of them. sd-event says whether a given source is pending, but it does not say which sources are pending.
 //
-// A watch that was called early is pending no more: its own call would cost another question to the kernel. A change of
-// the events that its source waits for does that. The kernel reports EPOLLERR whether it is among them or not, so that
-// is what changes.
+// On an owned loop there is a sign that a source is pending: the loop does not have to wait. On the application's loop
+// one up-call in kSeldom looks. It looks at one watch, and for each pending watch that it finds it looks at kMore
+// further watches. If it has found a watch, the next up-call looks too. If at least one watch in kMore is pending, all
+// pending watches are found. If hardly any watch is pending, the shim looks at hardly any watch.
 //
-// On the application's loop this ends after kGoOn, and when the application has asked its loop to exit. Those that rest
-// are left out, since everything else goes first.
+// The search begins beside the watch that was called, since watches that were added together often become ready
+// together. Or it begins anywhere, since the host may call adjacent watches last. From then on it goes round. So every
+// watch has its turn even if one call can't reach all of them.
+//
+// A watch that was called early must be pending no more. Otherwise the host would make its call too, and would ask the
+// kernel once more. A change of the events of a source takes its pending event back. The kernel reports EPOLLERR
+// whether it is among the events or not. Therefore the shim adds or removes EPOLLERR.
+//
+// On the application's loop this ends after kGoOn, and when the application has asked its loop to exit. Watches that
+// rest are left out, since everything else goes first.
 
 bool is_pending(const SdLoop& own, const Member& member) {
   return &member != &own.timer && sd_event_source_get_pending(member.source) > 0;
 }
 
 void take_back(const SdWatch& watch) {
-  if (sd_event_source_get_pending(watch.source) <= 0) return;  // a change of its interest has done it
+  if (sd_event_source_get_pending(watch.source) <= 0) return;  // a change of its interest has already taken it back
   std::uint32_t events = 0;
   sd_event_source_get_io_events(watch.source, &events);
   sd_event_source_set_io_events(watch.source, events ^ EPOLLERR);
@@ -268,7 +277,7 @@ void call_early(SdLoop& own, SdWatch& watch) {
   if (std::exchange(own.early, nullptr) && !own.abandoned) take_back(watch);
 }
 
-/// `began`: when the first of them was called.
+/// @param began When the first of the watches was called.
 bool may_go_on(const SdLoop& own, std::uint64_t began, std::size_t called) {
   if (own.detached || own.abandoned) return false;
   if (own.owned) return called < kBatch;
@@ -276,7 +285,8 @@ bool may_go_on(const SdLoop& own, std::uint64_t began, std::size_t called) {
   return own.ended - began < kGoOn && sd_event_get_exit_code(own.event.get(), &code) < 0;
 }
 
-/// Below which place to look. `place`: of the watch that the host has called.
+/// @param place The index of the watch that the host has called.
+/// @return The index below which the search begins.
 std::size_t first_look(SdLoop& own, std::size_t place) {
   own.anywhere = own.anywhere * 1'664'525u + 1'013'904'223u;  // a sequence without a pattern
   if (own.found) return own.below;
@@ -284,7 +294,9 @@ std::size_t first_look(SdLoop& own, std::size_t place) {
   return own.resting + (own.anywhere >> 8) % (own.members.size() - own.resting) + 1;
 }
 
-/// How many were called. The search goes downwards, so that a removal skips none.
+/// Calls other pending watches. The search goes downwards, so that a removal skips no watch.
+///
+/// @return How many watches were called.
 std::size_t call_others(SdLoop& own, std::size_t place) {
   if (own.members.size() <= own.resting || (!own.owned && own.members.size() < kFew)) return 0;
   const std::uint64_t began = own.fairness.started();
@@ -294,7 +306,7 @@ std::size_t call_others(SdLoop& own, std::size_t place) {
   bool more = may_go_on(own, began, called);
   for (std::size_t left = own.members.size(); more && looks > 0 && left > 0; --left, --looks) {
     if (below <= own.resting || below > own.members.size()) below = own.members.size();
-    if (below <= own.resting) break;  // no other is there
+    if (below <= own.resting) break;  // there is no other watch
     Member& member = *own.members[--below];
     if (!is_pending(own, member)) continue;
     call_early(own, static_cast<SdWatch&>(member));
@@ -345,7 +357,7 @@ int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   int result = 0;
   if (!event) {
     result = sd_event_new(&event);
-  } else if (event == SD_EVENT_DEFAULT) {  // a name for it, not a pointer
+  } else if (event == SD_EVENT_DEFAULT) {  // a name of the default loop, not a pointer
     result = sd_event_default(&event);
   } else {
     sd_event_ref(event);
@@ -369,15 +381,16 @@ void detach(onloop_loop* loop) {
   if (own.frames == 0) delete &own;
 }
 
-/// A child with the pid of its parent, in a PID namespace of its own, is none for sd-event, which compares pids: it
-/// would take the sources out of the set that is the parent's, too. An empty set takes the place of that one. In any
-/// other child sd-event refuses to say where it is.
+/// Puts an empty set in the place of the loop's epoll set, in a child that has the same pid as its parent. A child in a
+/// PID namespace of its own can have that pid. sd-event compares pids, so it does not see that this process is a child.
+/// It would take the sources out of the set that is shared with the parent. In any other child sd_event_get_fd() fails,
+/// and there is nothing to do.
 void hide_set(sd_event* event) {
   const int place = sd_event_get_fd(event);
   if (place < 0) return;
   const int empty = epoll_create1(EPOLL_CLOEXEC);
   if (empty < 0) {
-    dup3(STDERR_FILENO, place, O_CLOEXEC);  // no set at all
+    dup3(STDERR_FILENO, place, O_CLOEXEC);  // there is then no set at all
     return;
   }
   dup3(empty, place, O_CLOEXEC);
@@ -415,7 +428,7 @@ int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
     result = sd_event_source_set_enabled(own.source, SD_EVENT_OFF);
   } else {
     result = sd_event_source_set_io_events(own.source, events_of(interest));
-    if (result == -ENOENT) {  // its number is another file's now: sd-event has to add it anew
+    if (result == -ENOENT) {  // the number is now that of another file: sd-event has to add it again
       sd_event_source_set_enabled(own.source, SD_EVENT_OFF);
       result = sd_event_source_set_io_events(own.source, events_of(interest));
       if (result >= 0) result = sd_event_source_set_enabled(own.source, SD_EVENT_ON);
@@ -423,7 +436,7 @@ int watch_set(onloop_loop*, onloop_watch* watch, std::uint32_t interest) {
     if (result >= 0 && !own.interest) result = sd_event_source_set_enabled(own.source, SD_EVENT_ON);
   }
   const bool lowers = (interest & ~own.interest) == 0;
-  if (result < 0 && !lowers) return result;  // a loop that has exited refuses to lower, and calls nobody anyway
+  if (result < 0 && !lowers) return result;  // a loop that has exited refuses to lower, but it makes no calls anyway
   own.interest = interest;
   switched(*own.loop, own);
   return 0;
@@ -471,7 +484,8 @@ int deadline_set(onloop_loop* loop, std::uint64_t at_ns) try {
   return -ENOMEM;
 }
 
-/// sd-event's priorities are 64 bits wide: every int is one. They can be set or, after the loop has exited, all can't.
+/// sd-event's priorities have 64 bits, so every int is a valid priority. Either all priorities can be set or, after the
+/// loop has exited, none.
 int priority_set(onloop_loop* loop, int priority) {
   SdLoop& own = self(loop);
   for (std::size_t i = own.resting; i < own.members.size(); ++i) {
@@ -482,13 +496,13 @@ int priority_set(onloop_loop* loop, int priority) {
   return 0;
 }
 
-/// What sd_event_run does, but for the deadline, which comes first.
+/// Does what sd_event_run does, except that the deadline comes first.
 int iterate(SdLoop& own, std::uint64_t limit) {
   int result = sd_event_prepare(own.event.get());
   if (result == 0) {
     result = sd_event_wait(own.event.get(), limit);
   } else if (result > 0) {
-    own.until_look = 1;  // there are others
+    own.until_look = 1;  // other sources are pending
   }
   if (result < 0 && is_transient(-result)) {
     rest_a_moment(limit == 0 ? 0 : -1);
@@ -511,7 +525,7 @@ int turn(onloop_loop* loop, std::int64_t max_wait_ns) {
   int result = 0;
   own.called = false;
   ++own.frames;
-  while ((result = iterate(own, limit)) > 0 && !own.called) {  // interrupted
+  while ((result = iterate(own, limit)) > 0 && !own.called) {  // the wait was interrupted
     if (max_wait_ns < 0) continue;
     const std::uint64_t now = now_ns();
     limit = microseconds(end > now ? end - now : 0);

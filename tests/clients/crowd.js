@@ -1,5 +1,5 @@
-// usage: node crowd.js PORT CLIENTS BYTES
-// Opens all connections, then sends random bytes on each and ends it, and compares the hash of what comes back.
+// usage: node crowd.js PORT CLIENTS BYTES Opens all connections. Then sends random bytes on each connection and ends
+// it. Compares the hash of the bytes that come back with the hash of the bytes that were sent.
 'use strict';
 const crypto = require('crypto');
 const net = require('net');

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs a program under Valgrind; exit status 1 for a bad access, a leak, or a descriptor that is still open at the end.
+"""Runs a program under Valgrind. The exit status is 1 after a failure of the program, a bad access, a leak, or a
+descriptor that is still open at the end.
 
 usage: memcheck.py PROGRAM [ARGUMENT]...
 """
@@ -16,12 +17,13 @@ OPTIONS = ["--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kind
 
 
 def command(log):
-    """What to put before a program."""
+    """The command to put before a program."""
     return ["valgrind", *OPTIONS, f"--log-file={log}"]
 
 
 def left_open(text):
-    """The descriptors that a finished program left open, according to Valgrind's log: not those that it inherited."""
+    """The descriptors that a finished program left open, according to the log of Valgrind. Inherited descriptors do not
+    count."""
     if "FILE DESCRIPTORS: " not in text:
         raise AssertionError(f"no end of the program in Valgrind's log: {text}")
     return re.findall(r"^==\d+== (Open (?:file descriptor|AF_).*)\n==\d+==    (?!<inherited from parent>)", text,

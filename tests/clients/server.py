@@ -1,8 +1,8 @@
 """Starts onloop-echo for one test, watches it from outside, and ends it by its process id.
 
-The environment says what is tested: ONLOOP_ECHO and ONLOOP_LOAD are the programs (default: build/release/tools/),
-ONLOOP_LOOP is the loop (default: native) and ONLOOP_HOSTING how it hosts (direct or aggregate), ONLOOP_FULL=1 asks for
-the full amounts of data. By hand:
+Environment variables say what is tested. ONLOOP_ECHO and ONLOOP_LOAD are the programs (default: build/release/tools/).
+ONLOOP_LOOP is the loop (default: native), and ONLOOP_HOSTING is its hosting (direct or aggregate). ONLOOP_FULL=1 asks
+for the full amounts of data. To run all tests by hand:
 
     ONLOOP_LOOP=glib ONLOOP_HOSTING=direct python3 -m unittest discover -s tests/clients
 """
@@ -24,9 +24,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ECHO = os.environ.get("ONLOOP_ECHO", str(ROOT / "build/release/tools/onloop-echo"))
 LOAD = os.environ.get("ONLOOP_LOAD", str(ROOT / "build/release/tools/onloop-load"))
 LOOP = os.environ.get("ONLOOP_LOOP", "native")
-HOSTING = os.environ.get("ONLOOP_HOSTING", "")  # how onloop-echo is hosted on it; empty: as the loop has it
+HOSTING = os.environ.get("ONLOOP_HOSTING", "")  # empty: the default of the loop
 FULL = os.environ.get("ONLOOP_FULL", "") == "1"
-DEADLINE = 30.0  # seconds; whatever is waited for comes at once unless something is wrong
+DEADLINE = 30.0  # seconds; everything comes at once unless something is wrong
 
 for program in (ECHO, LOAD):
     if not os.access(program, os.X_OK):
@@ -36,7 +36,7 @@ LIBC = ctypes.CDLL(None)
 
 
 def raise_descriptor_limit():
-    """As many descriptors as this process may have; the servers that it starts inherit them."""
+    """Raises the limit of descriptors as far as this process may. The servers that it starts inherit the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -45,7 +45,7 @@ raise_descriptor_limit()
 
 
 def wait_until(condition, what, deadline=DEADLINE):
-    """Asks `condition` until it says something true, which is returned; fails after `deadline` seconds."""
+    """Calls `condition` until it returns a true value, and returns this value. Fails after `deadline` seconds."""
     end = time.monotonic() + deadline
     while True:
         answer = condition()
@@ -71,7 +71,8 @@ def on_loop(loop, hosting=HOSTING):
 
 
 class EchoServer:
-    """A running onloop-echo. As a context manager it is ended with SIGTERM, and must then exit with status 0."""
+    """A running onloop-echo. A context manager, which ends the server by SIGTERM. The server must then exit with status
+    0."""
 
     def __init__(self, *arguments, listen=("127.0.0.1:0",), prefix=(), env=None, loop=LOOP, hosting=HOSTING,
                  **popen):
@@ -86,7 +87,7 @@ class EchoServer:
         self.pid = self.process.pid
         self.addresses = []
         try:
-            # Valgrind's start takes its time, so more than DEADLINE.
+            # Valgrind needs time to start, so this waits longer than DEADLINE.
             for _ in listen:
                 self.addresses.append(self.next_ready_line(loop, 2 * DEADLINE))
         except BaseException:
@@ -102,9 +103,9 @@ class EchoServer:
         return match[1]
 
     def read_line(self, deadline=DEADLINE):
-        """One line of standard output, unbuffered so that select() sees the next one."""
+        """One line of standard output. It is read without a buffer, so that the next poll() sees the next line."""
         descriptor = self.process.stdout.fileno()
-        waiting = select.poll()  # not select(), for which a number above 1023 is too high
+        waiting = select.poll()  # not select(), which cannot handle descriptors above 1023
         waiting.register(descriptor, select.POLLIN)
         line = b""
         while not line.endswith(b"\n"):
@@ -134,7 +135,7 @@ class EchoServer:
         return self.process.wait(deadline)
 
     def stop(self):
-        """SIGTERM; the exit status."""
+        """Sends SIGTERM and returns the exit status."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.wait()
@@ -170,7 +171,8 @@ class EchoServer:
         return re.search(rf"^{name}:\s+(\S+)", text, re.MULTILINE)[1]
 
     def anonymous_memory(self):
-        """Resident bytes that are not backed by a file: exact, unlike VmRSS, which the kernel counts in batches."""
+        """Resident bytes that are not backed by a file. This number is exact. The kernel updates VmRSS only in
+        batches."""
         text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return int(re.search(r"^Anonymous:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
@@ -204,13 +206,13 @@ class EchoServer:
 
 
 def run(*arguments, program=ECHO, prefix=(), **options):
-    """An onloop-echo that is to end by itself; its status and output."""
+    """Runs an onloop-echo that must end by itself. Returns its status and output."""
     return subprocess.run([*prefix, program, *on_loop(LOOP), *arguments], capture_output=True, text=True,
                           timeout=DEADLINE, env=clean_environment(), **{"stdin": subprocess.DEVNULL, **options})
 
 
 def ctl(*arguments):
-    """onloop-echo ctl PATH COMMAND...; its status and output."""
+    """Runs onloop-echo ctl PATH COMMAND... Returns its status and output."""
     return subprocess.run([ECHO, "ctl", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=DEADLINE, env=clean_environment())
 
@@ -226,7 +228,7 @@ def read_exactly(client, count):
 
 
 def echoes(client, data=b"x"):
-    """One round trip; fails unless the same comes back."""
+    """Makes one round trip. Fails unless the same bytes come back."""
     client.sendall(data)
     answer = read_exactly(client, len(data))
     if answer != data:
@@ -234,7 +236,7 @@ def echoes(client, data=b"x"):
 
 
 def ended(client):
-    """Waits for the end of the stream: true for a FIN or a reset, false for data."""
+    """Waits for the end of the stream. True after a FIN or a reset, false if data came."""
     try:
         return client.recv(1) == b""
     except ConnectionResetError:
@@ -242,8 +244,8 @@ def ended(client):
 
 
 def listens(pid, port):
-    """Whether the process has a socket that listens on the TCP port. Connecting would not tell: as soon as the port is
-    free, another process may listen there; and the server would count the client."""
+    """True if the process has a socket that listens on this TCP port. Connecting to the port would not show this: as
+    soon as the port is free, another process may listen there. Also, the server would count the client."""
     sockets = set()
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -261,20 +263,21 @@ def listens(pid, port):
 
 
 def port_of_nobody():
-    """A socket whose port on 127.0.0.1 refuses clients until it is closed: it is bound to it, and does not listen."""
+    """A socket that is bound to a port of 127.0.0.1 and does not listen. The port refuses clients until the socket is
+    closed."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     return bound
 
 
 class ClientTest(unittest.TestCase):
-    """A test against the server; failures show whole values."""
+    """A test of the server. A failure shows whole values."""
 
     maxDiff = None
     longMessage = True
 
     def quiet_for(self, server, seconds):
-        """Asserts that the server neither runs nor wakes up during a span of time."""
+        """Asserts that the server neither uses the CPU nor wakes up for this number of seconds."""
         server.wait_until_asleep()
         ticks, wakeups = server.cpu_ticks(), server.wakeups()
         with self.assertRaises(subprocess.TimeoutExpired, msg="the server ended"):

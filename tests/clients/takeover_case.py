@@ -1,4 +1,4 @@
-"""What the tests of takeover share: servers that take over from each other, and what is asked of them."""
+"""The code that the takeover tests share: servers that take over from each other, and what the tests ask them."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ from takeover_wire import Relay
 
 
 class Server(EchoServer):
-    """A server with a control socket at the path `control`, of its own or of whom it took over from."""
+    """A server with a control socket at the path `control`. The socket is its own, or came from its predecessor."""
 
     def __init__(self, control, *arguments, **options):
         self.control = control
@@ -20,7 +20,7 @@ class Server(EchoServer):
 
     @property
     def stall(self):
-        """Microseconds, from the line that a successor logs."""
+        """The stall in microseconds, from the line that a successor logs."""
         line = self.lines(r"onloop-echo: took over \d+ connections?, served again after (\d+) us")
         assert len(line) == 1, self.stderr()
         return int(line[0])
@@ -42,14 +42,14 @@ class Server(EchoServer):
 
 
 def take_over(path, *arguments, program=ECHO, loop=LOOP, **options):
-    """A successor that is to end by itself; its status and output."""
+    """Runs a successor that must end by itself. Returns its status and output."""
     return subprocess.run([program, *on_loop(loop), "--takeover", path, *arguments], capture_output=True,
                           text=True, timeout=DEADLINE, env=clean_environment(),
                           **{"stdin": subprocess.DEVNULL, **options})
 
 
 def pass_signal(pid, number):
-    """Sends a signal that the process takes by descriptor, and waits until it has."""
+    """Sends a signal to a process that reads signals from a descriptor, and waits until the process has read it."""
     os.kill(pid, number)
     status = pathlib.Path(f"/proc/{pid}/status")
     mask = 1 << (number - 1)
@@ -58,7 +58,7 @@ def pass_signal(pid, number):
 
 
 def is_served(client):
-    """One round trip, or the end of the connection."""
+    """Makes one round trip. False if the connection has ended."""
     try:
         client.sendall(b"who serves")
         answer = client.recv(10, socket.MSG_WAITALL)
@@ -70,7 +70,7 @@ def is_served(client):
 
 
 class TakeoverTest(ClientTest):
-    """Has a directory for sockets; ends whatever it has started."""
+    """A test with a directory for sockets. It ends every server that it has started."""
 
     def setUp(self):
         self.directory = self.enterContext(tempfile.TemporaryDirectory())
@@ -82,7 +82,8 @@ class TakeoverTest(ClientTest):
         return server
 
     def successor(self, old, *arguments, addresses=None, control=None, loop=LOOP, **options):
-        """A process that takes over from that server, when it serves: at so many addresses, by default at the same."""
+        """Starts a process that takes over from this server, and waits until it serves. It must listen on `addresses`
+        addresses, by default as many as the old server."""
         server = Server(control or old.control, "--takeover", old.control, *arguments, listen=(), loop=loop, **options)
         self.addCleanup(server.kill)
         for _ in range(addresses or len(old.addresses)):
@@ -90,21 +91,21 @@ class TakeoverTest(ClientTest):
         return server
 
     def begin(self, path, *arguments, **options):
-        """A successor that is not waited for."""
+        """Starts a successor and does not wait for it."""
         server = Server(path, "--takeover", path, *arguments, listen=(), **options)
         self.addCleanup(server.kill)
         return server
 
     def relay(self, hook):
-        """A Relay at a path of its own before the server's."""
+        """A Relay, at a path of its own, in front of the server."""
         return Relay(f"{self.directory}/relay", self.control, hook)
 
     def assert_ended(self, server):
-        """By itself, with status 0."""
+        """Asserts that the server ends by itself with status 0."""
         self.assertEqual(server.wait(), 0, server.stderr())
 
     def connect(self, server, count=1):
-        """So many clients, each known to the server."""
+        """Connects `count` clients and makes one round trip with each, so that the server has accepted all of them."""
         clients = [self.enterContext(server.connect()) for _ in range(count)]
         for index, client in enumerate(clients):
             echoes(client, b"client %d" % index)
@@ -115,7 +116,7 @@ class TakeoverTest(ClientTest):
             echoes(client, b"still client %d" % index)
 
     def assert_fails(self, result, *words):
-        """Status 1 and one line that has these words."""
+        """Asserts status 1, and one line on standard error that has these words."""
         self.assertEqual((result.returncode, result.stdout), (1, ""), result)
         self.assertRegex(result.stderr, r"\Aonloop-echo: take over [^\n]+\n\Z", "one line")
         for word in words:

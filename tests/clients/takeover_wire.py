@@ -1,4 +1,4 @@
-"""The other side of a takeover, played by the test: core/takeover/ in Python, with every liberty to break it."""
+"""A stand-in for one side of a takeover. It is core/takeover/ in Python, and may break the protocol in every way."""
 
 import array
 import contextlib
@@ -48,7 +48,7 @@ def end(listeners=0, connections=0, nonce=1):
 
 
 def sockets_of(kind, payload):
-    """How many descriptors come with a record."""
+    """The number of descriptors that come with a record."""
     if kind == CONNECTION:
         return 1
     if kind != LISTENER:
@@ -58,7 +58,7 @@ def sockets_of(kind, payload):
 
 
 class Wire:
-    """A joined UNIX socket: frames out and in, with descriptors."""
+    """A connected UNIX socket. It sends and receives frames with descriptors."""
 
     def __init__(self, joined):
         self.socket = joined
@@ -72,7 +72,7 @@ class Wire:
             self.socket.sendall(data[sent:])
 
     def receive(self):
-        """More of what has come; False at the end."""
+        """Receives more bytes and descriptors. False at the end of the stream."""
         data, ancillary, _, _ = self.socket.recvmsg(LONGEST, socket.CMSG_SPACE(253 * 4))
         for level, kind, content in ancillary:
             assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
@@ -89,7 +89,7 @@ class Wire:
         return line.decode()
 
     def frame(self):
-        """The next (kind, payload, descriptors); None at the end."""
+        """The next frame as (kind, payload, descriptors), or None at the end of the stream."""
         while len(self.input) < HEAD.size or len(self.input) < HEAD.size + HEAD.unpack_from(self.input)[1]:
             if not self.receive():
                 assert not self.input, f"half a frame: {bytes(self.input[:64])!r}"
@@ -120,7 +120,7 @@ def close_all(descriptors):
 
 
 class Successor(Wire):
-    """Stands in for the process that takes over, up to and with the answer to its command."""
+    """Stands in for the process that takes over. The constructor sends the command and reads the answer."""
 
     def __init__(self, path):
         super().__init__(socket.socket(socket.AF_UNIX))
@@ -136,7 +136,7 @@ class Successor(Wire):
         return frame
 
     def take_all(self):
-        """Every frame up to the end record; their kinds. The descriptors are closed again."""
+        """Receives all frames up to the end record, and returns their kinds. Closes the descriptors."""
         kinds = []
         while not kinds or kinds[-1] != END:
             frame = self.frame()
@@ -146,7 +146,7 @@ class Successor(Wire):
         return kinds
 
     def acknowledgement(self):
-        """Says what the end record said; of no use before that has come."""
+        """The acknowledgement, with the content of the end record. It is valid only after the end record has come."""
         return head_and(ACKNOWLEDGE, self.end)
 
     def acknowledge(self):
@@ -154,7 +154,8 @@ class Successor(Wire):
 
 
 class OldServer:
-    """Stands in for the process that hands over: `play` gets the Wire to each successor, after "ok"."""
+    """Stands in for the process that hands over. After its answer, which is "ok takeover" by default, `play` gets the
+    Wire to the successor."""
 
     def __init__(self, path, play, answer=b"ok takeover\n"):
         self.path = path
@@ -175,8 +176,8 @@ class OldServer:
                 wire.send(self.answer)
                 self.play(wire)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the successor has seen enough
-        except BaseException as error:  # told by the thread that waits
+            pass  # the successor has closed the connection
+        except BaseException as error:  # raised again by the thread that waits for this one
             self.error = error
 
     def __enter__(self):
@@ -192,14 +193,14 @@ class OldServer:
 
 
 class Relay(OldServer):
-    """Between a real server and a real successor. `hook(relay, frame)` is asked of each frame on its way to the
-    successor: it says what is to be sent instead, or None to end both conversations."""
+    """Stands between a real server and a real successor. It calls `hook(relay, frame)` for each frame on its way to the
+    successor. The hook returns the bytes to send instead, or None to end both conversations."""
 
     def __init__(self, path, server, hook):
         super().__init__(path, self.relay)
         self.server = server
         self.hook = hook
-        self.kinds = []  # of the frames so far, the one that the hook is asked of included
+        self.kinds = []  # of the frames so far, including the frame that the hook gets
         self.successor = None  # its process id
 
     def relay(self, successor):
@@ -220,5 +221,5 @@ class Relay(OldServer):
                     answer = successor.socket.recv(LONGEST)
                     if not answer:
                         return
-                    with contextlib.suppress(BrokenPipeError):  # what it said before is still to be read
+                    with contextlib.suppress(BrokenPipeError):  # the messages of the server can still be read
                         wire.send(answer)

@@ -1,4 +1,4 @@
-"""The control socket, by onloop-echo ctl and by hand."""
+"""The control socket, used by onloop-echo ctl and by the tests directly."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class ControlTest(ClientTest):
         return self.enterContext(Control(self.path))
 
     def told(self, *words):
-        """What ctl prints for a command that is done."""
+        """Runs ctl with a command that must succeed. Returns what ctl prints."""
         result = ctl(self.path, *words)
         self.assertEqual((result.returncode, result.stderr), (0, ""), result)
         self.assertRegex(result.stdout, r"\A[^\n]+\n\Z")
@@ -203,8 +203,8 @@ class Lines(ControlTest):
                 self.assertEqual(control.line(), "ok native-poll direct")
 
     def pipelined(self, server, control, last):
-        """Sends until the server takes no more, and then the rest and `last`; only then reads. Each answer says which
-        command it is for."""
+        """Sends commands until the server accepts no more. Then a thread sends the rest of the current command and
+        `last`, and the test begins to read. Each answer names its command."""
         commands = b"".join(b"x%d\n" % number for number in range(200_000))
         sent, asleep = 0, False
         control.socket.setblocking(False)
@@ -214,7 +214,7 @@ class Lines(ControlTest):
                 asleep = False
             except BlockingIOError:
                 if asleep:
-                    break  # it sleeps although there are commands for it
+                    break  # the server sleeps although there are commands for it
                 server.wait_until_asleep()
                 asleep = True
         control.socket.settimeout(DEADLINE)
@@ -267,7 +267,7 @@ class Lines(ControlTest):
 
     def test_a_client_that_goes_away_before_the_answer(self):
         with self.server() as server, server.connect() as client:
-            asking = self.control()  # stays: what asks and leaves may still be open when descriptors are counted
+            asking = self.control()  # stays open; a client that has just left may still count as an open descriptor
             self.assertEqual(asking.ask("cutover native direct"), "ok native direct")
             before = server.open_descriptors()
             for command in (b"stats\n", b"loops\n" * 1000, b"nonsense\n", b"cutover native-poll\n", b"cutover native",
@@ -359,7 +359,7 @@ class Access(ControlTest):
 
     @unittest.skipIf(os.getuid() != 0, "only root can become another user")
     def ask_as_nobody(self, data):
-        """What a child that is another user gets for it."""
+        """Sends the data as another user, from a child process. Returns the answer."""
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -445,7 +445,8 @@ class Ctl(ControlTest):
                 self.assert_fails(subprocess.CompletedProcess([], process.returncode, out, err), 1, told)
 
     def ask_a_server_that(self, behaves, user=None):
-        """What ctl does with a server that listens as `user` and then behaves so with the connection."""
+        """Runs ctl with a false server, which listens as `user` and calls `behaves` with the connection. Returns the
+        result of ctl."""
         os.chmod(self.directory, 0o777)
         with socket.socket(socket.AF_UNIX) as listener:
             if user is not None:

@@ -1,4 +1,4 @@
-"""Many clients at once, from the event loops of two other languages."""
+"""Many clients at the same time, on the event loops of two other languages."""
 
 import asyncio
 import hashlib
@@ -67,7 +67,7 @@ class Crowds(ClientTest):
                     if index % 3 == 0:
                         client.shutdown(1)
                         self.assertTrue(client.recv(16))
-            # The server notices the last ends a moment later.
+            # The server notices the end of the last connections a moment later.
             wait_until(lambda: server.open_descriptors() == before, "each connection's descriptor is closed")
 
 

@@ -1,4 +1,4 @@
-"""A server that moves from loop to loop under traffic: no byte is lost, none comes twice, no connection ends."""
+"""A server moves from loop to loop under traffic. No byte is lost, no byte comes twice, and no connection ends."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import unittest
 from server import DEADLINE, ECHO, LOAD, ClientTest, EchoServer, clean_environment, ctl, echoes, run, wait_until
 
 CLIENTS = 6
-WINDOW = 100_000  # bytes of a client that may be under way
+WINDOW = 100_000  # the most bytes of a client that may be in flight
 
 
 def available_loops():
@@ -24,7 +24,8 @@ def available_loops():
 
 
 def tour(places):
-    """Through each ordered pair of two places once, back to the first (Hierholzer's way)."""
+    """A tour that makes the move between each ordered pair of two places once and ends where it began, by the algorithm
+    of Hierholzer."""
     left = {place: [other for other in places if other != place] for place in places}
     path, circuit = [places[0]], []
     while path:
@@ -36,7 +37,7 @@ def tour(places):
 
 
 class Client:
-    """Sends a stream that never repeats within a window, and compares what comes back."""
+    """Sends a stream that does not repeat within a window, and compares it with what comes back."""
 
     def __init__(self):
         self.pattern = os.urandom(65_521)
@@ -77,7 +78,7 @@ class Client:
             raise AssertionError(f"sent {self.sent} bytes, {self.received} came back")
 
     async def served(self):
-        """More has come back than what is under way now."""
+        """Waits until all bytes that are in flight now, and at least one more, have come back."""
         goal = self.sent
         async with self.progress:
             await self.progress.wait_for(lambda: self.received > goal)
@@ -98,7 +99,8 @@ async def output_of(*command):
 
 
 async def load_again_and_again(address, stop):
-    """onloop-load checks every byte; new connections come with each run. Returns the number of runs."""
+    """Runs onloop-load again and again. It checks every byte, and each run opens new connections. Returns the number of
+    runs."""
     runs = 0
     while not stop.is_set():
         await output_of(LOAD, address, "--connections", "5", "--window", "4", "--size", "1500", "--messages", "5000")
@@ -107,7 +109,7 @@ async def load_again_and_again(address, stop):
 
 
 async def under_traffic(server, moves):
-    """Runs `moves(clients)` while clients and onloop-load are served."""
+    """Runs `moves(clients)` while the server serves clients and onloop-load."""
     clients = [Client() for _ in range(CLIENTS)]
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -159,7 +161,7 @@ class Cutover(ClientTest):
         self.assertEqual((statistics["loop"], statistics["hosting"]), ("native", "direct"))
 
     def rounds(self, hosting):
-        """Two rounds by SIGUSR2; the log's lines."""
+        """Goes round all loops twice by SIGUSR2. Returns the lines of the log."""
         loops = available_loops()
 
         async def moves(clients):
@@ -196,7 +198,8 @@ class Cutover(ClientTest):
             control.sendall(b"stats\n")
             self.assertTrue(control.recv(4096).startswith(b"ok "), "the server has it open")
             soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-            # Clients take the lowest numbers that are free. Then the limit leaves none, and poll(2) what it watches.
+            # New clients take the lowest free descriptor numbers. Then the limit leaves no free number, but poll(2) can
+            # still watch its descriptors.
             for _ in range(8):
                 echoes(clients.enter_context(server.connect()))
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.open_descriptors(), hard))

@@ -1,4 +1,4 @@
-"""A server that is out of descriptors serves whom it has, turns the rest away, and does not spin."""
+"""A server without free descriptors serves the clients that it has, turns the others away, and does not spin."""
 
 import select
 import socket
@@ -10,18 +10,20 @@ from server import DEADLINE, LOOP, ClientTest, EchoServer, echoes, wait_until
 
 LIMIT = 64
 CLIENTS = 200
-# Of the limit: standard streams, loop, waker, signals, listener, reserve; on a loop of another library also the set, a
-# timer, and what that loop itself has open (libuv: five).
+# The server itself needs at most this many descriptors of the limit: for the standard streams, the loop, the waker, the
+# signals, the listener and the reserve. On the loop of another library it also needs the native set, a timer, and the
+# descriptors of that loop (libuv has five).
 OWN_AT_MOST = 14 if LOOP.startswith("native") else 20
 
 
 def decide(clients):
-    """Sends a byte on each; those that got it back and those that were turned away, when all are decided."""
+    """Sends a byte on each connection, and waits until each client got the byte back or was turned away. Returns the
+    clients of both kinds."""
     for client in clients:
         try:
             client.send(b"x")
         except (BrokenPipeError, ConnectionResetError):
-            pass  # turned away already; reading says so
+            pass  # turned away already; recv() reports it below
     served, rejected, undecided = [], [], set(clients)
     end = time.monotonic() + DEADLINE
     while undecided:
@@ -56,7 +58,7 @@ class DescriptorLimit(ClientTest):
             self.server.process.wait(2.0)
         self.assertLessEqual(self.server.cpu_ticks() - before, 4, "CPU ticks in 2 s of a full server")
 
-        # Some leave, and as many come in their place.
+        # Some clients leave, and the same number of clients comes in their place.
         leaving, staying = served[:20], served[20:]
         for client in leaving:
             client.shutdown(socket.SHUT_WR)

@@ -1,4 +1,5 @@
-"""Bad input: one line that says what is wrong, and the exit status that tells usage (2) from run time (1)."""
+"""Bad input. The commands print one line that says what is wrong. The exit status is 2 after a usage error and 1 after
+an error at run time."""
 
 import os
 import pathlib
@@ -24,7 +25,8 @@ class Errors(ClientTest):
             self.assertIn(word, result.stderr)
 
     def run_as_nobody(self, *arguments):
-        """As a user without rights, with a copy of the program, since nobody may look into a home directory."""
+        """Runs a copy of the program as a user without rights. It must be a copy, because this user may not read a home
+        directory."""
         directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         directory.chmod(0o755)
         program = shutil.copy(ECHO, directory / "onloop-echo")
@@ -82,7 +84,7 @@ class Errors(ClientTest):
             self.assert_fails(run("--loop", name), 2, "unknown loop")
 
     def install(self, directory, source=None):
-        """The program by itself in an installation of its own, with one shim: what a compiler makes of the source."""
+        """Makes an installation with only the program and one shim. The shim is compiled from `source`."""
         root = pathlib.Path(directory)
         for name in ("bin", "lib"):
             (root / name).mkdir()
@@ -94,7 +96,7 @@ class Errors(ClientTest):
     def test_a_shim_that_is_not_installed(self):
         with tempfile.TemporaryDirectory() as directory:
             program = self.install(directory)
-            # What lies in the current directory is not taken.
+            # A shim in the current directory must not be used.
             (pathlib.Path(directory) / "libonloop-glib.so").write_bytes(b"")
             self.assert_fails(run("--loop", "glib", program=program, cwd=directory), 2,
                               f"{directory}/lib/libonloop-glib.so", "not there", "install")
@@ -131,7 +133,7 @@ class Errors(ClientTest):
                               "too short")
 
     def trap(self):
-        """An installation whose one shim says so when its code runs, and the file that it says it by."""
+        """Makes an installation with one shim. When code of the shim runs, it creates the file `mark`."""
         root = pathlib.Path(os.path.realpath(self.enterContext(tempfile.TemporaryDirectory())))
         mark = root / "code-has-run"
         program = self.install(root, f"""
@@ -142,7 +144,8 @@ class Errors(ClientTest):
         return root, mark, program
 
     def assert_refused(self, mark, program, *words):
-        """Neither loaded nor run, by its name or in a list; the line says which component is refused and why."""
+        """Asserts that the shim is neither loaded nor run, by its name or for the list. The message must say which
+        component of the path is refused and why."""
         self.assert_fails(run("--loop", "odd", program=program), 2, *words)
         listed = run("--list-loops", program=program)
         self.assertEqual((listed.returncode, listed.stderr), (0, ""))
@@ -152,7 +155,8 @@ class Errors(ClientTest):
         self.assertFalse(mark.exists(), "code of a refused shim has run")
 
     def test_a_shim_that_is_trusted_runs(self):
-        """What the tests below rest on; through symbolic links, too."""
+        """The shim of trap() runs if nothing is wrong with it, also through symbolic links. The tests below depend on
+        this."""
         root, mark, program = self.trap()
         (root / "lib").rename(root / "real")
         (root / "lib").symlink_to("bin/../real")
@@ -173,7 +177,8 @@ class Errors(ClientTest):
             path.chmod(mode)
 
     def test_a_shim_in_a_shared_directory(self):
-        """As /tmp is: further up it is accepted, since what is below belongs to nobody else."""
+        """A shared directory has a mode like that of /tmp. The directory of the shim must not be shared. A directory
+        higher up may be shared, because the directory below it belongs to nobody else."""
         root, mark, program = self.trap()
         (root / "lib").chmod(0o1777)
         self.assert_refused(mark, program, f"{root}/lib is writable by everybody")
@@ -190,7 +195,7 @@ class Errors(ClientTest):
         shim.symlink_to("../open/deeper/file")
         (root / "open").chmod(0o777)
         self.assert_refused(mark, program, f"{root}/open is writable by everybody")
-        # A link to a link: the second one is where others can write.
+        # A link to a link. The second link is in a directory where others can write.
         (root / "open/deeper/file").rename(root / "lib/file")
         (root / "open/deeper/file").symlink_to(root / "lib/file")
         self.assert_refused(mark, program, f"{root}/open is writable by everybody")

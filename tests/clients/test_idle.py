@@ -1,4 +1,4 @@
-"""What a server costs while nothing happens: nothing."""
+"""A server costs nothing while nothing happens."""
 
 import re
 import signal
@@ -14,7 +14,7 @@ WAITS = {"epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "restart_
 
 
 def system_calls(summary):
-    """The calls of each system call in a summary of strace -c."""
+    """The number of calls of each system call, from a summary of strace -c."""
     calls = {}
     for line in summary.splitlines():
         # % time, seconds, usecs/call, calls, errors (or blank), name
@@ -60,7 +60,7 @@ class Idle(ClientTest):
             text = summary.read()
         calls = system_calls(text)
         self.assertLessEqual(set(calls), WAITS, text)
-        # Attaching interrupts the wait, which is then entered again.
+        # Attaching interrupts the wait, and the process then waits again.
         self.assertLessEqual(sum(calls.values()), 2, text)
         for client in self.clients:
             echoes(client)

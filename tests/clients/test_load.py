@@ -1,4 +1,4 @@
-"""onloop-load against the real server, and against one that lies."""
+"""onloop-load with the real server, and with a server that sends a wrong byte."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ def load(*arguments):
 
 
 class CorruptingServer:
-    """Echoes to one client, but flips a bit of one byte after `good` bytes."""
+    """An echo server for one client, which flips a bit of one byte after `good` bytes."""
 
     def __init__(self, good):
         self.good = good

@@ -1,4 +1,4 @@
-"""A whole life of the server under Valgrind: no bad access, no leak, no descriptor left open."""
+"""The server runs under Valgrind from start to end: no bad access, no leak, and no descriptor left open."""
 
 import os
 import pathlib
@@ -56,7 +56,7 @@ class Memcheck(ClientTest):
             server.signal(signal.SIGUSR2)
             wait_until(lambda: server.stderr().count("moved to") == 3, "three moves")
             echoes(clients[20])
-            # The rest is still connected when it drains, and is cut off at the limit.
+            # The other clients are still connected when the server drains. They are cut off at the limit.
             status = server.stop()
             for client in [*clients[20:], stuck, idle]:
                 client.close()

@@ -1,4 +1,5 @@
-"""64 MiB of random bytes through the usual relays, which end their side first and then wait for the rest."""
+"""64 MiB of random bytes go through the usual relay programs. These end their side first and then wait for the rest of
+the bytes."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The end of a server, and what it says while it runs."""
+"""Signals that end the server, and signals that make it print statistics."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ class Signals(ClientTest):
                 self.assertEqual(server.wait(), 0, server.stderr())
 
     def test_those_who_wait_to_be_accepted_are_served_to_their_end(self):
-        # More than a server accepts in one turn, in which it also hears of the signal.
+        # These are more clients than the server accepts in one turn, and in the same turn it gets the signal.
         with EchoServer("--drain-timeout", "600") as server, contextlib.ExitStack() as stack:
             server.signal(signal.SIGSTOP)
             clients = [stack.enter_context(server.connect()) for _ in range(200)]

@@ -1,4 +1,5 @@
-"""A client that sends and does not read costs the server a bounded amount of memory, and costs others nothing."""
+"""A client that sends and does not read costs the server a bounded amount of memory, and costs other clients
+nothing."""
 
 import hashlib
 import os
@@ -13,13 +14,15 @@ SIZE = (1 << 30) if FULL else (256 << 20)
 BLOCK = os.urandom(1 << 20)
 HIGH_WATER = 64 << 10
 READ_BUFFER = 64 << 10
-# The queue's own bookkeeping, the first use of a path's stack and the partly used pages at both ends of an allocation.
+# For the bookkeeping of the queue, the stack at the first use of a code path, and the partly used pages at both ends of
+# an allocation.
 ALLOWANCE = 32 << 10
 STUCK = 1.0  # seconds without room in the socket
 
 
 def send_until_stuck(client):
-    """Sends the block again and again until the kernel takes no more; the bytes sent and their hash so far."""
+    """Sends the block again and again until the kernel accepts no more. Returns the number of bytes sent and their
+    hash."""
     sent, digest = 0, hashlib.sha256()
     while sent < SIZE and select.select([], [client], [], STUCK)[1]:
         start = sent % len(BLOCK)
@@ -32,7 +35,7 @@ def send_until_stuck(client):
 class SlowReaders(ClientTest):
     def setUp(self):
         self.server = self.enterContext(EchoServer())
-        with self.server.connect() as client:  # the server's first use of everything
+        with self.server.connect() as client:  # the server uses all its code once
             echoes(client, BLOCK)
             client.shutdown(socket.SHUT_WR)
             self.assertTrue(ended(client))
@@ -80,7 +83,7 @@ class SlowReaders(ClientTest):
         self.assert_memory_is_bounded()
 
     def test_a_client_that_is_stuck_and_resets_is_forgotten(self):
-        sockets = self.server.open_sockets()  # sd-event keeps the timerfd of a first timer
+        sockets = self.server.open_sockets()  # sd-event keeps the timerfd of its first timer open
         self.client.setblocking(False)
         send_until_stuck(self.client)
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""A successor takes over: what comes along, and what its own options are to that."""
+"""A successor takes over: what comes along, and what the options of the successor do."""
 
 import json
 import os
@@ -16,7 +16,7 @@ STUCK = 0.1  # seconds without room in the socket
 
 
 def send_until_stuck(client, size):
-    """Bytes that the server has or will have, since it reads no more of this client; never read back."""
+    """Sends until the server reads no more of this client. Returns the bytes sent. Nothing is read back."""
     data = os.urandom(size)
     sent = 0
     client.setblocking(False)
@@ -55,7 +55,7 @@ class Along(TakeoverTest):
         if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6") and os.path.getsize("/proc/net/if_inet6"):
             old.addresses.append(old.next_ready_line())
         port = old.port
-        # The same again is what is there already.
+        # The successor already has this address, so its own --listen adds nothing.
         new = self.successor(old, "--listen", f"localhost:{port}")
         self.assert_ended(old)
         self.assertEqual(sorted(new.addresses), sorted(old.addresses))
@@ -106,7 +106,7 @@ class Along(TakeoverTest):
         server = self.serve("--idle-timeout", "2")
         start = time.monotonic()
         [client] = self.connect(server)
-        # Were it begun anew by each takeover, it would never come.
+        # If each takeover started the time-out anew, it would never expire.
         while not select.select([client], [], [], 0)[0]:
             self.assertLess(time.monotonic(), start + DEADLINE)
             old, server = server, self.successor(server)

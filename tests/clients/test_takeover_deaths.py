@@ -1,4 +1,5 @@
-"""Either process dies, or hangs, at every point of a takeover: there is one owner, or a clear end."""
+"""One process dies or hangs, at every point of a takeover. Afterwards there is one owner, or all connections have
+ended."""
 
 import itertools
 import os
@@ -17,7 +18,7 @@ from test_takeover import send_until_stuck
 KILLED = -signal.SIGKILL
 ERRORS = ("ENOBUFS", "ENOMEM", "EPIPE", "ECONNRESET")
 ONE_LINE = r"\Aonloop-echo: take over from [^\n]+\n\Z"
-NO_TAKEOVER = r"onloop-echo: no takeover, serving on: [^\n]+"
+NO_TAKEOVER = r"onloop-echo: takeover failed, still serving: [^\n]+"
 
 
 class Deaths(TakeoverTest):
@@ -26,7 +27,7 @@ class Deaths(TakeoverTest):
         self.start()
 
     def start(self):
-        """A server with a dozen clients, of whom one does not read what is there for it."""
+        """Starts a server with twelve clients. One client does not read what the server sends to it."""
         self.old = self.serve("--replace-stale")
         self.clients = self.connect(self.old, 12)
         self.slow = self.clients.pop()
@@ -34,7 +35,7 @@ class Deaths(TakeoverTest):
 
     def assert_all_is_served(self):
         self.assert_served(self.clients)
-        with self.old.connect() as client:  # by whoever has the address
+        with self.old.connect() as client:  # whichever process has the address now
             echoes(client)
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(DEADLINE)
@@ -99,7 +100,7 @@ class Deaths(TakeoverTest):
                 if len(relay.kinds) - 1 != count:
                     return frame
                 os.kill(relay.successor, signal.SIGKILL)
-                return frame[:len(frame) // 2]  # to nobody
+                return frame[:len(frame) // 2]  # nobody gets it
 
             with self.relay(kill_at) as relay:
                 new = self.begin(relay.path)
@@ -109,7 +110,7 @@ class Deaths(TakeoverTest):
                 break
             self.old.wait_for_line(NO_TAKEOVER, count + 1)
             self.assert_all_is_served()
-        # It had acknowledged, so it was the owner.
+        # The successor had acknowledged, so it was the owner.
         self.assert_ended(self.old)
         self.assert_all_have_ended()
         self.assertGreater(count, len(self.clients))
@@ -125,7 +126,7 @@ class Deaths(TakeoverTest):
                                                        "-e", f"inject={call}:signal=SIGKILL:when={count}"))
                 wait_until(lambda: self.old.process.poll() is not None or new.process.poll() is not None,
                            "one of them is gone")
-                # If it was killed after its acknowledgement it was the owner, and the old one ends.
+                # If the successor was killed after its acknowledgement, it was the owner, and the old server ends.
                 served = {is_served(client) for client in self.clients}
                 self.assertEqual(len(served), 1, "either all or none")
                 if served == {False} or new.process.poll() is None:
@@ -135,7 +136,7 @@ class Deaths(TakeoverTest):
                 killed_early += 1
             self.assert_ended(self.old)
             if served == {True}:
-                # It may come to that call once more at its end.
+                # The successor may make this call once more when it ends.
                 self.assertIn(new.stop(), (0, KILLED), new.stderr())
                 self.assertIn("stopped", new.stderr())
             else:
@@ -168,7 +169,7 @@ class Deaths(TakeoverTest):
         self.assert_the_slow_one_gets_all()
         self.assert_all_is_served()
 
-    # ---- the old one ----
+    # ---- the old server ----
 
     def test_the_old_one_killed_before_each_record(self):
         for count in itertools.count():
@@ -196,7 +197,7 @@ class Deaths(TakeoverTest):
         self.assertEqual(new.stop(), 0, new.stderr())
 
     def trace(self, pid, *arguments):
-        """strace, attached to that process; ends with it."""
+        """Attaches strace to a process. strace ends with the process."""
         messages = self.enterContext(tempfile.TemporaryFile("w+"))
         strace = subprocess.Popen(["strace", "-o", "/dev/null", *arguments, "-p", str(pid)], stdin=subprocess.DEVNULL,
                                   stderr=messages)
@@ -224,7 +225,7 @@ class Deaths(TakeoverTest):
                 if status == KILLED:
                     killed += 1
                 if new.process.poll() is None:
-                    # It was the owner.
+                    # The successor was the owner.
                     self.assert_all_is_served()
                     self.assert_the_slow_one_gets_all()
                     self.assertEqual(new.stop(), 0, new.stderr())
@@ -258,10 +259,11 @@ class Deaths(TakeoverTest):
             self.start_again()
         self.assertGreater(count, len(self.clients))
 
-    # ---- neither dies, but a system call of one of them fails ----
+    # ---- neither process dies, but a system call of one of them fails ----
 
     def assert_one_serves(self, new, what):
-        """Either both say so, or neither; whoever serves has all."""
+        """Asserts that the two processes agree on whether the takeover took place, and that the one that serves has all
+        connections."""
         wait_until(lambda: new.process.poll() is not None or self.old.process.poll() is not None, "one of them ends")
         if new.process.poll() is None:
             self.assert_ended(self.old)
@@ -281,7 +283,7 @@ class Deaths(TakeoverTest):
             self.start_again()
 
     def test_an_error_of_each_system_call_of_the_successor(self):
-        # It sends one word. What it sends after that goes to a client.
+        # The successor sends one message. What it sends after this message goes to a client.
         for call, counts in (("sendmsg", ("1",)), ("recvmsg", ("1", "2", "3", "1..2", "2..3", "4..5"))):
             for error, count in itertools.product(ERRORS, counts):
                 new = self.begin(self.control, prefix=("strace", "-D", "-qq", "-o", "/dev/null", "-e", f"trace={call}",

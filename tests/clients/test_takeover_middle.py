@@ -1,4 +1,4 @@
-"""What happens in the middle of a takeover: clients, signals, commands, another successor."""
+"""Events in the middle of a takeover: clients, signals, commands, another successor."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from takeover_wire import CONNECTION, END, GO
 
 
 def at(kind, action):
-    """The hook of a Relay that calls `action(relay)` when the first frame of that kind comes along."""
+    """A hook for a Relay. It calls `action(relay)` when the first frame of this kind passes. If the action returns
+    False, the hook ends both conversations."""
     def hook(relay, frame):
         if relay.kinds[-1] == kind and relay.kinds.count(kind) == 1:
             return frame if action(relay) is not False else None
@@ -23,7 +24,7 @@ def at(kind, action):
 
 
 def in_backlog(path):
-    """Whether a client has connected to a UNIX socket and nobody has accepted it."""
+    """True if a client has connected to a UNIX socket and is not yet accepted."""
     rows = [row.split() for row in pathlib.Path("/proc/net/unix").read_text().splitlines()]
     SS_CONNECTING = "02"
     return any(row[-1] == path and row[5] == SS_CONNECTING for row in rows)
@@ -37,7 +38,7 @@ class Middle(TakeoverTest):
         self.clients = self.connect(self.old, 3)
 
     def take_over_with(self, kind, action, ready=2):
-        """A successor, and the action in the middle."""
+        """Runs a takeover with the action in the middle. Returns the successor."""
         relay = self.relay(at(kind, action))
         with relay:
             new = self.begin(relay.path, "--drain-timeout", "600")
@@ -168,7 +169,7 @@ class Middle(TakeoverTest):
         self.assert_ended(self.old)
         self.assertEqual(json.loads(said[0].removeprefix("ok "))["connections"], 3)
         self.assertEqual(said[1:], ["error a takeover is under way\n", "ok draining 3 connections\n",
-                                    "error it is stopping\n"])
+                                    "error the server is stopping\n"])
         self.assertEqual(answers.read(), b"")
         self.assert_all_is_served()
 
@@ -182,7 +183,7 @@ class Middle(TakeoverTest):
         with self.relay(at(END, action)) as relay:
             first = self.begin(relay.path)
             self.assertTrue(in_the_middle.wait(DEADLINE))
-            second = self.begin(self.control)  # not in the relay's thread, with which it would end
+            second = self.begin(self.control)  # not in the thread of the relay: the process would end with that thread
             wait_until(lambda: in_backlog(self.control), "it waits: nobody accepts it now")
             go_on.set()
             for server in (first, second):
@@ -194,7 +195,7 @@ class Middle(TakeoverTest):
 
     def test_of_successors_at_the_same_time_one_is_left(self):
         rivals = [self.begin(self.control) for _ in range(4)]
-        # Each takes over in its turn, or is refused; one serves in the end.
+        # Each rival takes over in its turn, or is refused. In the end, one of them serves.
         wait_until(lambda: [rival.process.poll() for rival in rivals].count(None) == 1 and
                    self.old.process.poll() is not None, "one is left")
         self.assert_ended(self.old)

@@ -1,4 +1,4 @@
-"""Who may not take over, and what neither side lets itself be told."""
+"""Processes that may not take over, and messages that either side refuses."""
 
 import json
 import os
@@ -17,33 +17,33 @@ from takeover_wire import (ACKNOWLEDGE, CONNECTION, DATA, END, GIVE_UP, GO, HELL
 from test_takeover import send_until_stuck
 
 NOBODY = 65534
-NO_TAKEOVER = r"onloop-echo: no takeover, serving on: [^\n]+"
+NO_TAKEOVER = r"onloop-echo: takeover failed, still serving: [^\n]+"
 
 
 class BadServers(TakeoverTest):
-    """A successor and what is no server, or no honest one."""
+    """A successor meets something that is not a server, or a server that breaks the protocol."""
 
     def test_nobody_at_the_path(self):
         self.assert_fails(take_over(f"{self.directory}/none"), "No such file or directory",
-                          "no server has it as --control")
+                          "no server runs with this --control")
 
     def test_a_file_that_is_no_socket(self):
         path = f"{self.directory}/file"
         open(path, "w").close()
-        self.assert_fails(take_over(path), "Connection refused", "no server has it as --control")
+        self.assert_fails(take_over(path), "Connection refused", "no server runs with this --control")
 
     def test_a_socket_of_a_dead_server(self):
         server = self.serve()
         server.process.kill()
         server.wait()
-        self.assert_fails(take_over(self.control), "Connection refused", "no server has it as --control")
+        self.assert_fails(take_over(self.control), "Connection refused", "no server runs with this --control")
 
     def test_a_server_that_is_draining(self):
         server = self.serve("--drain-timeout", "600")
         [client] = self.connect(server)
         server.signal(signal.SIGTERM)
         server.wait_for_line("onloop-echo: SIGTERM: draining 1 connection .*")
-        self.assert_fails(take_over(self.control), "refused: it is stopping")
+        self.assert_fails(take_over(self.control), "refused: the server is stopping")
         echoes(client)
         client.close()
         self.assert_ended(server)
@@ -54,10 +54,10 @@ class BadServers(TakeoverTest):
             return take_over(path)
 
     def test_answers_of_something_else(self):
-        for answer, words in ((b"", "the server went away without an answer"),
-                              (b"ok", "the server went away without an answer"),
-                              (b"220 mail\r\n", "no answer of an onloop-echo: 220 mail"),
-                              (b"x" * 5000, "no answer of an onloop-echo"),
+        for answer, words in ((b"", "the server closed the connection without an answer"),
+                              (b"ok", "the server closed the connection without an answer"),
+                              (b"220 mail\r\n", "not an answer of onloop-echo: 220 mail"),
+                              (b"x" * 5000, "not an answer of onloop-echo: the line is too long"),
                               (b"error not today\n", "refused: not today"),
                               (b"ok \n", "the other process has gone, or refused")):
             with self.subTest(answer=answer[:20]):
@@ -77,8 +77,8 @@ class BadServers(TakeoverTest):
         self.assertLess(time.monotonic() - start, 20)
 
     def assert_refused(self, words, *pieces):
-        """A successor that is sent these (bytes, descriptors) exits with status 1 and a line with these words, and has
-        acknowledged nothing."""
+        """Sends these pieces of (bytes, descriptors) to a successor. Asserts that it exits with status 1 and a line
+        with these words, and that it has acknowledged nothing."""
         heard = bytearray()
 
         def play(link):
@@ -96,7 +96,7 @@ class BadServers(TakeoverTest):
         self.assertNotEqual(bytes(heard[:4]), struct.pack("=I", ACKNOWLEDGE))
 
     def fixture(self):
-        """Descriptors to send: a listening socket, a connection, a datagram socket, a file."""
+        """Descriptors to send: a listening socket, a connection, a datagram socket and a file."""
         listening = self.enterContext(socket.create_server(("127.0.0.1", 0)))
         here, there = socket.socketpair()
         self.enterContext(here)
@@ -208,7 +208,7 @@ class BadServers(TakeoverTest):
 
 
 class BadSuccessors(TakeoverTest):
-    """A server and what is no successor."""
+    """A server meets something that is not a successor."""
 
     def setUp(self):
         super().setUp()
@@ -221,7 +221,7 @@ class BadSuccessors(TakeoverTest):
         self.assertEqual(self.server.stderr().count("\n"), 1, self.server.stderr())
         self.assert_served(self.clients)
         self.assertEqual(json.loads(self.server.ctl("stats"))["connections"], 5)
-        self.successor(self.server)  # an honest one is still welcome
+        self.successor(self.server)  # a correct successor can still take over
         self.assert_ended(self.server)
         self.assert_served(self.clients)
 
@@ -237,7 +237,7 @@ class BadSuccessors(TakeoverTest):
 
     def test_an_acknowledgement_too_early(self):
         for client in self.clients:
-            send_until_stuck(client, 8 << 20)  # so that not all of it fits into the socket
+            send_until_stuck(client, 8 << 20)  # so that not all records fit into the socket
         with Successor(self.control) as successor:
             successor.acknowledge()
             self.server.wait_for_line(NO_TAKEOVER + "acknowledges what it can't have got yet[^\n]*")
@@ -253,7 +253,7 @@ class BadSuccessors(TakeoverTest):
             with self.subTest(words), Successor(self.control) as successor:
                 successor.send(head_and(ACKNOWLEDGE, said))
                 self.server.wait_for_line(NO_TAKEOVER, number)
-                # It may come while the last records are on their way.
+                # The acknowledgement may come while the last records are still being sent.
                 self.assertRegex(self.server.lines(NO_TAKEOVER)[-1], f"{words}|can't have got yet")
                 self.assert_served(self.clients)
 
@@ -280,7 +280,7 @@ class BadSuccessors(TakeoverTest):
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(self.control)
             link.sendall(b"takeover\n")
-        # It is told so only if the answer still found somebody.
+        # The server logs a failed takeover only if the client was still there for the answer.
         self.successor(self.server)
         self.assert_ended(self.server)
         self.assert_served(self.clients)
@@ -304,14 +304,14 @@ class BadSuccessors(TakeoverTest):
 
 @unittest.skipUnless(os.getuid() == 0, "only root has other users at hand")
 class OtherUsers(TakeoverTest):
-    """SO_PEERCRED decides, whatever the mode of the socket."""
+    """SO_PEERCRED decides, whatever mode the socket has."""
 
     identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 
     def setUp(self):
         super().setUp()
         os.chmod(self.directory, 0o755)
-        # Nobody may look into a home directory.
+        # The program is copied, because the user `nobody` may not read a home directory.
         self.program = shutil.copy(ECHO, f"{self.directory}/onloop-echo")
 
     def as_nobody(self, path):
@@ -343,7 +343,7 @@ class OtherUsers(TakeoverTest):
             listener.bind(path)
             os.seteuid(NOBODY)
             try:
-                listener.listen()  # as who it says it listens
+                listener.listen()  # SO_PEERCRED reports the user that called listen()
             finally:
                 os.seteuid(0)
             self.assert_fails(take_over(path), f"user {NOBODY} listens there, who is neither you nor root")

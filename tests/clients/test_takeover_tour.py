@@ -1,4 +1,4 @@
-"""Thousands of live connections go from process to process, between every ordered pair of loops, and nobody notices."""
+"""Thousands of live connections go from process to process, between every ordered pair of loops. No client notices."""
 
 import contextlib
 import itertools
@@ -18,19 +18,19 @@ from takeover_case import TakeoverTest
 
 LOADED = 200
 WANTED = 5000
-VISITORS = 4  # at a time
-SPARE = 200  # descriptors of a process that are no connection
+VISITORS = 4  # at the same time
+SPARE = 200  # descriptors of a process that are not connections
 
 
 def available_loops():
-    """The names of the loops that can be had here."""
+    """The names of the loops that are available here."""
     listed = subprocess.run([ECHO, "--list-loops"], capture_output=True, text=True, check=True).stdout
     return [line.split()[0] for line in listed.splitlines() if "not available" not in line]
 
 
 def tour(nodes):
-    """Every ordered pair of `nodes` once, one with itself included, each beginning where the one before ends: an
-    Eulerian circuit, by Hierholzer."""
+    """A tour that takes every ordered pair of `nodes` once, including the pair of each node with itself. Each pair
+    begins where the previous pair ends. This is an Eulerian circuit, by the algorithm of Hierholzer."""
     left = {node: list(nodes) for node in nodes}
     path, circuit = [nodes[0]], []
     while path:
@@ -42,7 +42,8 @@ def tour(nodes):
 
 
 class Visitors(threading.Thread):
-    """Connects all the time, by TCP and UNIX socket in turn, and has one message echoed; what goes wrong is kept."""
+    """A thread that connects again and again, by TCP and UNIX socket in turn, and has one message echoed each time. It
+    keeps all failures."""
 
     def __init__(self, port, path):
         super().__init__()
@@ -58,7 +59,7 @@ class Visitors(threading.Thread):
             client.connect(self.path)
             return client
         client = socket.create_connection(("127.0.0.1", self.port), DEADLINE)
-        # Ends with a reset, which leaves no port in TIME_WAIT: they would run out.
+        # The connection ends with a reset, which leaves no port in TIME_WAIT. Otherwise the ports would run out.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return client
 
@@ -81,7 +82,7 @@ class Visitors(threading.Thread):
 
 
 class Load:
-    """onloop-load, until it is told to stop."""
+    """Runs onloop-load until finish()."""
 
     def __init__(self, address):
         self.process = subprocess.Popen(
@@ -90,7 +91,7 @@ class Load:
             env=clean_environment(), preexec_fn=die_with_parent)
 
     def finish(self):
-        """Its exit status, report and complaints."""
+        """Stops onloop-load. Returns its exit status, its report and its messages on standard error."""
         self.process.send_signal(signal.SIGINT)
         output, errors = self.process.communicate(timeout=DEADLINE)
         return self.process.returncode, output, errors
@@ -106,8 +107,8 @@ class Load:
 
 class Tour(TakeoverTest):
     def stops(self):
-        """The loops to be on, and how they are to host: each pair of loops, each hosting as it has it by itself; then
-        on to the guests' direct hosting, and back."""
+        """The stops of the tour, each with a loop and a hosting. First comes each ordered pair of loops with the
+        default hosting. Then come the loops of other libraries with direct hosting, and at last native again."""
         loops = available_loops()
         self.assertLessEqual({"native", "native-poll"}, set(loops))
         round_trip = tour(loops)
@@ -136,7 +137,7 @@ class Tour(TakeoverTest):
                                  [str(server.taken)])
                 stalls.append((server.stall, f"{loop} to {name} {hosting}".rstrip()))
                 loop = name
-                old.kill()  # its descriptors here
+                old.kill()  # closes the descriptors of this test for it
             visits.close()
             status, output, errors = load.finish()
         self.assertEqual([failure for visitor in visitors for failure in visitor.failures], [])

@@ -1,4 +1,4 @@
-"""Several workers: one service to its clients, to whoever controls it, and to the service manager."""
+"""Several workers are one service for the clients, for the control socket and for the service manager."""
 
 import contextlib
 import json
@@ -16,9 +16,9 @@ from server import (DEADLINE, LOAD, LOOP, ClientTest, EchoServer, clean_environm
 from test_control import Control
 from test_descriptor_limit import decide
 
-SANITIZED = os.environ.get("ONLOOP_SANITIZED", "") == "1"  # ThreadSanitizer has a thread of its own, which wakes up
+SANITIZED = os.environ.get("ONLOOP_SANITIZED", "") == "1"  # ThreadSanitizer has a thread of its own that wakes up
 WORKERS = 4
-CLIENTS = 64  # the kernel spreads them by their ports: that all of them come to one worker can't happen
+CLIENTS = 64  # the kernel spreads them by their ports; with so many, several workers get some
 
 
 class WorkersTest(ClientTest):
@@ -55,13 +55,14 @@ class WorkersTest(ClientTest):
             self.assertIn(word, result.stderr)
 
     def workers(self, server):
-        """The first one has the main thread; the threads of the others are called after them."""
+        """The threads of the workers. The first worker has the main thread. The other threads have the names of their
+        workers."""
         names = {thread: pathlib.Path(f"/proc/{server.pid}/task/{thread}/comm").read_text()
                  for thread in server.threads()}
         return [server.pid] + [thread for thread, name in names.items() if name.startswith("worker ")]
 
     def waits(self, server):
-        """In which system calls the workers wait: epoll_wait(2) on the native loop, poll(2) on native-poll."""
+        """The system calls in which the workers wait: epoll_wait(2) on the native loop, poll(2) on native-poll."""
         server.wait_until_asleep()
         return {pathlib.Path(f"/proc/{server.pid}/task/{thread}/syscall").read_text().split()[0]
                 for thread in self.workers(server)}
@@ -91,7 +92,7 @@ class Serving(WorkersTest):
             expected = {"loop": LOOP, "connections": CLIENTS - 10, "accepted": CLIENTS, "closed": 10, "turned_away": 0,
                         "bytes_received": moved, "bytes_sent": moved, "cutovers": 0, "last_stall_us": 0}
 
-            def counted():  # a connection is over a moment after its client has seen the end
+            def counted():  # the server counts a connection as closed a moment after its client has seen the end
                 statistics = self.statistics()
                 return statistics["closed"] == 10 and statistics
 
@@ -210,11 +211,12 @@ class Moving(WorkersTest):
             soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
 
             def no_number_is_free():
-                echoes(self.enterContext(server.connect()))  # takes the lowest
+                echoes(self.enterContext(server.connect()))  # takes the lowest free number
                 numbers = sorted(map(int, os.listdir(f"/proc/{server.pid}/fd")))
                 return numbers == list(range(len(numbers)))
 
-            # Poll needs no descriptor, epoll one for each worker. There is one for all of them.
+            # A move to poll needs no descriptor. A move to epoll needs one for each worker, but only one is free for
+            # all of them.
             wait_until(no_number_is_free, "the descriptors have all numbers up to some")
             limit = server.open_descriptors() + 1
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, hard))
@@ -325,7 +327,7 @@ class Ending(WorkersTest):
             stack.callback(tracer.kill)
 
             def ended_by_it():
-                # Whichever worker gets it: the next one may be that one's.
+                # Any worker may get this client. If it is not the traced worker, the next client may go to it.
                 if server.process.poll() is None:
                     with contextlib.suppress(OSError):
                         socket.create_connection(("127.0.0.1", server.port), 1).close()

@@ -1,5 +1,5 @@
-// Programs whose callbacks have a wrong shape, one for each macro below, and the sentence that the compiler is to
-// print. Without a macro, the same calls have the right shape and the program compiles.
+// Each macro below makes a program with a callback of a wrong shape. The comment after the macro is the sentence that
+// the compiler must print. Without a macro, the same calls have the right shape, and the program compiles.
 #include <onloop/coroutine.hpp>
 #include <onloop/onloop.hpp>
 

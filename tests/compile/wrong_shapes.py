@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Callbacks of a wrong shape are refused with a sentence: compiles each program of wrong_shapes.cpp.
+"""Compiles each program of wrong_shapes.cpp. The compiler must refuse each callback of a wrong shape with a sentence.
 
 usage: wrong_shapes.py COMPILER INCLUDE_DIRECTORY
 """

@@ -11,7 +11,7 @@
 
 namespace onloop::conformance {
 
-/// What an application with a plain loop of its own does around the guest: callbacks that are due, a descriptor.
+/// An application with a plain loop of its own. Beside the guest, it has callbacks that are due and one descriptor.
 class PlainApplication : public Provider {
  public:
   void call_from_application(std::function<void()> callback) override { due_.push_back(std::move(callback)); }
@@ -22,7 +22,8 @@ class PlainApplication : public Provider {
 
  protected:
   [[nodiscard]] bool busy() const { return !due_.empty() || fd_ >= 0; }
-  /// The application's part of one iteration: each callback that was due before it, its descriptor once.
+  /// The part of the application in one iteration: it calls each callback that was due before the iteration, and serves
+  /// its descriptor once.
   void serve_application() {
     for (std::size_t left = due_.size(); left > 0; --left) {
       const auto callback = std::move(due_.front());
@@ -39,7 +40,7 @@ class PlainApplication : public Provider {
   std::function<void()> on_readable_;
 };
 
-/// An application that hosts a context by its fd() and dispatch().
+/// An application that hosts a context by Context::fd() and Context::dispatch().
 class ByDescriptor : public PlainApplication {
  public:
   explicit ByDescriptor(Loop (*make)() noexcept) : make_(make) {}
@@ -57,12 +58,12 @@ class ByDescriptor : public PlainApplication {
   Loop (*make_)() noexcept;
 };
 
-/// The scripted loop ends the process where the guest makes a mistake.
+/// The cases that cannot run on a scripted loop, because this loop aborts the process when the guest makes a mistake.
 inline std::string exception_of_scripted(std::string_view number) {
   return number == "36a" ? "the loop ends the process where a watched descriptor is closed" : "";
 }
 
-/// The scripted loop as the application's own.
+/// An application whose own loop is a scripted loop.
 class ScriptedApplication : public PlainApplication {
  public:
   ScriptedApplication(Hosting hosting, void (*set)(test::Script&)) : hosting_(hosting) { set(script_); }
@@ -83,7 +84,7 @@ class ScriptedApplication : public PlainApplication {
   test::Script script_;
 };
 
-/// The scripted loop, owned.
+/// A scripted loop as an owned loop.
 class Scripted : public Provider {
  public:
   Scripted(Hosting hosting, void (*set)(test::Script&)) : hosting_(hosting) { set(script_); }

@@ -1,5 +1,6 @@
-/* The contract read by a C compiler: the header is C11 by itself, the tables can be written in C, and the layout grows
- * at the end only. A slot that moves breaks every shim that was built apart, so the order is spelled out here. */
+/* A C compiler reads the contract here. The test shows that the header alone is valid C11, that the tables can be
+ * written in C, and that the layout grows only at the end. A slot that moves breaks every shim that was built
+ * separately, so the order of the slots is written out here. */
 #include <onloop/loop_ops.h>
 
 #include <stddef.h>
@@ -40,7 +41,7 @@ OPS_SLOT(abandon, 12);
 OPS_SLOT(fd, 13);
 _Static_assert(sizeof(onloop_ops) == 2 * sizeof(uint32_t) + 14 * sizeof(void*), "size of onloop_ops");
 
-/* The smallest table that a shim can have: the required slots and nothing else. */
+/* The smallest table that a shim may have: only the required slots. */
 static int attach(const onloop_guest* guest, void* foreign, onloop_loop** loop) {
   if (foreign == NULL) return -22;
   *loop = (onloop_loop*)foreign;

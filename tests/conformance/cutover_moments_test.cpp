@@ -1,5 +1,6 @@
-// A context moves at every moment that there is, one run each: after every slot call that it makes and every up-call
-// that it gets, in the callback where that falls or else in the next one. Neither it nor its peers may notice.
+// A context moves at every possible moment, each in a run of its own. A moment comes after each slot call and each
+// up-call, in the callback that makes the slot call or gets the up-call, or else in the next callback. Neither the
+// context nor its peers may notice the move.
 
 #include <algorithm>
 #include <iterator>
@@ -13,7 +14,8 @@ namespace {
 
 using test::Script;
 
-/// From one loop to another; `home` is the first one's script, `away` the next one's, if it has one.
+/// A move from one loop to another. `home` is the script of the first loop. `away` is the script of the second loop, if
+/// it is a scripted loop.
 struct Way {
   const char* name;
   Loop (*from)(Script& home);
@@ -51,15 +53,15 @@ void turn(Context& context) {
   }
 }
 
-/// One session on scripted loops, in which something is done at a moment.
+/// One session on scripted loops, in which an action happens at a given moment.
 struct Play {
   explicit Play(const Way& its_way) : way(its_way), session(way.from(home), &turn, kQuiet) {
     home.shuffle = away.shuffle = false;
   }
 
-  /// Slot calls and up-calls so far, of the loop that it begins on.
+  /// The number of slot calls and up-calls so far on the loop where the session begins.
   [[nodiscard]] int points() const { return home.slot_calls + static_cast<int>(home.up_calls); }
-  /// `action` is done at the first moment after so many points.
+  /// Plays the session. `action` runs at the first moment after this number of points.
   Trace play(int point, std::function<void(Context&)> action) {
     session.at_moment = [this, point, action = std::move(action)](Context& context) {
       last_point = points();
@@ -69,17 +71,18 @@ struct Play {
     };
     return session.play();
   }
-  /// Whether nothing of the context is on `away`.
+  /// True if the context has left nothing on `away`.
   [[nodiscard]] bool away_is_empty() const { return away.attached == 0 && away.live_watches == 0; }
 
   const Way& way;
   Script home, away;
   Session session;
   bool done = false;
-  int last_point = 0;  // at the last moment that came
+  int last_point = 0;  // points() at the last moment
 };
 
-/// A posted task runs at the end of its turn, which a move ends early: then timers that are due may come before it.
+/// A posted task runs at the end of its turn. A move ends the turn early, so timers that are due may then run before or
+/// after the task. This puts the task at the end.
 Trace in_defined_order(const Trace& trace) {
   const std::string loose = "task before the timers";
   Trace ordered;
@@ -138,7 +141,7 @@ TEST_P(CutoverMoments, moved_and_moved_back_at_each_the_session_is_the_same) {
   }
 }
 
-// At each moment the move fails at its first step, at its second and so on; then it stays.
+// At each moment, the move fails at its first step, then at its second step, and so on. The context stays on its loop.
 TEST_P(CutoverMoments, where_each_step_of_a_move_fails_it_stays_and_the_session_is_the_same) {
   for (int point = 1; point <= points_ && !HasFailure(); ++point) {
     int steps = 0;
@@ -150,7 +153,7 @@ TEST_P(CutoverMoments, where_each_step_of_a_move_fails_it_stays_and_the_session_
         steps = counting.away.fallible_calls - before;
       }));
     }
-    if (steps == 0) return;  // no scripted loop to go to
+    if (steps == 0) return;  // the second loop is not a scripted one
     Play run{GetParam()};
     const Trace trace = run.play(point, [&](Context& context) {
       const Loop last = context.loop();

@@ -1,4 +1,4 @@
-// The loops of this library and of its tests, under every case of the kit.
+// Runs every case of the kit on the loops of this library and on the scripted loops of its tests.
 
 #include "conformance/application.hpp"
 #include "conformance/fixtures.hpp"
@@ -24,7 +24,8 @@ void misbehave(Script& script) {
   script.spurious = script.early_deadlines = script.late_deadlines = true;
 }
 
-// Against the bare ops only what every shim has to do is asked: no spurious call, no early deadline.
+// The cases on the bare ops test only what every shim must do. So these loops have no spurious calls and no early
+// deadlines.
 const std::vector<ProviderCase> kOps{
     make_case<Owned>("native", Hosting::direct, &native),
     make_case<Owned>("native_poll", Hosting::direct, &native_poll),

@@ -1,5 +1,5 @@
-// The scripted loop itself: that it catches a guest which breaks the contract, and that the core survives a slot call
-// that fails, whichever it is.
+// Tests of the scripted loop itself: it notices a guest that breaks the contract. Tests of the core on it: any slot
+// call may fail, and the core survives.
 
 #include "support/scripted_loop.hpp"
 
@@ -16,7 +16,7 @@ namespace {
 using test::CleanTest;
 using test::Script;
 
-/// A guest that calls slots by hand and gets it wrong.
+/// A guest that calls the slots itself, and calls them wrongly.
 struct Clumsy {
   Script script;
   Loop loop = script.loop();
@@ -100,12 +100,12 @@ TEST_F(ScriptedLoopDeathTest, catches_a_guest_that_breaks_the_contract) {
   breaks("is attached to a script that is being destroyed", [](Clumsy& guest) { guest.script.~Script(); });
 }
 
-// What fails is told to somebody: the call throws, the connection closes with it, or on_error gets it. Then everything
-// can still be taken down.
+// Every failure is reported: the call throws, or the connection closes with the error, or on_error gets the error.
+// Afterwards everything can still be destroyed.
 TEST(FailingSlot, is_reported_and_leaves_nothing_behind) {
   struct Writer : Protocol {
     void on_data(Connection& connection, std::span<const std::byte>) override {
-      connection.write(std::string(1 << 20, 'w'));  // more than the kernel takes: WRITE has to be raised
+      connection.write(std::string(1 << 20, 'w'));  // more than the kernel accepts, so the interest must get WRITE
     }
     void on_drain(Connection&) override { drained = true; }
     void on_close(Connection&, std::error_code error) override {
@@ -158,7 +158,8 @@ TEST(FailingSlot, is_reported_and_leaves_nothing_behind) {
   EXPECT_LT(call, 100);
 }
 
-// What a paused connection no longer wants can't be taken back from the loop, which would go on announcing it.
+// The loop fails to remove an interest of a paused connection, so it would go on reporting readiness. The connection is
+// closed.
 TEST(FailingSlot, that_takes_an_interest_away_closes_the_connection) {
   struct Paused : Protocol {
     void on_open(Connection& connection) override { connection.pause_reading(); }

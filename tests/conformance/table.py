@@ -16,7 +16,8 @@ TITLES = ("native", "native-poll", "libevent", "libuv", "GLib", "sd-event", "scr
 
 
 def loop_of(provider):
-    """The longest of the names that the provider's begins with: native_poll_aggregate is of native_poll."""
+    """The loop of a provider: the longest loop name that begins the provider's name. The loop of
+    native_poll_aggregate is native_poll."""
     return max((loop for loop in LOOPS if provider.startswith(loop)), key=len)
 
 
@@ -42,7 +43,7 @@ def order(case):
 
 
 def item(text):
-    """An item of a list in Markdown, in lines that are not too long."""
+    """The text as an item of a Markdown list, in lines of at most 118 characters."""
     return textwrap.fill(text, 118, initial_indent="- ", subsequent_indent="  ", break_long_words=False,
                          break_on_hyphens=False)
 

@@ -1,7 +1,7 @@
-"""Starts http_file_server, or one of its two neighbours without a loop, on a directory of the test's own.
+"""Starts http_file_server, or one of the two HTTP servers without a loop, on a directory of the test.
 
-ONLOOP_LOOP and ONLOOP_HOSTING say which loop it is on, as for the tests of the commands; ONLOOP_HTTP may name another
-of the three programs.
+ONLOOP_LOOP and ONLOOP_HOSTING name the loop, as for the tests of the commands. ONLOOP_HTTP may name another one of the
+three programs.
 """
 
 import os
@@ -17,7 +17,7 @@ READY_NAMES = {"http_file_server": LOOP, "http_serial": "serial", "http_thread_p
 
 
 class Reply:
-    """One response off a connection; `source` is the connection's file."""
+    """Reads one response from a connection. `source` is the file of the connection."""
 
     def __init__(self, source, head=False):
         version, status, *_ = source.readline().decode().split()
@@ -38,7 +38,7 @@ class Reply:
 
 
 class Client:
-    """A connection, for requests as they are."""
+    """A connection that sends requests exactly as the test writes them."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
@@ -56,7 +56,7 @@ class Client:
         return self.reply(head=method == "HEAD")
 
     def at_end(self):
-        """Waits for the end of the stream, which may not be in order; true if no byte came before it."""
+        """Waits for the end of the stream, which may be a reset. True if no byte came before it."""
         try:
             return self.source.read(1) == b""
         except ConnectionResetError:
@@ -74,10 +74,10 @@ class Client:
 
 
 class HttpTest(ClientTest):
-    """A test with a directory, `root`, and what to serve it by."""
+    """A test with a directory `root` and a server for it."""
 
     def setUp(self):
-        # One level down, so that there is something of the test's own to get at outside.
+        # `root` is one level down, so that the directory outside it also belongs to the test.
         self.outside = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.root = self.outside / "root"
         self.root.mkdir()
@@ -93,6 +93,6 @@ class HttpTest(ClientTest):
         return Program(NAME, READY_NAMES[NAME], *loop, *arguments, str(self.root), prefix=prefix)
 
     def ask(self, server, target, *headers, **more):
-        """One request on a connection of its own."""
+        """Makes one request on a new connection."""
         with Client(server.port) as client:
             return client.ask(target, *headers, **more)

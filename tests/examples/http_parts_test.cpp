@@ -1,5 +1,5 @@
-// What http_file_server makes of bytes that anybody may send: tables of what there is, and random ones for what nobody
-// thought of.
+// How http_file_server parses bytes that anybody may send. There are tables of known inputs, and random inputs for the
+// cases that nobody has thought of.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,7 +22,8 @@ using Kind = Part::Kind;
 constexpr unsigned kSeed = 20;
 constexpr int kMutants = 20'000;
 
-/// Changes, removes, doubles or inserts a few bytes, of those that mean something as a rule.
+/// Changes, removes, doubles or inserts a few bytes. Most of the new bytes are from `alphabet`, the bytes that have a
+/// meaning.
 std::string mutant(std::string text, std::string_view alphabet, std::mt19937& random) {
   for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
     const std::size_t at = random() % (text.size() + 1);
@@ -176,7 +177,7 @@ TEST(HttpRequest, IsTheSameHoweverItIsCut) {
     EXPECT_EQ(request.method, Method::get);
     EXPECT_TRUE(request.keep_alive);
     EXPECT_EQ(request.target, "/a?b");
-    EXPECT_EQ(request.range, "bytes=1-2");  // and not the one behind the body
+    EXPECT_EQ(request.range, "bytes=1-2");  // not the Range header after the body
     EXPECT_EQ(request.if_none_match, "\"a\", \"b\"");
     EXPECT_EQ(parser.state(), RequestParser::State::idle);
   }
@@ -188,7 +189,7 @@ TEST(HttpRequest, EndsInOneOfItsStatesWhateverComes) {
     std::string input = mutant(std::string{kRequest} + std::string{kRequest}, "\r\n :/.,;=-0123456789aGETHPh", random);
     RequestParser parser;
     while (!input.empty()) {
-      // A copy of just these bytes, so that a sanitizer sees what is read beyond.
+      // A copy of exactly these bytes, so that a sanitizer notices a read beyond them.
       const std::vector<char> piece(input.begin(), input.begin() + 1 + static_cast<int>(random() % input.size()));
       const std::size_t used = parser.feed({piece.data(), piece.size()});
       ASSERT_LE(used, piece.size()) << input;

@@ -1,7 +1,8 @@
 """Starts one of the examples for a test, talks to it over its standard input and output, and ends it by its process id.
 
-The environment names the programs: ONLOOP_EXAMPLE_NAME for the example NAME, empty or unset if it was not built, and
-ONLOOP_LOAD for the load generator. What is common with the tests of the commands is in tests/clients.
+Environment variables name the programs: ONLOOP_EXAMPLE_NAME names the example NAME, and is empty or unset if the
+example was not built. ONLOOP_LOAD names the load generator. tests/clients has the code that the tests of the commands
+share.
 """
 
 import os
@@ -20,7 +21,7 @@ from server import DEADLINE, LOAD, clean_environment, die_with_parent  # noqa: E
 
 
 class Program:
-    """A running example. As a context manager it is ended with SIGTERM, and must then exit with status 0."""
+    """A running example. A context manager, which ends the example by SIGTERM. The exit status must then be 0."""
 
     def __init__(self, name, loop, *arguments, env=None, stdin=subprocess.PIPE, pass_fds=(), prefix=()):
         path = os.environ.get(f"ONLOOP_EXAMPLE_{name}", "")
@@ -32,7 +33,7 @@ class Program:
             [*prefix, path, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=self.stderr_file, bufsize=0,
             env={**clean_environment(), **(env or {})}, preexec_fn=die_with_parent, pass_fds=pass_fds)
         self.port = 0
-        self.worst_lateness_us = 0  # the worst that status() was told since it was set
+        self.worst_lateness_us = 0  # the worst lateness in a status line since this was last set
         try:
             self.read_ready_line()
         except BaseException:
@@ -58,7 +59,7 @@ class Program:
         return line.decode().rstrip("\n")
 
     def command(self, text):
-        """Sends a command; its answer is the next line."""
+        """Sends a command. Returns the next line, which is the answer."""
         self.process.stdin.write(text.encode() + b"\n")
         return self.read_line()
 
@@ -72,7 +73,7 @@ class Program:
             raise AssertionError(f"the answer to stop is {answer!r}")
 
     def status(self):
-        """The status line of the four applications, its numbers as numbers."""
+        """The content of the status line of the four applications, with numbers as int."""
         line = self.command("status")
         match = re.fullmatch(r"ticks=(\d+) worst_lateness_us=(\d+) service=(on|off) connections=(\d+) "
                              r"idle_callbacks=(\d+)", line)
@@ -86,7 +87,7 @@ class Program:
         return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
 
     def descriptors(self):
-        """What each open descriptor is, numbers of pipes and sockets included."""
+        """The file of each open descriptor, with the inode numbers of pipes and sockets."""
         directory = f"/proc/{self.process.pid}/fd"
         return {int(name): os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
 
@@ -94,7 +95,7 @@ class Program:
         return os.pread(self.stderr_file.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def end(self, number=signal.SIGTERM):
-        """The exit status after a signal; in its own right, or once more after it has ended."""
+        """Sends a signal, unless the program has ended already. Returns the exit status. May be called again."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(DEADLINE)
@@ -123,7 +124,7 @@ class Program:
 
 
 def start_load(port, seconds):
-    """50 connections that always have a message on the way."""
+    """Starts onloop-load with 50 connections that always have a message in flight."""
     return subprocess.Popen([LOAD, "--loop", "native", f"127.0.0.1:{port}", "--connections", "50", "--duration",
                              str(seconds), "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, env=clean_environment(), preexec_fn=die_with_parent)

@@ -1,6 +1,6 @@
-"""Applications on loops of other libraries that gain an echo service and lose it: what they do of their own goes on.
+"""Applications on loops of other libraries get an echo service and lose it again. Their own work goes on.
 
-ONLOOP_HOST says which of them: glib, libevent, libuv or sdevent.
+ONLOOP_HOST names the application: glib, libevent, libuv or sdevent.
 """
 
 import hashlib
@@ -31,13 +31,15 @@ class Applications(ClientTest):
         self.assertEqual(hashlib.sha256(result.stdout).digest(), hashlib.sha256(payload).digest())
 
     def assert_alive(self, app):
-        """The application's timer, idle work and commands go on: each status is an answer of its own."""
+        """Asserts that the timer, the idle work and the commands of the application go on. Each status is a new
+        answer."""
         before = app.status()
         wait_until(lambda: app.status()["ticks"] >= before["ticks"] + 3, "the application's timer ticks")
         wait_until(lambda: app.status()["idle_callbacks"] > before["idle_callbacks"], "the application's idle work")
 
     def wait_for_descriptors(self, app, expected):
-        """On libuv handles are gone after one more turn, so this asks again; the timer turns the loop."""
+        """Waits until exactly these descriptors are open. On libuv, handles are gone only after one more turn, so this
+        asks again. The timer of the application turns the loop."""
         wait_until(lambda: app.descriptors() == expected, f"only these are open: {expected}, not {app.descriptors()}")
 
     def test_nc_gets_every_byte_back(self):
@@ -103,7 +105,7 @@ class Applications(ClientTest):
     def test_no_descriptor_stays_behind(self):
         with application() as app:
             app.stop_service()
-            app.status()  # a turn later
+            app.status()  # makes the loop turn once more
             self.assert_alive(app)
             without = app.descriptors()
             for _ in range(3):
@@ -188,7 +190,7 @@ class Systemd(ClientTest):
                 try:
                     wait_until(lambda: app.status()["connections"] == 50, "all are connected")
                     fed = 0
-                    while load.poll() is None:  # its end is told late by a message at most
+                    while load.poll() is None:  # the end of the load is noticed at most one message late
                         self.assertEqual(self.heard(), ["WATCHDOG=1"])
                         fed += 1
                     self.assertEqual(load.returncode, 0, load.stderr.read())
@@ -200,7 +202,7 @@ class Systemd(ClientTest):
                 self.assertEqual(self.heard(), ["WATCHDOG=1"])
 
     def test_without_standard_input_it_serves(self):
-        """As a service has it: /dev/null, which epoll can't watch."""
+        """Standard input is /dev/null, as for a service. epoll cannot watch it."""
         path = os.environ.get(f"ONLOOP_EXAMPLE_{NAME}", "")
         if not path:
             self.skipTest("not built")

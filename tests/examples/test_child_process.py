@@ -1,11 +1,11 @@
-"""A child process of a context, on every loop: what it says, and how it ends."""
+"""A child process of a context, on every loop: its output and its end."""
 
 import os
 import signal
 import subprocess
 import unittest
 
-import program  # noqa: F401, which finds the module server
+import program  # noqa: F401, the import makes the module `server` available
 from server import DEADLINE, ClientTest, clean_environment, die_with_parent, run
 
 PATH = os.environ.get("ONLOOP_EXAMPLE_child_process", "")

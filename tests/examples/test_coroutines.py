@@ -1,4 +1,4 @@
-"""Echo by coroutines, with real clients."""
+"""An echo server in coroutines, with real clients."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The GTK window, on a display without a screen: what it shows while real clients are connected."""
+"""The GTK window on a display without a screen, and what it shows while real clients are connected."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ NAME = "echo_in_gtk_window"
 
 
 class Display:
-    """An Xvfb, for as long as the block lasts."""
+    """Runs an Xvfb for the time of the `with` block."""
 
     def __enter__(self):
         if not shutil.which("Xvfb"):
@@ -60,7 +60,7 @@ class Window(ClientTest):
             "DBUS_SESSION_BUS_ADDRESS": "disabled:"})
 
     def shown(self, window):
-        """The rows of the window, and its totals."""
+        """The rows and the totals that the window shows."""
         window.process.stdin.write(b"status\n")
         rows = []
         while True:
@@ -94,7 +94,8 @@ class Window(ClientTest):
                 self.assertEqual(len(self.shown(window)[0]), 1)
 
     def test_the_window_is_drawn(self):
-        """A picture of it has the window's many colours, and changes when connections come: it is drawn anew."""
+        """A picture of the display has the many colours of the window. It changes when connections come, because the
+        window is drawn again."""
         picture = pathlib.Path(os.environ.get("ONLOOP_SCREENSHOT", f"{self.home}/window.png"))
 
         def pixels():
@@ -110,7 +111,7 @@ class Window(ClientTest):
                 for part in range(0, size, 10_000):
                     echoes(clients[-1], bytes(min(10_000, size - part)))
             self.assertEqual(self.shown(window)[1], "6 connections, 3.8 MB received, 3.8 MB sent")
-            footer = len(first) * 9 // 10  # from here on the picture shows the totals
+            footer = len(first) * 9 // 10  # the picture shows the totals from this byte on
             wait_until(lambda: pixels()[footer:] != first[footer:], "the totals are drawn")
             for client in clients:
                 client.close()

@@ -1,4 +1,4 @@
-"""Programs that everybody has against http_file_server, and all of it under Valgrind."""
+"""Common client programs use http_file_server. A last test runs the server under Valgrind."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import unittest
 import zlib
 
 from http_case import Client, HttpTest
-import memcheck  # which is found by what http_case does first
+import memcheck  # http_case makes this module available, so it must come first
 from server import DEADLINE, clean_environment, die_with_parent, wait_until
 
 PAGE = b"""<!DOCTYPE html>
@@ -71,7 +71,8 @@ class HttpClients(HttpTest):
         log = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "valgrind.log"
         with self.server("--timeout", "600", prefix=memcheck.command(log)) as server:
             clients = [self.enterContext(Client(server.port)) for _ in range(10)]
-            # Where the kernel does not look (Valgrind has no openat2), nothing leads out either.
+            # Valgrind has no openat2(2), so the kernel does not check paths here. No path may lead out of the root
+            # nevertheless.
             (self.outside / "secret").write_text("secret")
             (self.root / "link").symlink_to("../secret")
             for target in ("/../secret", "/link", "/dir/../../secret", "/small/x", "/small/"):
@@ -91,7 +92,7 @@ class HttpClients(HttpTest):
             clients[3].close()
             clients[4].send("GET /stuck HTTP/1.1\r\nHost: test\r\n\r\n")
             wait_until(lambda: clients[4].socket.recv(1, socket.MSG_PEEK), "headers")
-            # The rest is still connected when it ends.
+            # The other clients are still connected when the server ends.
             status = server.end()
         text = log.read_text()
         self.assertEqual(status, 0, text)

@@ -1,4 +1,4 @@
-"""What http_file_server is for, on every loop, and by both servers without one."""
+"""The main functions of http_file_server, on every loop, and of the two servers without a loop."""
 
 import concurrent.futures
 import http.client
@@ -14,7 +14,7 @@ import unittest
 from http_case import NAME, Client, HttpTest
 from server import DEADLINE, wait_until
 
-FEW_BYTES = 64 * 1024  # up to these come with the headers, in one piece
+FEW_BYTES = 64 * 1024  # a file of at most this size comes in one piece with the headers
 
 
 class HttpCore(HttpTest):
@@ -128,12 +128,12 @@ class HttpCore(HttpTest):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
                 request = "GET /a HTTP/1.1\r\nHost: test\r\n\r\n"
                 with Client(server.port) as first, Client(server.port) as client:
-                    first.send(request)  # it may get the descriptor that accept() took before it waited
+                    first.send(request)  # this client may get the descriptor that accept() has already taken
                     first.socket.shutdown(socket.SHUT_WR)
                     client.send(request)
                     wait_until(lambda: server.stderr(), "it says why it accepts nobody")
 
-                    def sleeps():  # a loop that goes round at once never does
+                    def sleeps():  # a loop that spins never sleeps
                         status = pathlib.Path(f"/proc/{pid}/status").read_text()
                         return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
 

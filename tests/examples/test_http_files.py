@@ -1,4 +1,4 @@
-"""What http_file_server opens and what not, files that change while they are served, slow clients and a busy pool."""
+"""Which files http_file_server opens, files that change while they are served, slow clients, and a busy worker pool."""
 
 import os
 import pathlib
@@ -74,7 +74,7 @@ class HttpFiles(HttpTest):
             self.assertEqual(client.ask("/large").status, 404)
 
     def test_file_that_is_cut_short_while_it_is_sent_ends_the_connection(self):
-        length = 100_000_000  # more than sockets take
+        length = 100_000_000  # more than fits into the sockets
         path = self.file("large")
         os.truncate(path, length)
         with self.server() as server, Client(server.port) as client:
@@ -96,7 +96,7 @@ class HttpFiles(HttpTest):
         with self.server("--timeout", "1") as server, Client(server.port) as client:
             client.send("GET / HTTP/1.1\r\nHost: test\r\n")
             sending = True
-            while sending:  # a header now and then keeps the connection from being idle
+            while sending:  # one more header every 50 ms, so that the connection is never idle
                 client.send("X: y\r\n")
                 sending = not select.select([client.socket], [], [], 0.05)[0]
             self.assertEqual(client.reply().status, 408)
@@ -123,7 +123,7 @@ class HttpFiles(HttpTest):
             clients = [self.enterContext(Client(server.port)) for _ in range(200)]
             for client in clients:
                 self.assertEqual(client.ask("/file").status, 200)
-            # They all come at once, to one turn of the loop.
+            # All requests come at once, in one turn of the loop.
             server.process.send_signal(signal.SIGSTOP)
             for client in clients:
                 client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n")

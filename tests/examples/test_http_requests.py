@@ -1,4 +1,4 @@
-"""What http_file_server makes of requests: headers, conditions, connections that stay or end; what is no request."""
+"""How http_file_server answers requests: headers, conditions, connections that stay or end, and malformed requests."""
 
 import email.utils
 import os
@@ -21,7 +21,7 @@ class HttpRequests(HttpTest):
         self.client = self.enterContext(Client(self.running.port))
 
     def refused(self, text, status):
-        """Whether the answer to these bytes is that status, after which the connection ends."""
+        """Asserts that these bytes are answered by this status, and that the connection then ends."""
         with Client(self.running.port) as client:
             client.send(text)
             reply = client.reply()
@@ -111,7 +111,7 @@ class HttpRequests(HttpTest):
             reply = self.client.ask(target)
             self.assertEqual((reply.status, reply.headers["location"]), (301, location), target)
             self.assertNotIn("set-cookie", reply.headers)
-        self.assertEqual(self.client.ask("/dir/").status, 404)  # it has no index, and is not listed
+        self.assertEqual(self.client.ask("/dir/").status, 404)  # no index file, and directories are not listed
 
     def test_body_is_thrown_away(self):
         self.client.send(b"GET /page.html HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % BODY_LIMIT
@@ -133,7 +133,8 @@ class HttpRequests(HttpTest):
         self.assertEqual(self.client.ask("/page.html", "X: " + "y" * (HEADER_LIMIT - 1000)).status, 200)
 
     def test_bytes_that_belong_to_no_body_are_counted(self):
-        """Nothing but a time-out would end them otherwise, and somebody sends them as fast as can be."""
+        """Without a limit, only a time-out would end such a request, and a client may send these bytes as fast as it
+        can."""
         start = "GET /page.html HTTP/1.1\r\nHost: test\r\n"
         chunked = start + "Transfer-Encoding: chunked\r\n\r\n"
         self.refused(chunked + "1;" + "x" * OTHER_LIMIT, 413)
@@ -161,8 +162,8 @@ class HttpRequests(HttpTest):
 
     def test_what_is_no_request_is_refused(self):
         for text in ("\0\0\0\0", "hello\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\nHost: a\r\n\r\n",
-                     "GET /page.html HTTP/1.1\r\n\r\n",                                 # no Host,
-                     "GET /page.html HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",           # or two
+                     "GET /page.html HTTP/1.1\r\n\r\n",                                 # no Host
+                     "GET /page.html HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",           # two Hosts
                      "GET / HTTP/1.1\r\nHost: a\r\nX y: z\r\n\r\n",
                      "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
                      "GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
@@ -170,7 +171,7 @@ class HttpRequests(HttpTest):
                      "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
                      "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
                      "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                     # Two ways to tell where it ends, which is how requests are smuggled past a proxy.
+                     # The request says in two ways where it ends. Attackers use this to smuggle requests past a proxy.
                      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
                      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -192,9 +193,9 @@ class HttpRequests(HttpTest):
         self.assertEqual(self.client.reply().status, 100)
         self.client.send("abc")
         self.assertEqual(self.client.reply().body, b"0123456789")
-        self.client.send(f"{start}Content-Length: 3\r\n\r\nabc")  # it did not wait
+        self.client.send(f"{start}Content-Length: 3\r\n\r\nabc")  # the client does not wait for the 100
         self.assertEqual(self.client.reply().status, 200)
-        self.client.send(f"{start}\r\n")  # there is no body
+        self.client.send(f"{start}\r\n")  # the request has no body
         self.assertEqual(self.client.reply().status, 200)
         self.refused(f"{start}Content-Length: {BODY_LIMIT + 1}\r\n\r\n", 413)
         self.refused(start.replace("GET", "PUT") + "Content-Length: 3\r\n\r\n", 405)
@@ -206,7 +207,7 @@ class HttpRequests(HttpTest):
         self.assertEqual(self.client.reply().body, b"12")
 
     def test_client_that_reads_nothing_is_not_answered_without_end(self):
-        """What it sends stays in the kernel, once the answers do not get through."""
+        """When the client reads no more answers, its further requests stay in the kernel."""
         self.file("large", bytes(1_000_000))
         request = b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n" * 1000
         self.client.socket.setblocking(False)

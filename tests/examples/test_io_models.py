@@ -1,4 +1,4 @@
-"""The I/O models of examples/io_models: each echoes, and each shows what it is there to show."""
+"""The I/O models of examples/io_models. Each model echoes, and each shows its special property."""
 
 import functools
 import os
@@ -27,7 +27,7 @@ FD_SETSIZE = 1024
 
 
 def processes(pid):
-    """The process and its children, ended ones included that nobody has waited for."""
+    """The process and its children. Children that have ended and were not waited for count, too."""
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *map(int, children)]
 
@@ -51,7 +51,7 @@ class Model(Program):
         return processes(self.process.pid)[1:]
 
     def threads(self):
-        """The directories in /proc of all threads, those of children included."""
+        """The directories in /proc of all threads, including those of the children."""
         return [task for pid in processes(self.process.pid) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
 
     def status(self, field):
@@ -59,7 +59,7 @@ class Model(Program):
                 for task in self.threads()]
 
     def waits(self):
-        """How often they have gone to sleep."""
+        """How often these threads have gone to sleep."""
         return sum(map(int, self.status("voluntary_ctxt_switches")))
 
     def cpu_ns(self):
@@ -67,22 +67,23 @@ class Model(Program):
 
 
 class SlowReader:
-    """A client that has sent as much as it could and has read nothing. A context manager that closes it."""
+    """A client that has sent as much as it can and has read nothing. It is a context manager, which closes the
+    client."""
 
     def __init__(self, port):
-        self.payload = os.urandom(1 << 24)  # more than the kernel keeps, so the server can't send all of it
+        self.payload = os.urandom(1 << 24)  # more than the kernel can buffer, so the server cannot send all of it
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(DEADLINE)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setblocking(False)
         self.sent = 0
-        # Refused for a moment only, it was not yet the server that has no room for what it has to send.
+        # If there is no room only for a moment, the server is not yet stuck. So this waits 0.3 s before it gives up.
         while select.select([], [self.socket], [], 0.3)[1]:
             self.sent += self.socket.send(self.payload[self.sent:])
 
     def read_all(self, test):
-        """It sends no more, so what the server has not sent must follow by itself."""
+        """Reads all answers. The client sends no more, so the server must send the rest by itself."""
         self.socket.settimeout(DEADLINE)
         test.assertLess(self.sent, len(self.payload))
         test.assertTrue(read_exactly(self.socket, self.sent) == self.payload[:self.sent])
@@ -95,7 +96,7 @@ class SlowReader:
 
 
 def of(*names):
-    """The test is run with a server of each of these models."""
+    """Runs the test with a server of each of these models."""
     def decorate(test):
         @functools.wraps(test)
         def run(self):
@@ -130,7 +131,7 @@ class IoModels(ClientTest):
             self.assertEqual(read_exactly(client, 14), b"the last words")
             self.assertTrue(ended(client))
 
-    # Not of glued loops: what is received at once is sent back at once there, and each time takes 10 ms.
+    # Not for glued loops: they send back what they have received in one step, and each step takes 10 ms.
     @of("nonblocking_spin", *MULTIPLEXED, *FOR_EACH_CLIENT)
     def test_a_client_that_does_not_read_holds_up_no_other(self, server):
         slow = self.enterContext(SlowReader(server.port))
@@ -142,7 +143,7 @@ class IoModels(ClientTest):
     @of(*MULTIPLEXED)
     def test_one_wait_sleeps_while_a_client_does_not_read(self, server):
         with SlowReader(server.port):
-            # There is more to receive, which it must not wait for.
+            # There is more to receive, but the server must not wait for that.
             wait_until(lambda: server.status("State") == ["S"], "it sleeps until there is room to send")
 
     @of("poller_per_descriptor")
@@ -211,7 +212,7 @@ class IoModels(ClientTest):
         start = time.monotonic()
         for _ in range(20):
             echoes(client)
-        # 10 ms for each, but when the application's own timer ended its wait: one in 25.
+        # Each round trip takes 10 ms, except if the timer of the application ends the wait. This is 1 round trip in 25.
         self.assertGreater(time.monotonic() - start, 0.1)
 
     @of("process_per_connection")

@@ -1,4 +1,4 @@
-"""Echo that moves between onloop's own loop and a GLib main loop while clients are connected."""
+"""An echo server moves between the native loop and a GLib main loop while clients are connected."""
 
 import os
 import signal

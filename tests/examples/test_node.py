@@ -1,4 +1,4 @@
-"""The examples in the shape of Node, with nc and socat, and against Node itself."""
+"""The examples with the API of Node, used by nc and socat and compared with Node itself."""
 
 import os
 import re
@@ -50,7 +50,7 @@ console.log('run main thread');
 
 
 class NodeProgram(Program):
-    """Knows nothing of signals, which end it."""
+    """A program that does not handle signals, so that a signal kills it."""
 
     def __init__(self, name, address):
         super().__init__(name, None, address)
@@ -64,7 +64,7 @@ class NodeProgram(Program):
 
 
 def listening_port(process):
-    """Of the one socket on which the process listens."""
+    """The port of the only socket on which the process listens."""
     links = (os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd"))
     inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", link))}
     with open("/proc/net/tcp", encoding="ascii") as table:

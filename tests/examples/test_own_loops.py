@@ -1,6 +1,7 @@
-"""Echo on loops that somebody wrote by hand: by a table of the required slots, in C++ and in C, and by a descriptor.
+"""Echo servers on loops that are written by hand. The loop has a table of the required slots, in C++ or in C, or it
+hosts the context by its descriptor.
 
-ONLOOP_EXAMPLE says which of them.
+ONLOOP_EXAMPLE names the example.
 """
 
 import contextlib
@@ -56,8 +57,9 @@ class OwnLoops(ClientTest):
         server = program()
         self.addCleanup(server.kill)
         _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1, hard))  # poll(2) takes no more: EINVAL
-        with contextlib.suppress(ConnectionError), server.connect():  # wakes it; it ends with it in its backlog
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1, hard))  # poll(2) then fails with EINVAL
+        # This client wakes the server. The server ends while the client is still in its backlog.
+        with contextlib.suppress(ConnectionError), server.connect():
             pass
         self.assertEqual(server.process.wait(DEADLINE), 1)
         self.assertIn("poll: Invalid argument", server.stderr())

@@ -1,5 +1,5 @@
-"""A serial line, a directory and standard input beside echo in one context, driven by what is usually at their other
-end: socat, changes of files, a pipe.
+"""A serial line, a directory and standard input in one context with an echo server. The tests drive them by what is
+usually at the other end: socat, changes of files, and a pipe.
 
 ONLOOP_LOOP and ONLOOP_HOSTING say on which loop.
 """
@@ -28,7 +28,7 @@ class RawDescriptors(ClientTest):
         return program
 
     def terminal(self):
-        """socat on the serial line; its standard input and output are the other end."""
+        """Starts socat on the serial line. Its standard input and output are the other end of the line."""
         socat = subprocess.Popen(["socat", "-t", "0", "-", f"{self.line},raw,echo=0"], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, bufsize=0, env=clean_environment(),
                                  preexec_fn=die_with_parent)
@@ -107,7 +107,7 @@ class RawDescriptors(ClientTest):
 
     def test_standard_input_that_is_the_null_device(self):
         with self.program(stdin=subprocess.DEVNULL) as program, program.connect() as client:
-            if not program.stderr():  # poll(2) takes it, for always ready, and epoll(7) does not
+            if not program.stderr():  # poll(2) accepts /dev/null as always ready; epoll(7) refuses it
                 self.expect(program, "input: end")
             echoes(client)
 

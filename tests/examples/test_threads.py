@@ -1,6 +1,6 @@
-"""Threads beside a loop: what they have worked out is sent by the loop's thread, which serves echo meanwhile.
+"""Threads work beside a loop. The thread of the loop sends their results, and serves echo clients in the meantime.
 
-ONLOOP_EXAMPLE says by which of the two ways, ONLOOP_LOOP and ONLOOP_HOSTING on which loop.
+ONLOOP_EXAMPLE names one of the two ways to do this. ONLOOP_LOOP and ONLOOP_HOSTING name the loop.
 """
 
 import os

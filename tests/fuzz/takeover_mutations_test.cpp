@@ -1,5 +1,5 @@
-// A valid session, changed at random: whatever comes of it, the importing side says so once, keeps no descriptor and
-// goes on. A failure prints the seed that replays it.
+// A valid session is changed at random. Whatever the result is, the importing side reports it once, keeps no descriptor
+// and goes on. A failure prints the seed that replays it.
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -37,7 +37,7 @@ class Mutator {
       case 2:
         if (!one.empty()) one[below(one.size())] = static_cast<char>(below(256));
         break;
-      case 3:  // a number of 8 bytes at a bound
+      case 3:  // overwrite 8 bytes by a number at a limit
         if (one.size() >= 8) {
           constexpr std::uint64_t kBounds[] = {0, 1, INT64_MAX, std::uint64_t{1} << 63, UINT64_MAX, UINT32_MAX, 65536};
           const std::uint64_t value = kBounds[below(std::size(kBounds))];
@@ -61,7 +61,7 @@ class Mutator {
       case 8:
         std::swap(one, frames[below(frames.size())]);
         break;
-      case 9:  // a frame that is well-formed as one
+      case 9:  // insert a frame that is well-formed by itself
         frames.insert(frames.begin() + offset(frames.size() + 1),
                       frame(static_cast<std::uint32_t>(below(10)), std::string(below(200), '\1')));
         break;
@@ -93,7 +93,7 @@ TEST_F(TakeoverMutations, AreTakenOrRefused) {
     EXPECT_TRUE(!result.error || !result.reason.empty());
     if (HasFailure()) FAIL() << "ONLOOP_SEED=" << seed << " ONLOOP_FUZZ_ROUNDS=1 replays it";
   }
-  if (rounds >= 1'000) {  // else the mutator is too wild, or too tame, to find anything
+  if (rounds >= 1'000) {  // if nearly all or nearly none are refused, the mutator finds nothing
     EXPECT_GT(taken, rounds / 50);
     EXPECT_GT(refused, rounds / 50);
   }

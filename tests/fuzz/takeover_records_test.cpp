@@ -1,4 +1,4 @@
-// Records that are not what they should be, each in one way.
+// Malformed records. Each record has one fault.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,14 +14,14 @@ namespace {
 
 class TakeoverRecords : public Importing {
  protected:
-  /// A valid session, changed in its records.
+  /// Expects that a session is refused after a change in its records.
   void refused(const std::string& words, const std::function<void(Session&)>& change) {
     Session session;
     change(session);
     session.build();
     expect_refused(import(session), words);
   }
-  /// A valid session, changed in its frames or descriptors.
+  /// Expects that a session is refused after a change in its frames or descriptors.
   void refused_as_sent(const std::string& words, const std::function<void(Session&)>& change) {
     Session session;
     change(session);
@@ -43,7 +43,7 @@ TEST_F(TakeoverRecords, AreTakenAsTheyAre) {
   EXPECT_EQ(protocol_.states[0], std::string(20, 's'));
 }
 
-// Written by hand: whoever changes this changes the version too.
+// These bytes are written by hand. Whoever changes them must also change the version.
 TEST_F(TakeoverRecords, BeginWithTheseBytes) {
   const std::string magic = ">>poolno";
   const auto word = [](std::uint32_t value) { return std::string(reinterpret_cast<const char*>(&value), 4); };
@@ -116,7 +116,7 @@ TEST_F(TakeoverRecords, MoreOrLessDataThanAnnounced) {
   refused_as_sent("more data", [](Session& s) { s.frames.insert(s.frames.begin() + kSecond, s.frames[kData]); });
 }
 
-// Of no bytes, it was once given to the last connection, of which there was none yet.
+// An older version gave data without bytes to the last connection, even if there was no connection yet.
 TEST_F(TakeoverRecords, DataOfNoBytes) {
   for (const std::size_t where : {kListener, kFirst, kSecond, kData, kEnd}) {
     refused_as_sent("data", [&](Session& s) {
@@ -168,7 +168,7 @@ TEST_F(TakeoverRecords, NamesAndNumbersThatPointNowhere) {
   refused("too long", [](Session& s) { s.listener.protocol.assign(256, 'n'); });
   refused("too long", [](Session& s) { s.listener.path.assign(4097, '/'); });
   refused("too long", [](Session& s) { s.connections[0].state.resize(60'001); });
-  // It names another file from the zero byte on, which would be unlinked.
+  // For the system, such a path ends at the zero byte. It names another file, which would be unlinked.
   refused("a path with a zero byte in it", [](Session& s) { s.listener.path = std::string("/tmp/a\0b", 8); });
 }
 
@@ -188,7 +188,8 @@ TEST_F(TakeoverRecords, ValuesThatCantBe) {
   refused("garbled", [](Session& s) { s.connections[1].fin_sent = s.connections[1].write_ended = true; });
 }
 
-// What no side that works sends: taken as it is, such a connection would never end, never read, or never send its FIN.
+// A correct exporter never sends these states. If the importer accepted them, such a connection would never end, never
+// read, or never send its FIN.
 TEST_F(TakeoverRecords, StatesThatNoConnectionIsIn) {
   const auto garbled = [&](const std::function<void(Session&)>& change) { refused("garbled", change); };
   garbled([](Session& s) { s.connections[0].fin_sent = true; });

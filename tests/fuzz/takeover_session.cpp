@@ -67,7 +67,7 @@ void Importing::SetUp() {
   context_ = std::make_unique<Context>(native());
   own_protocol_.when_data = echo_back;
   own_ = join(*context_, own_protocol_).peer;
-  context_->listen("127.0.0.1:0", own_protocol_);  // from now on the context holds its reserve descriptor
+  context_->listen("127.0.0.1:0", own_protocol_);  // from now on, the context holds its reserve descriptor
   turns(*context_, 3);
 }
 

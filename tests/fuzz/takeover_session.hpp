@@ -15,8 +15,10 @@ template <class Record>
   return text_of(detail::to_bytes(record));
 }
 
-/// What an exporting side may send: frames, and the descriptors that go with them. Valid as it is made: a listener and
-/// three connections, of which one is silent, one has something queued, and one is being closed.
+/// What an exporting side may send: frames and the descriptors that go with them.
+///
+/// A new session is valid. It has a listener and three connections: one is silent, one has queued bytes, and one is
+/// being closed.
 struct Session {
   Session();
   [[nodiscard]] std::string bytes() const;
@@ -24,26 +26,28 @@ struct Session {
   detail::ListenerRecord listener;
   detail::ConnectionRecord connections[3];
   detail::EndRecord end;
-  std::vector<std::string> frames;  ///< made of the records by build()
+  std::vector<std::string> frames;  ///< build() makes them from the records
   void build();
 
   RawListener socket{"127.0.0.1:0"};
   std::vector<Peer> peers;  ///< the other ends of the connections
   std::vector<Fd> ends;     ///< the connections
-  std::vector<int> fds;     ///< of the listener and the connections
+  std::vector<int> fds;     ///< the descriptors of the listener and the connections
 };
 
-/// A context that takes over what sessions say. It has a connection of its own, that has to survive all of it.
+/// A context that takes over sessions. It also has a connection of its own, which must survive every takeover.
 class Importing : public CleanTest {
  protected:
   void SetUp() override;
   void TearDown() override;
 
-  /// Sends it all, to the end; if it is acknowledged, also the word. Returns what became of it; then nothing of it is
-  /// left in the context, no descriptor either.
+  /// Sends these bytes and descriptors to the context. If the context acknowledges, sends `go`, too. Then ends the
+  /// stream.
+  ///
+  /// @return The result. When this returns, nothing of the session is left in the context, not even a descriptor.
   TakeoverResult import(const std::string& bytes, const std::vector<int>& fds);
   TakeoverResult import(const Session& session) { return import(session.bytes(), session.fds); }
-  /// It was refused, with EPROTO and these words among one line.
+  /// Expects that the session was refused with EPROTO and a reason of one line that has these words.
   void expect_refused(const TakeoverResult& result, const std::string& words);
 
   Traveller protocol_;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks with readelf for what a hardened program or shared library has.
+"""Checks with readelf that a program or shared library has the properties of a hardened one.
 
 usage: properties.py PROGRAM-OR-LIBRARY...
 """
@@ -24,7 +24,7 @@ def faults(path: str):
     if not re.search(r"FLAGS.*(BIND_NOW|NOW)", readelf("--dynamic", path)):
         yield "no BIND_NOW"
     symbols = readelf("--dyn-syms", path)
-    if ".so" not in os.path.basename(path):  # a shim has hardly a function that needs one of these
+    if ".so" not in os.path.basename(path):  # hardly any function of a shim needs these
         if "__stack_chk_fail" not in symbols:
             yield "no stack protector"
         if os.environ.get("ONLOOP_FORTIFY") and not re.search(r"\b__\w+_chk\b", symbols):

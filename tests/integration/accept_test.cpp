@@ -15,12 +15,12 @@
 
 namespace {
 
-int accept_error = 0;  // what accept4 fails with
+int accept_error = 0;  // the error that accept4() returns; 0: none
 int accept_calls = 0;
 
 }  // namespace
 
-/// In place of libc's, for the library that is linked into this program, too.
+/// Replaces the function of libc, also for the library that is linked into this program.
 extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   if (accept_error == 0) return static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
   ++accept_calls;
@@ -75,7 +75,7 @@ TEST_P(Accept, AnAcceptedConnectionKnowsBothItsEnds) {
   EXPECT_EQ(&recorder.last->context(), &context);
 }
 
-// getpeername(2) knows nothing of a connection that was reset, and a closed descriptor even less.
+// getpeername(2) fails for a connection that was reset, and for a closed descriptor.
 TEST_P(Accept, AClientThatHasResetIsStillKnownByItsAddress) {
   Recorder recorder;
   Address at_open;
@@ -92,7 +92,7 @@ TEST_P(Accept, AClientThatHasResetIsStillKnownByItsAddress) {
   EXPECT_EQ(at_close, address) << at_close.to_string();
 }
 
-// Whatever accept4 says: it is told once, and accepting rests instead of trying again at once.
+// After any error of accept4(), the error is reported once, and the listener rests before it tries again.
 TEST_P(Accept, RestsAfterAnErrorThatNobodyForesaw) {
   for (const int error : {EACCES, EPERM, ENOSYS, EOPNOTSUPP, ENOMEM, EIO, ECONNABORTED, EHOSTUNREACH}) {
     int reports = 0;

@@ -42,7 +42,7 @@ TEST_P(Adopt, LeavesTheFlagsOfTheDescriptionAlone) {
     Recorder recorder;
     auto [ours, theirs] = connected_pair(Kind::tcp);
     Peer peer(std::move(theirs));
-    const Fd same(::fcntl(ours.get(), F_DUPFD_CLOEXEC, 0));  // sees the flags when the connection is gone, too
+    const Fd same(::fcntl(ours.get(), F_DUPFD_CLOEXEC, 0));  // shows the flags even after the connection is gone
     ASSERT_EQ(::fcntl(same.get(), F_SETFL, O_RDWR | flag), 0);
     const int before = ::fcntl(same.get(), F_GETFL);
     {
@@ -203,7 +203,7 @@ TEST_P(Adopt, WhatWasReadBeforeWaitsWhileReadingIsPaused) {
   EXPECT_TRUE(run_until(context, [&] { return recorder.received == "one.two.threetail"; }));
 }
 
-// In each callback, the connection, its protocol or the context may go.
+// In each callback, the test destroys the connection, its protocol or the context.
 TEST_P(Adopt, WhatWasReadBeforeGoesWithItsConnection) {
   for (const bool in_open : {true, false}) {
     for (const int what : {0, 1, 2, 3}) {

@@ -33,7 +33,7 @@ TEST_P(Around, IsHeldOnceInEveryKindOfCallback) {
   std::map<std::string, int> depths;
   const auto note = [&](const char* name) {
     const auto found = depths.emplace(name, held.depth).first;
-    if (found->second == 1) found->second = held.depth;  // keeps what was wrong once
+    if (found->second == 1) found->second = held.depth;  // once wrong, it stays wrong
   };
   Recorder recorder;
   recorder.when_accept = [&](const Address&) { return note("on_accept"), true; };

@@ -103,7 +103,7 @@ class Streaming : public Recorder {
   std::size_t got = 0;
 };
 
-// If each stopped reading above its high-water mark, both would wait for the other for ever.
+// If each peer stopped reading above its high-water mark, the two would wait for each other for ever.
 TEST_P(Backpressure, TwoPeersThatBothWriteMuchGoOn) {
   constexpr std::size_t kTotal = 20'000'000;
   Streaming one(kTotal);
@@ -125,7 +125,7 @@ TEST_P(Backpressure, AClientThatObeysItsFlowAndAnEchoGoOn) {
   EXPECT_TRUE(run_until(context, [&] { return client.got == kTotal; })) << client.got;
 }
 
-// It pauses one side while the other is full, as a proxy should.
+// The proxy pauses one side while the other side is full, as a proxy should.
 TEST_P(Backpressure, AProxyBeforeAnEchoGoesOn) {
   constexpr std::size_t kTotal = 10'000'000;
   Streaming client(kTotal);
@@ -174,7 +174,7 @@ TEST_P(Backpressure, OnDrainComesOnlyAtOrBelowTheLowWaterMark) {
   EXPECT_LE(most_at_drain, 2'000u);
 }
 
-// Echo, and the most that was ever queued for a client.
+// An Echo that notes the largest number of bytes that was ever queued for a client.
 class MeasuredEcho : public Echo {
  public:
   void on_data(Connection& connection, std::span<const std::byte> data) override {

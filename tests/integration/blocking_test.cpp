@@ -1,4 +1,5 @@
-// run_blocking: work on the context's threads, told on its own.
+// run_blocking(): the work runs on the worker threads of the context, and its result is told on the thread of the
+// context.
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@
 #include "drive.hpp"
 
 #ifdef __SANITIZE_THREAD__
-// A forked child starts threads of its own, which ThreadSanitizer refuses unless it is told.
+// A forked child starts threads of its own. ThreadSanitizer allows this only with an option.
 extern "C" const char* __tsan_default_options() {  // NOLINT: its name
   return "die_after_fork=0";
 }
@@ -28,7 +29,7 @@ namespace {
 class Blocking : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(Blocking);
 
-// Holds the work that waits at it, until it opens; all at once.
+// Work waits at the gate until the gate opens. Then all of it goes on.
 class Gate {
  public:
   Gate() : opened_(promise_.get_future().share()) {}
@@ -148,7 +149,7 @@ TEST_P(Blocking, AFullQueueRefusesAndLosesNothing) {
   EXPECT_TRUE(run_until(*busy.context, [&] { return done == 3; }));
 }
 
-// A thread that was told to be done used to be counted as busy for a moment.
+// After the end of its work was told, a thread used to count as busy for a moment longer.
 TEST_P(Blocking, WithNoQueueWorkAfterWorkIsNotRefused) {
   Context context(GetParam().make(), {.worker_threads = 1, .worker_queue = 0});
   int left = 200;
@@ -208,7 +209,7 @@ TEST_P(Blocking, CancelledWhileItRunsItIsTold) {
   job.cancel();  // without effect
 }
 
-// Says on which thread it went.
+// Notes on which thread it is destroyed.
 class Captured {
  public:
   explicit Captured(std::thread::id* destroyed_on) : destroyed_on_(destroyed_on) {}
@@ -313,7 +314,7 @@ TEST_P(Blocking, AForkedChildCancelsItAndMayStartItsOwn) {
   EXPECT_FALSE(waiting);
 }
 
-// What work does when it is asked to stop may reach what the parent has, too.
+// When work is asked to stop, it may act on something that the child shares with its parent.
 TEST_P(Blocking, AForkedChildDoesNotAskTheParentsWorkToStop) {
   std::optional<Context> context(std::in_place, GetParam().make());
   std::promise<void> begun;
@@ -364,7 +365,7 @@ TEST_P(Blocking, AForkedChildMayCancelWhatWasItsParents) {
   EXPECT_TRUE(run_until(*busy.context, [&] { return busy.done; }));
 }
 
-// As a name that is looked up: the trait is resolve()'s.
+// Looks like the look-up of a name, because it has the trait of the work of resolve().
 struct LookUp {
   static constexpr bool kIsLookUp = true;
   std::shared_future<void> opened;
@@ -385,7 +386,7 @@ TEST_P(Blocking, LookUpsLeaveThreadsForTheRest) {
   EXPECT_TRUE(run_until(context, [&] { return looked_up == 3; }));
 }
 
-// What a task owns may use the context when it is dropped with it.
+// The objects that a task owns may use the context when the context drops the task.
 TEST_P(Blocking, WhatIsDroppedWithTheContextMayCallIt) {
   class Caller {
    public:

@@ -7,10 +7,10 @@
 
 namespace onloop::test {
 
-/// Whether there are pidfds: Valgrind 3.19 does not know them, whatever the kernel does.
+/// True if pidfds work. Valgrind 3.19 does not support them, even if the kernel does.
 [[nodiscard]] bool has_pidfds();
 
-/// A test that starts children, as `Base` otherwise.
+/// A test that starts child processes. Otherwise it is like `Base`.
 template <class Base>
 class WithChildren : public Base {
  protected:
@@ -20,7 +20,7 @@ class WithChildren : public Base {
   }
 };
 
-/// What on_exit was told, and how often.
+/// Notes the exit status that on_exit got, and the number of its calls.
 struct Ending {
   std::optional<ExitStatus> status;
   int calls = 0;
@@ -32,27 +32,27 @@ struct Ending {
   }
 };
 
-/// What a shell is to do.
+/// The options for a shell that runs this script.
 [[nodiscard]] inline SpawnOptions shell(std::string script) {
   SpawnOptions options;
   options.arguments = {"/bin/sh", "-c", std::move(script)};
   return options;
 }
 
-/// A program that goes on until it is killed.
+/// The options for a program that runs until it is killed.
 [[nodiscard]] inline SpawnOptions endless() {
   SpawnOptions options;
   options.arguments = {"sleep", "100000"};
   return options;
 }
 
-/// Runs it to its end, and returns what it has written to standard output.
+/// Runs a child to its end. Returns what the child has written to standard output.
 [[nodiscard]] std::string output_of(Context& context, SpawnOptions options);
 
-/// Whether this process has a child, dead or alive; looks without reaping.
+/// True if this process has a child, dead or alive. The call does not reap children.
 [[nodiscard]] bool has_children();
 
-/// Waits for the end of that process, and leaves it unreaped.
+/// Waits until this process has ended, and does not reap it.
 void wait_for_end(pid_t pid);
 
 }  // namespace onloop::test

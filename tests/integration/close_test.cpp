@@ -1,4 +1,4 @@
-// close() loses nothing, abort() is now, and each callback may do either.
+// close() loses no bytes, abort() works at once, and each callback may call either of them.
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -103,8 +103,8 @@ TEST_P(Close, AFlushWithProgressMayTakeLongerThanLinger) {
   line.connection.write(all);
   const auto start = Clock::now();
   line.connection.close();
-  // The peer makes room each 10 ms, and takes the rest when the limit has passed; never is there a pause near the
-  // limit.
+  // The peer makes room every 10 ms, and takes the rest after the time of the limit. No pause of the peer is nearly as
+  // long as the limit.
   auto last = start;
   Clock::duration longest_pause{0};
   const Timer reading = context.every(10ms, [&] {
@@ -222,7 +222,7 @@ TEST_P(Close, AResetOfThePeerIsReportedAsSuch) {
   EXPECT_EQ(recorder.ends, 0);
 }
 
-// What each callback may do, and what of the connection is called after that: on_close alone.
+// What each callback may do. After that, only on_close of the connection may be called.
 enum class Act { close, abort };
 struct InCallback {
   const char* name;
@@ -282,8 +282,8 @@ TEST_P(Close, AbortInEachCallbackIsFollowedByOnCloseAlone) {
   acts_in_each_callback(GetParam(), Act::abort);
 }
 
-// A steady reader of 2 MB/s. The send buffer becomes writable only when much of it is free, after longer than the
-// limit.
+// The peer reads steadily at 2 MB/s. The socket becomes writable only when much of the send buffer is free. This takes
+// longer than the limit.
 TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
   constexpr int kSendBuffer = 1'000'000;
   constexpr int kReceiveBuffer = 32'768;

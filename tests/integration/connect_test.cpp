@@ -1,4 +1,4 @@
-// Connecting: success, each way to fail, giving up, and what was written before.
+// Connecting: success, every way to fail, giving up, and bytes that were written before the connection was open.
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -221,7 +221,7 @@ TEST_P(Connect, ShutDownBeforeItIsOpenFlushesThenEnds) {
   EXPECT_EQ(client.closes, 0) << "reading goes on";
 }
 
-// With nothing queued, no readiness to write was wanted, and the FIN never went.
+// With an empty queue, the connection once did not wait until it was writable. So it never sent the FIN.
 TEST_P(Connect, ShutDownBeforeItIsOpenEndsWithoutDataToo) {
   const RawListener listener("127.0.0.1:0");
   Recorder client;
@@ -275,7 +275,7 @@ TEST_P(Connect, WithoutADescriptorLeftThrowsAndWorksLater) {
   const RawListener listener("127.0.0.1:0");
   Recorder client;
   Context context{GetParam().make()};
-  turns(context);  // what the context opens at its first turn is open
+  turns(context);  // afterwards, the context has opened everything that it opens in its first turn
   Thrown thrown;
   {
     const DescriptorsLeft none(0);
@@ -323,7 +323,7 @@ TEST_P(Connect, AnAddressThatDoesNotAnswerLeavesTimeForTheOther) {
   EXPECT_EQ(connection.peer(), answering->address);
 }
 
-// In a network of its own, in which there is one port only that the kernel can give.
+// The child has a network of its own. There the kernel can choose only one local port.
 TEST_P(Connect, ToItselfIsRefused) {
   EXPECT_TRUE(in_child([&] {
     if (::unshare(CLONE_NEWNET) < 0) return;

@@ -24,7 +24,7 @@ co::Async<> echo(co::Stream connection) {
   while (const auto data = co_await connection.read()) co_await connection.write(*data);
 }
 
-// Says when it goes; a local of a coroutine.
+// A local variable of a coroutine, which notes when it is destroyed.
 class Trace {
  public:
   explicit Trace(int& gone) : gone_(&gone) {}
@@ -193,7 +193,7 @@ co::Async<int> at_once(int number) {
   co_return number;
 }
 
-// Each used to be a call deeper, where the compiler does not optimise.
+// In a build without optimisation, each task used to be one call deeper on the stack.
 TEST_P(Coroutines, ALoopOverTasksThatEndAtOnceNeedsNoStack) {
   Context context(GetParam().make());
   int sum = 0;
@@ -300,7 +300,7 @@ TEST_P(Coroutines, TheirCallableLivesAsLongAsTheyDo) {
   EXPECT_EQ(gone, 1);
 }
 
-// Suspended in each way that there is, two calls deep.
+// The coroutines are suspended in every possible way, two calls deep.
 TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
   int gone = 0;
   int went_on = 0;
@@ -410,7 +410,8 @@ co::Async<std::size_t> read_all(co::Stream& connection, std::size_t size) {
   co_return got;
 }
 
-// More than all buffers between the two hold, so both wait in write() at once, and neither in read().
+// Both write more than all buffers between them can hold. So both wait in write() at the same time, and neither in
+// read().
 TEST_P(Coroutines, TwoThatWriteMuchBeforeTheyReadGoOn) {
   for (const std::size_t piece : {std::size_t{1} << 20, std::size_t{24} << 20}) {
     Context context(GetParam().make());
@@ -457,7 +458,7 @@ TEST_P(Coroutines, OneReadsWhileAnotherWrites) {
   EXPECT_EQ(got, kTotal);
 }
 
-// What is kept for who waits in write() is bounded by what it writes.
+// For a coroutine that waits in write(), the connection holds at most the bytes of that write.
 TEST_P(Coroutines, AnEchoKeepsLittleForAPeerThatDoesNotRead) {
   Context context(GetParam().make());
   const TemporaryDirectory directory;

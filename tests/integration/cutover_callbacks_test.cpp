@@ -1,5 +1,5 @@
-// What a callback may do around a move, in each kind of callback and on every loop: go on, go back, destroy the
-// context, throw. AddressSanitizer and valgrind see what this test can't.
+// What a callback may do after a move, in each kind of callback and on every loop: return, move back, destroy the
+// context, or throw. AddressSanitizer and Valgrind find the errors that this test cannot see.
 #include <stdexcept>
 #include <tuple>
 
@@ -41,7 +41,8 @@ struct Thrown : std::runtime_error {
   Thrown() : std::runtime_error("thrown after a move") {}
 };
 
-/// By dispatch() where the loop has that, which may change on the way. An exception is what one of the acts is about.
+/// Drives the context by dispatch() if its loop supports that. This may change with each move. One of the acts throws
+/// an exception, which is caught here.
 bool drive(Scene& scene, Mode mode, const std::function<bool()>& done) {
   const auto deadline = Clock::now() + 10s;
   while (scene.context && !done() && Clock::now() < deadline) {
@@ -63,10 +64,11 @@ TEST_P(CutoverIn, EveryCallbackIsCleanAndLosesNothing) {
   static std::size_t round = 0;
   ++round;
   for (const Callback callback : all_callbacks()) {
-    // A scene takes its time: what is rarer than a move comes in each third callback, in all of them over all loops.
+    // A scene takes a long time. So the acts other than a plain move run only in every third callback. Over all loops,
+    // they run in all callbacks.
     constexpr std::size_t kRare = 3;
     if (act != Act::move && (static_cast<std::size_t>(callback) + round) % kRare != 0) continue;
-    // on_error may not throw further: what it throws is logged.
+    // An exception of on_error does not leave the context: it is logged.
     if (act == Act::move_and_throw && callback == Callback::on_error) continue;
     const auto another = [&]() -> const LoopCase& {
       do {
@@ -79,7 +81,7 @@ TEST_P(CutoverIn, EveryCallbackIsCleanAndLosesNothing) {
     Scene scene(home);
     int calls_at_strike = 0;
     scene.provoke(callback, [&] {
-      const std::string captured(100, 'x');  // what the callback owns lives until it returns
+      const std::string captured(100, 'x');  // the captured objects must live until the callback returns
       if (act == Act::move_twice) scene.context->move_to(another().make());
       scene.context->move_to(target.make());
       if (act == Act::move_and_return) scene.context->move_to(home.make());

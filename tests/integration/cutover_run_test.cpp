@@ -1,4 +1,5 @@
-// Moves and how a context is driven: run(), dispatch(), fd(), stop(), keepalive, around; and what bounds a move.
+// Moves together with the ways to drive a context: run(), dispatch(), fd(), stop(), keepalive and around. Also the
+// limits of a move.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ TEST_P(CutoverRun, TimersOfEveryKindOnEveryNextLoop) {
         order += name;
       };
     };
-    const Timer first = context.timer(0ns, due(0ms, '1'));  // in this order, whatever comes between the calls
+    const Timer first = context.timer(0ns, due(0ms, '1'));  // in this order, even if time passes in between
     const Timer second = context.timer(2ms, due(2ms, '2'));
     const Timer third = context.timer(4ms, due(4ms, '3'));
     const Timer never = context.timer(1h, [] { ADD_FAILURE() << "an hour was over early"; });
@@ -144,7 +145,7 @@ TEST_P(CutoverRun, FdAndDispatchAfterAMoveAreTheNextLoops) {
     context.post([&] { ++ticks; });
     ASSERT_TRUE(dispatch_until(context, [&] { return ticks == 2 && recorder.received == "data"; })) << next.name;
     if (!by_fd) continue;
-    while (readable(context.fd())) context.dispatch();  // what is left of earlier deadlines
+    while (readable(context.fd())) context.dispatch();  // earlier deadlines may still make the descriptor readable
     const Timer again = context.timer(1ms, [&] { ++ticks; });
     EXPECT_TRUE(readable(context.fd(), 10'000ms)) << "the deadline is not in the descriptor of " << next.name;
   }
@@ -152,7 +153,7 @@ TEST_P(CutoverRun, FdAndDispatchAfterAMoveAreTheNextLoops) {
 
 class CutoverLoops : public CleanTest {};
 
-// The application runs its own loop inside a callback that a nested dispatch() has moved the context from.
+// A nested dispatch() moves the context inside a callback. In this callback, the application then runs its own loop.
 TEST_F(CutoverLoops, AMoveInADispatchInsideRunLetsTheApplicationsLoopServe) {
   Script script;
   Context context{native()};
@@ -176,7 +177,8 @@ TEST_F(CutoverLoops, AMoveInADispatchInsideRunLetsTheApplicationsLoopServe) {
   EXPECT_TRUE(moved);
 }
 
-// Where the native set stays, no loop is asked whether it takes what is wanted of it.
+// If the native set stays in a move, the context attaches to no other loop, so no attach can refuse the move. The move
+// must be refused nevertheless.
 TEST_F(CutoverLoops, WhatANativeLoopRefusesAtAttachItRefusesInAMoveToo) {
   Script script;
   int nothing = 0;

@@ -1,4 +1,5 @@
-// Moves and threads: who may move a context, who may run it afterwards, and what a Remote loses meanwhile: nothing.
+// Moves and threads: which thread may move a context, and which may run it afterwards. A Remote loses nothing in a
+// move.
 #include <array>
 #include <atomic>
 #include <memory>

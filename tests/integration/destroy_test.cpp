@@ -1,5 +1,5 @@
-// Each thing that can be destroyed, destroyed inside each kind of callback, while others of the batch wait for theirs.
-// AddressSanitizer and valgrind see what this test can't.
+// Everything that can be destroyed is destroyed inside each kind of callback, while other callbacks of the same batch
+// are still to come. AddressSanitizer and Valgrind find the errors that this test cannot see.
 #include <tuple>
 
 #include "scene.hpp"
@@ -85,7 +85,7 @@ TEST_P(Destroy, IsCleanAndFinal) {
 
   int calls_at_strike = -1;
   scene.provoke(callback, [&scene, &calls_at_strike, what] {
-    const std::string captured(100, 'x');  // what the callback owns lives until it returns
+    const std::string captured(100, 'x');  // the captured objects must live until the callback returns
     destroy(scene, what);
     calls_at_strike = scene.calls() + static_cast<int>(captured.size());
   });

@@ -1,4 +1,4 @@
-// drain(): no new clients, and the end of the old ones, within a limit.
+// drain(): the context accepts no new clients, and the old clients end within a limit.
 #include "drive.hpp"
 
 namespace onloop::test {
@@ -29,7 +29,7 @@ TEST_P(Drain, IsDoneWhenTheLastConnectionIsOver) {
   EXPECT_EQ(closes_at_done, 2);
 }
 
-// Their connection is complete: closing the listener would reset them.
+// The connections of these clients are complete. If the listener closed without accepting them, they would be reset.
 TEST_P(Drain, ServesThoseThatWaitToBeAccepted) {
   Recorder recorder;
   recorder.when_data = [](Connection& connection, std::string_view data) {
@@ -55,7 +55,7 @@ TEST_P(Drain, ServesThoseThatWaitToBeAccepted) {
   for (const Peer& client : clients) EXPECT_EQ(client.received(), "hello");
 }
 
-// The number that ListenOptions has is not that of a socket that somebody else has made.
+// The socket was made by somebody else, so its backlog is not the one in ListenOptions.
 TEST_P(Drain, ServesThoseThatWaitAtAnInheritedSocketOfALargerBacklog) {
   const TemporaryDirectory directory;
   for (const std::string& where : {std::string("127.0.0.1:0"), "unix:" + directory.file("socket")}) {
@@ -76,7 +76,7 @@ TEST_P(Drain, ServesThoseThatWaitAtAnInheritedSocketOfALargerBacklog) {
   }
 }
 
-// An on_accept that takes longer than a turn may (8 ms): each turn accepts one.
+// on_accept takes longer than a turn may take (8 ms), so each turn accepts one client.
 TEST_P(Drain, AcceptsThoseThatWaitInSeveralTurnsIfTheyTakeLong) {
   const TemporaryDirectory directory;
   for (const std::string& where : {std::string("127.0.0.1:0"), "unix:" + directory.file("socket")}) {
@@ -122,7 +122,7 @@ TEST_P(Drain, AtTheLimitClosesAListenerThatStillAccepts) {
   }
 }
 
-// They are turned away as those are who come to a listener that accepts, and not left to be reset.
+// These clients are turned away like the clients of a listener that is not paused. They are not reset.
 TEST_P(Drain, OutOfDescriptorsTurnsAwayThoseThatWaitAtAPausedListener) {
   Recorder recorder;
   int errors = 0;
@@ -148,7 +148,7 @@ TEST_P(Drain, OutOfDescriptorsTurnsAwayThoseThatWaitAtAPausedListener) {
   }
 }
 
-// The socket that is drained is the one that has called.
+// The listener that is drained is the one that has just accepted the client.
 TEST_P(Drain, MayBeCalledInOnOpenWhileOthersWait) {
   Recorder recorder;
   Context context{GetParam().make()};

@@ -97,12 +97,12 @@ bool is(const std::error_code& error, std::errc code) {
 
 ::testing::AssertionResult in_child(const std::function<void()>& body) {
   std::fflush(nullptr);
-  std::array<int, 2> report{};  // not the exit status, which Valgrind makes its own
+  std::array<int, 2> report{};  // not the exit status, which Valgrind may change
   if (::pipe2(report.data(), O_CLOEXEC) < 0) return ::testing::AssertionFailure() << "no pipe";
   const pid_t child = ::fork();
   if (child < 0) return ::testing::AssertionFailure() << "fork failed";
   if (child == 0) {
-    constexpr int kOutOfTheWay = 500;  // of descriptors that a body hands over under numbers of its own
+    constexpr int kOutOfTheWay = 500;  // above the numbers that a body gives to descriptors
     const int out = ::fcntl(report[1], F_DUPFD_CLOEXEC, kOutOfTheWay);
     char verdict = 'x';
     try {

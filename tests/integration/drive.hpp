@@ -27,23 +27,24 @@ using LoopTest = CleanTestWithParam<LoopCase>;
   INSTANTIATE_TEST_SUITE_P(Loops, suite, ::testing::ValuesIn(loops), ::onloop::test::loop_case_name)
 #define ONLOOP_ON_ALL_LOOPS(suite) ONLOOP_ON_LOOPS(suite, ::onloop::test::all_loops())
 
-/// Those on which Context::dispatch() works: a loop that can only run does not know where a batch ends.
+/// The loops on which Context::dispatch() works. A loop that can only run does not know where a batch ends.
 [[nodiscard]] std::vector<LoopCase> loops_with_dispatch();
-/// Those on which Context::fd() works.
+/// The loops on which Context::fd() works.
 [[nodiscard]] std::vector<LoopCase> loops_with_fd();
-/// Those that do not misbehave on purpose.
+/// The loops that do not misbehave on purpose.
 [[nodiscard]] std::vector<LoopCase> friendly_loops();
 
-/// run() until `done`, which is asked each millisecond from a timer. A failure after `limit`.
+/// Calls run() until `done` returns true. A timer calls `done` every millisecond. Fails after `limit`.
 [[nodiscard]] ::testing::AssertionResult run_until(Context& context, const std::function<bool()>& done,
                                                    std::chrono::milliseconds limit = 10s);
-/// The same by dispatch(): whenever fd() is readable, or again and again where the loop has no descriptor.
+/// The same by dispatch(). It is called whenever fd() is readable, or again and again if the loop has no descriptor.
 [[nodiscard]] ::testing::AssertionResult dispatch_until(Context& context, const std::function<bool()>& done,
                                                         std::chrono::milliseconds limit = 10s);
-/// So many turns of run(), none of which waits: enough for all that is due, to show that nothing (more) happens.
+/// Makes `count` turns of run(). No turn waits. This is enough for everything that is due. A test uses it to show that
+/// nothing more happens.
 void turns(Context& context, int count = 20);
 
-/// Whether `fd` is readable within `limit`.
+/// True if `fd` becomes readable within `limit`.
 [[nodiscard]] bool readable(int fd, std::chrono::milliseconds limit = 0ms);
 
 /// A connection that the context adopted, and its other end.
@@ -53,7 +54,7 @@ struct Line {
 };
 [[nodiscard]] Line join(Context& context, Protocol& protocol, Limits limits = {}, Kind kind = Kind::tcp);
 
-/// The error with which `call` throws, none if it does not; and its words.
+/// The error that `call` throws, with its message. The code is empty if `call` does not throw.
 struct Thrown {
   std::error_code code;
   std::string words;
@@ -70,7 +71,7 @@ template <class F>
 inline std::error_code errc(std::errc code) {
   return std::make_error_code(code);
 }
-/// The same errno, whichever of the two standard categories carries it.
+/// True if `code` is this errno, in either of the two standard categories.
 [[nodiscard]] bool is(const std::error_code& error, std::errc code);
 
 /// Runs `body` in a forked child and waits for it: true if no expectation of it failed and nothing was thrown.

@@ -1,4 +1,4 @@
-// An exception of a callback leaves run() or dispatch(), and takes nothing else with it.
+// An exception of a callback leaves run() or dispatch(). Nothing else is lost.
 #include <stdexcept>
 #include <tuple>
 
@@ -21,7 +21,7 @@ std::vector<Parameters> all_parameters() {
   for (const LoopCase& loop : all_loops()) {
     for (const Mode mode : modes_of(loop)) {
       for (const Callback callback : all_callbacks()) {
-        if (callback == Callback::on_error) continue;  // what that throws is logged and goes no further
+        if (callback == Callback::on_error) continue;  // an exception of on_error is only logged
         all.emplace_back(loop, mode, callback);
       }
     }
@@ -68,7 +68,7 @@ TEST_P(Exceptions, LeavesTheCallAndNothingElseIsLost) {
   }
 }
 
-// What is thrown outside a scene.
+// Exceptions in callbacks that a Scene does not have.
 class ExceptionsOnLoops : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(ExceptionsOnLoops);
 

@@ -1,5 +1,5 @@
-// A wait for events that fails because the kernel is short of memory: the service goes on. The calls that fail stand in
-// front of the C library's, for this program and for the hosts that it is linked to.
+// A wait for events fails because the kernel is short of memory. The service must go on. The functions that fail
+// replace those of the C library, in this program and in the hosts that it is linked to.
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -54,7 +54,7 @@ std::uint64_t processor_time() {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
-/// Not libuv, which ends the process by itself then.
+/// All loops except libuv, which ends the process if its wait fails.
 std::vector<LoopCase> loops_that_wait() {
   std::vector<LoopCase> loops;
   for (const LoopCase& loop : all_loops()) {

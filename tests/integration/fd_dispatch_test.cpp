@@ -14,8 +14,8 @@ namespace {
 
 class FdDispatch : public CleanTest {
  protected:
-  // The application's loop: waits for the context's descriptor and dispatches, until `done`. Every call of the
-  // application's comes from outside the context's callbacks.
+  // The loop of the application: it waits for the descriptor of the context and dispatches, until `done` returns true.
+  // The application makes all its calls outside the callbacks of the context.
   static ::testing::AssertionResult poll_until(Context& context, const std::function<bool()>& done) {
     const auto deadline = Clock::now() + 10s;
     while (!done()) {
@@ -25,7 +25,7 @@ class FdDispatch : public CleanTest {
     return ::testing::AssertionSuccess();
   }
 
-  // Serves what is due, and expects that the descriptor is silent then.
+  // Serves everything that is due. Expects that the descriptor is then not readable.
   static void settle(Context& context) {
     for (int i = 0; i < 20 && readable(context.fd()); ++i) context.dispatch();
     EXPECT_FALSE(readable(context.fd(), 5ms)) << "it is readable without work";
@@ -262,8 +262,8 @@ TEST_F(FdDispatch, TheContextMayBeDestroyedInsideDispatch) {
   EXPECT_EQ(ran, 1);
 }
 
-// The same where the descriptor lies in an edge-triggered set, as with mio, tokio and Asio: the application dispatches
-// once for each event, and must not be left without a further one.
+// The same with the descriptor in an edge-triggered set, as in mio, tokio and Asio. The application dispatches once for
+// each event. If there is more to do, another event must follow.
 class EdgeTriggered : public LoopTest {
  protected:
   void TearDown() override {
@@ -397,7 +397,7 @@ TEST_P(EdgeTriggered, AnExceptionOutOfDispatchLeavesTheRestAnnounced) {
   EXPECT_TRUE(edges_until(context, done));
 }
 
-// dispatch() on the loops that have no descriptor does what is due just so.
+// dispatch() also works on loops without a descriptor: it does what is due.
 class Dispatch : public LoopTest {};
 ONLOOP_ON_LOOPS(Dispatch, loops_with_dispatch());
 

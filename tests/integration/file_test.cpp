@@ -64,7 +64,7 @@ TEST_P(Files, ThatAreNotThereSaySo) {
   }
 }
 
-// The kernel would see the path up to there, and that is another file.
+// For the kernel, the path would end at the zero byte. That is the path of another file.
 TEST_P(Files, WithAZeroByteInTheirPathAreRefused) {
   Context context(GetParam().make());
   const std::string there = directory_.file("there");
@@ -113,7 +113,7 @@ TEST_P(Files, AreReadAndWrittenAtOffsets) {
   EXPECT_EQ(got, "cdef");
 }
 
-// A protocol that counts what it is told besides.
+// A protocol that counts its other callbacks.
 class Quiet : public Protocol {
  public:
   void on_data(Connection&, std::span<const std::byte>) override {}
@@ -141,7 +141,7 @@ class Sending : public Files {
       error_ = error;
     });
   }
-  // In place of the connection that there is.
+  // Replaces the connection by one with these limits.
   void limit(const Limits& limits) {
     line_->peer.close();
     ASSERT_TRUE(run_until(*context_, [&] { return quiet_.closes == 1; }));
@@ -177,7 +177,7 @@ TEST_P(Sending, EveryByteComesUnderBackpressure) {
   EXPECT_EQ(ends_, 1);
   EXPECT_FALSE(error_);
   EXPECT_LE(most_queued_, 64u * 1024 + 128 * 1024);
-  EXPECT_GT(quiet_.drains, 0);  // its protocol is told as ever
+  EXPECT_GT(quiet_.drains, 0);  // its protocol still gets on_drain
 }
 
 TEST_P(Sending, APartOrNothingOfIt) {
@@ -208,7 +208,7 @@ TEST_P(Sending, AFileThatIsCutShortMidwayIsAnError) {
   std::filesystem::resize_file(directory_.file("cut"), 0);
   EXPECT_TRUE(run_until(*context_, [&] { return line_->peer.read(), ends_ == 1; }));
   EXPECT_TRUE(is(error_, std::errc::io_error));
-  EXPECT_EQ(quiet_.closes, 0);  // what to do about it is the application's
+  EXPECT_EQ(quiet_.closes, 0);  // the application decides what to do about the error
 }
 
 TEST_P(Sending, AConnectionThatEndsMidwayIsAnError) {
@@ -220,7 +220,7 @@ TEST_P(Sending, AConnectionThatEndsMidwayIsAnError) {
   EXPECT_TRUE(is(error_, std::errc::connection_aborted)) << error_.message();
 }
 
-// Pieces are as small as the limits ask for; else they would end the connection.
+// The pieces are as small as the limits require. Larger pieces would end the connection.
 TEST_P(Sending, SmallLimitsAreKept) {
   limit({.high_water = 20'000, .low_water = 10'000, .max_queued = 30'000});
   const std::string content = pattern(kBig);
@@ -305,7 +305,7 @@ TEST_P(Drained, ItsTaskMayOwnTheProtocol) {
   }
 }
 
-// Dropping the first drops the next, and so on, while the context's table is at it.
+// Dropping the first task drops the next one, and so on, while the context is still clearing its table of tasks.
 TEST_P(Drained, ATaskThatOwnsTheProtocolOfTheNextIsDroppedWithTheContext) {
   std::optional<Context> context(std::in_place, GetParam().make());
   std::vector<Line> lines;

@@ -141,7 +141,8 @@ TEST_P(Forked, WhatTheChildDoesWithItsLoopIsNotSeenByTheParents) {
   all.expect_to_work();
 }
 
-// The order in which members go: the watch before its context. Its removal once silenced the parent's.
+// Members are destroyed in this order: the watch before its context. The removal of the watch in the child once
+// silenced the watch of the parent.
 TEST_P(Forked, HandlesThatGoBeforeTheirContextInTheChildAreNotSeenByTheParent) {
   Everything all(GetParam());
   EXPECT_TRUE(in_child([&] {
@@ -171,8 +172,8 @@ TEST_P(Forked, ARemoteInTheChildIsDeafUntilAfterFork) {
   all.expect_to_work();
 }
 
-// As a container's init that starts a helper in a container of its own: both have pid 1. The child took itself for its
-// parent, and silenced it when it destroyed its copy.
+// This happens if the init process of a container starts a helper in another container: both have the pid 1. The child
+// once took itself for its parent, and silenced the parent when it destroyed its copy.
 TEST_P(Forked, AChildWithThePidOfItsParentIsAChild) {
   const auto enter_namespace = [] {
     if (::unshare(CLONE_NEWPID) != 0) throw std::runtime_error("unshare");

@@ -1,4 +1,4 @@
-// Idle time-outs. How late one comes is the machine's affair; that it never comes early is asserted by the clock.
+// Idle time-outs. A time-out may come late on a busy machine. The tests assert by the clock that it never comes early.
 #include <sys/socket.h>
 
 #include "drive.hpp"
@@ -49,7 +49,8 @@ TEST_P(IdleTimeout, CountsFromTheLastByteThatCame) {
   expect_timed_out(recorder);
 }
 
-// Bytes that came after the own FIN once did not count: a client that had ended its side lost a long answer.
+// Bytes that came after the FIN of this side once did not count. So a client that had ended its side lost a long
+// answer.
 TEST_P(IdleTimeout, CountsWhatComesAfterTheOwnEnd) {
   Recorder recorder;
   auto last = Clock::now();
@@ -195,7 +196,7 @@ TEST_P(IdleTimeout, DoesNotComeWhileASlowPeerReads) {
   }
 }
 
-// What the kernel only buffers is no progress.
+// Bytes that only go into a buffer of the kernel are not progress.
 TEST_P(IdleTimeout, IsNotPutOffByWritesThatThePeerDoesNotTake) {
   Recorder recorder;
   Context context{GetParam().make()};
@@ -209,7 +210,8 @@ TEST_P(IdleTimeout, IsNotPutOffByWritesThatThePeerDoesNotTake) {
   expect_timed_out(recorder);
 }
 
-// Over TCP the kernel tells when the peer has acknowledged, so the time is not counted twice.
+// Over TCP, the kernel reports when the peer has acknowledged the bytes. So the time before the acknowledgement does
+// not count twice.
 TEST_P(IdleTimeout, CountsFromTheLastByteThatWentAndNoLonger) {
   Recorder recorder;
   Context context{GetParam().make()};

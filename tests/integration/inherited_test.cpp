@@ -1,5 +1,5 @@
-// `fd:` addresses: sockets that the process was started with. Each test is a forked child, whose environment and
-// descriptors are its own.
+// `fd:` addresses: sockets that the process was started with. Each test runs in a forked child, with an environment and
+// descriptors of its own.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@ ONLOOP_ON_ALL_LOOPS(Inherited);
 
 constexpr int kFirst = 3;  // sd_listen_fds(3): the sockets are numbered from here
 
-// What systemd would do: `sockets` from descriptor 3 on, and the environment that says so.
+// Does what systemd does: puts `sockets` at descriptor 3 and the following numbers, and sets the environment variables.
 void hand_over(std::vector<const RawListener*> sockets, const char* names, pid_t to) {
   std::vector<int> high;
   for (const RawListener* listener : sockets) high.push_back(::fcntl(listener->socket.get(), F_DUPFD, 100));
@@ -112,7 +112,8 @@ TEST_P(Inherited, ANameThatNoSocketBearsIsRefusedInWords) {
   }));
 }
 
-// sd_listen_fds(3) refuses them, too. The last is a number that it takes, and that would take long to count to.
+// sd_listen_fds(3) refuses these numbers, too. It accepts the last number of the test. A loop up to that number would
+// take a long time.
 TEST_P(Inherited, ANumberOfSocketsThatIsOutOfRangeIsRefusedAtOnce) {
   const RawListener raw("127.0.0.1:0");
   EXPECT_TRUE(in_child([&] {

@@ -1,4 +1,4 @@
-// Listening on each kind of address that a socket is made for, and the errors in words.
+// Listening on each kind of address for which onloop makes the socket, and the messages of the errors.
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
@@ -68,13 +68,14 @@ TEST_P(Listen, LocalhostIsTwoSocketsWithOnePort) {
   for (const Address& address : addresses) EXPECT_TRUE(echoes(context, address)) << address.to_string();
 }
 
-// Which descriptors are open tells that no half is held. That the other half is free would be another process's affair.
+// The open descriptors show that no socket is held. Whether the port of the other family is free cannot be tested,
+// because another process may take it.
 TEST_P(Listen, LocalhostWithOneHalfInUseIsRefusedAndHoldsNeither) {
   const RawListener taken("127.0.0.1:0");
   const std::string port = std::to_string(taken.address.port());
   Echo echo;
   Context context{GetParam().make()};
-  context.listen("127.0.0.1:0", echo);  // what a context keeps from its first listener on is there
+  context.listen("127.0.0.1:0", echo);  // the context now has what it keeps after its first listener
   const ProcessState before = ProcessState::take();
   const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen("localhost:" + port, echo); });
   EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
@@ -346,6 +347,40 @@ TEST_P(Listen, TakesAnAddressThatIsParsed) {
   EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
   const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen(Address(), recorder); });
   EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
+}
+
+TEST_P(Listen, SeveralAddressesAreServedByOneListener) {
+  const TemporaryDirectory directory;
+  Echo echo;
+  Context context{GetParam().make()};
+  const Address addresses[] = {Address::parse("127.0.0.1:0"), Address::parse("unix:" + directory.file("socket")),
+                               Address::parse("localhost:0")};
+  const Listener& listener = context.listen(addresses, echo);
+  ASSERT_EQ(listener.addresses().size(), 4u);
+  for (const Address& address : listener.addresses()) EXPECT_TRUE(echoes(context, address)) << address.to_string();
+  EXPECT_EQ(listener.statistics().accepted, 4u);
+}
+
+TEST_P(Listen, OneOfSeveralAddressesInUseLeavesNoneOfThem) {
+  const TemporaryDirectory directory;
+  const RawListener taken("127.0.0.1:0");
+  Echo echo;
+  Context context{GetParam().make()};
+  const Address addresses[] = {Address::parse("unix:" + directory.file("socket")), taken.address};
+  const Thrown thrown = thrown_by([&]() -> auto& { return context.listen(addresses, echo); });
+  EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
+  EXPECT_FALSE(exists(directory.file("socket")));
+}
+
+TEST_P(Listen, NoAddressAndTwoPathsAreRefused) {
+  Echo echo;
+  Context context{GetParam().make()};
+  const auto refused = [&](std::span<const Address> addresses) {
+    return is(thrown_by([&]() -> auto& { return context.listen(addresses, echo); }).code, std::errc::invalid_argument);
+  };
+  EXPECT_TRUE(refused({}));
+  const Address paths[] = {Address::parse("unix:/nonexistent/a"), Address::parse("unix:/nonexistent/b")};
+  EXPECT_TRUE(refused(paths));
 }
 
 TEST_P(Listen, CountsWhatItsListenerHasDone) {

@@ -1,4 +1,4 @@
-// Sockets in Node's shape, talking to each other; run() returns when all is over.
+// Sockets of onloop::node talk to each other. run() returns when everything is over.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -11,8 +11,8 @@ namespace {
 class NodeSockets : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(NodeSockets);
 
-// A server and its first client, which has said all, up to its end, before the server takes it. What is sent on a Unix
-// socket is there at once: it can't be late.
+// A server and its first client. The client has sent everything and its FIN before the server accepts it. Bytes on a
+// UNIX socket arrive at once, so they cannot be late.
 class EarlyClient {
  public:
   EarlyClient(Context& context, std::string_view text, std::function<void(node::Socket)> serve) {
@@ -27,12 +27,12 @@ class EarlyClient {
   Peer peer_;
 };
 
-// A context that needs many reads for what an EarlyClient can say.
+// A context that needs many reads for the bytes of an EarlyClient.
 Context slow_reader(const LoopCase& loop) {
   return Context(loop.make(), {.read_buffer = 4096});
 }
 
-// ---- the way of a connection ----
+// ---- the life of a connection ----
 
 TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
   Context context{GetParam().make()};
@@ -314,7 +314,7 @@ TEST_P(NodeSockets, AnIdleSocketIsToldAndLivesOn) {
   const node::Socket client = connect_to(context, server);
   Clock::time_point last;
   client.on_connect([&, client] {
-    last = Clock::now();  // before the clock starts; so is that of the write that starts it again
+    last = Clock::now();  // taken before the clock of the time-out starts; the same holds before the write below
     client.set_timeout(10ms, [&, client] {
       EXPECT_GE(Clock::now() - last, 10ms);
       notes("timeout")();

@@ -11,10 +11,10 @@
 
 namespace onloop::test {
 
-/// run(), which has to return because nothing is left that keeps it.
+/// Calls run(). It must return by itself, because nothing is left that keeps it running.
 inline void run_to_the_end(Context& context, std::chrono::milliseconds limit = 20s) {
   bool over = false;
-  const Timer guard = context.timer(limit, [&] {  // not of the layer, so that it keeps nothing running
+  const Timer guard = context.timer(limit, [&] {  // not of onloop::node, so it keeps nothing running
     over = true;
     context.stop();
   });
@@ -22,8 +22,8 @@ inline void run_to_the_end(Context& context, std::chrono::milliseconds limit = 2
   EXPECT_FALSE(over) << "something keeps it running";
 }
 
-/// Runs `task` so many turns from now, each with its I/O: enough for all that is due, to show that nothing (more)
-/// happens until then.
+/// Runs `task` after `count` turns, each with its I/O. This is enough for everything that is due. A test uses it to
+/// show that nothing more happens until then.
 inline void after_turns(Context& context, std::function<void()> task, int count = 20) {
   node::set_immediate(context, [&context, task = std::move(task), count]() mutable {
     if (count > 1) {
@@ -34,7 +34,7 @@ inline void after_turns(Context& context, std::function<void()> task, int count 
   });
 }
 
-/// What was called, in order: notes("a") is a callable that adds "a ".
+/// Notes what was called, in order: notes("a") returns a callable that adds "a ".
 struct Notes {
   [[nodiscard]] auto operator()(std::string_view word) {
     return [this, word] { (words += word) += ' '; };
@@ -42,7 +42,7 @@ struct Notes {
   std::string words;
 };
 
-/// Tells that the callable that owns it was destroyed.
+/// Shows whether the callable that owns a copy of it was destroyed.
 inline std::shared_ptr<int> flag() {
   return std::make_shared<int>(0);
 }

@@ -214,7 +214,7 @@ TEST_P(NodePhases, AnUnreferencedImmediateRunsOnlyWithSomethingElse) {
   EXPECT_FALSE(ran);
 }
 
-// What a turn leaves to do counts, wherever it came from.
+// Work that a turn leaves for later keeps run() running, whatever queued the work.
 TEST_P(NodePhases, AChainOfPhasesKeepsItRunningToItsEnd) {
   Context context{GetParam().make()};
   Notes notes;

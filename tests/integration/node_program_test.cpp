@@ -1,4 +1,4 @@
-// Whole programs in the shape of Node's, whose output is what Node prints for the same program.
+// Whole programs on onloop::node. Their output must be the output of the same program in Node.
 #include <onloop/node/net.hpp>
 
 #include "drive.hpp"

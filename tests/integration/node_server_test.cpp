@@ -1,4 +1,4 @@
-// Servers in Node's shape.
+// Servers of onloop::node.
 #include "node_drive.hpp"
 
 namespace onloop::test {
@@ -20,7 +20,8 @@ TEST_P(NodeServers, WithoutAHandleItListensOnAndKeepsRunning) {
     server.listen("127.0.0.1:0");
     address = server.address();
   }
-  // Before each client there are turns in which the server alone keeps it running: the context's own timers don't.
+  // Before each client there are turns in which only the server keeps run() running. Timers of Context do not keep it
+  // running.
   Timer next;
   int turn = 0;
   const std::function<void()> go_on = [&] {

@@ -1,4 +1,4 @@
-// Small programs that are written twice, here and in node_table.js, and say the same in both.
+// Small programs that are written twice, here and in node_table.js. Both versions must print the same lines.
 #include <array>
 #include <cstdio>
 #include <map>
@@ -29,7 +29,7 @@ class Program {
     socket.on_error([this, name](std::error_code error) { say(name + " error " + code_of(error)); });
     socket.on_close([this, name] { say(name + " close"); });
   }
-  /// Of `socket` all, said at its end.
+  /// Gathers all data of `socket`, and says it at the end of the stream.
   void gather(const node::Socket& socket) {
     const auto got = std::make_shared<std::string>();
     socket.on_data([got](std::string_view data) { *got += data; });

@@ -1,5 +1,5 @@
-// Node's shape where things go wrong or elsewhere: exceptions, the end of the context, nested iterations of the loop,
-// moves, forks, threads, an application's own loop.
+// onloop::node in difficult situations: exceptions, the end of the context, nested iterations of the loop, moves,
+// forks, threads, and the own loop of an application.
 #include <stdexcept>
 #include <thread>
 
@@ -98,7 +98,8 @@ TEST_P(NodeTrouble, ACloseListenerThatThrowsTakesNoOtherSocketsWithIt) {
   EXPECT_EQ(owned.use_count(), 1);
 }
 
-// What was queued elsewhere is run before a callback that has come. If that throws, the callback must not be lost.
+// Before a callback, the queued tasks run that were queued outside the layer. If such a task throws, the callback must
+// still come.
 TEST_P(NodeTrouble, DataIsNotLostWhenWhatComesBeforeItThrows) {
   Context context{GetParam().make()};
   std::string received;

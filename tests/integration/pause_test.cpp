@@ -1,4 +1,4 @@
-// Pausing the reader: what waits, what is noticed, and that it costs nothing.
+// Pausing the reader: what waits, what is still noticed, and that a pause costs nothing.
 #include <linux/net_tstamp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -128,7 +128,7 @@ TEST_P(Pause, AResetOfThePeerIsNoticedByAWrite) {
 class PauseByFd : public LoopTest {};
 ONLOOP_ON_LOOPS(PauseByFd, loops_with_fd());
 
-// A reset makes a socket ready for ever, whatever interest is left: overlooked, it spins.
+// After a reset, a socket is always ready, whatever interest is left. If the reset is not handled, the loop spins.
 TEST_P(PauseByFd, CostsNoTurnsWhateverThePeerDoes) {
   using Doing = void (*)(Peer&);
   for (const Doing doing : {Doing{[](Peer& peer) { peer.send("data"); }}, Doing{[](Peer& peer) { peer.finish(); }},
@@ -139,7 +139,7 @@ TEST_P(PauseByFd, CostsNoTurnsWhateverThePeerDoes) {
     turns(context);
     line.connection.pause_reading();
     doing(line.peer);
-    turns(context);  // interest is dropped lazily
+    turns(context);  // the interest is removed only in a later turn
     EXPECT_FALSE(readable(context.fd(), 20ms));
   }
 }
@@ -169,7 +169,7 @@ TEST_P(Pause, WritingGoesOn) {
   EXPECT_TRUE(peer.received() == all);
 }
 
-// Reports of what was sent make a socket ready for ever, and no read or write takes them away.
+// Reports about sent bytes in the error queue make a socket always ready. No read or write removes these reports.
 TEST_P(Pause, ReportsInTheErrorQueueDoNotKeepTheLoopAwake) {
   for (const bool full : {false, true}) {
     Recorder recorder;
@@ -185,7 +185,7 @@ TEST_P(Pause, ReportsInTheErrorQueueDoNotKeepTheLoopAwake) {
       return ::poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
     };
     if (!reported()) GTEST_SKIP() << "no reports here";
-    if (full) {  // only writing is waited for
+    if (full) {  // the connection waits only until it can write
       line.connection.pause_reading();
       line.connection.write(pattern(10'000'000));
       line.peer.send("unread");

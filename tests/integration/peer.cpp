@@ -180,7 +180,7 @@ std::pair<Fd, Fd> connected_pair(Kind kind) {
   Fd client = stream_socket(listener.address);
   Sockaddr target = sockaddr_of(listener.address);
   if (::connect(client.get(), target.get(), target.size) != 0) fail("connect");
-  // Another process may mean somebody else who had this port before.
+  // A client of another process may connect here, because it means a program that had this port before.
   for (;;) {
     sockaddr_in from{};
     socklen_t size = sizeof from;

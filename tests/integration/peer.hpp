@@ -62,7 +62,7 @@ class Peer {
   int error_ = 0;
 };
 
-/// A listening socket that is not onloop's: blocking, on `address`, with the address it got.
+/// A listening socket that onloop has not made. It is blocking, and has the address that it got.
 struct RawListener {
   explicit RawListener(std::string_view address, int backlog = 64);
   [[nodiscard]] Peer accept() const;  ///< waits for a client
@@ -81,15 +81,15 @@ enum class Kind { tcp, unix_pair };
 /// Two connected stream sockets, both blocking.
 std::pair<Fd, Fd> connected_pair(Kind kind);
 
-/// A port of both loopback addresses on which nobody listens. It is bound as long as this lives: a port that is only
-/// known to be free may be another process's a moment later, or the client's own.
+/// A port on which nobody listens, on both loopback addresses. The port is bound as long as this object lives. A port
+/// that is only known to be free may belong to another process a moment later, or to the client itself.
 struct RefusedPort {
   RefusedPort();
   Address address;  ///< on 127.0.0.1
   Fd ipv4, ipv6;
 };
 
-/// `size` bytes of a pattern in which a lost, doubled or moved byte shows.
+/// `size` bytes of a pattern. A lost, doubled or moved byte makes a visible difference.
 std::string pattern(std::size_t size);
 
 /// While it lives, this process can open only `more` further descriptors.

@@ -11,8 +11,8 @@
 
 namespace onloop::test {
 
-/// A protocol that notes what it is told, and then does what a test wants: a hook is copied before it is called, and
-/// nothing of the object is touched after it, so a hook may destroy the recorder.
+/// A protocol that notes its callbacks and then calls the hook of the test. A hook may destroy the recorder: the hook
+/// is copied before the call, and the object is not used after the call.
 class Recorder : public Protocol {
  public:
   bool on_accept(const Address& peer) override {

@@ -1,7 +1,7 @@
-// A loop that can't be made is an error: of a context that is to start on it, and of one that is to move to it, which
-// then goes on where it was. What the kernel refuses is found at every step, by calls that this program puts in front
-// of the C library's, for it and for the hosts that it is linked to. It makes no loop before a test does, since libuv
-// has more to open for the first in a process.
+// A loop that cannot be made is an error. If a context cannot start on a loop, its constructor fails. If a context
+// cannot move to a loop, it stays where it was. Each step that the kernel can refuse is tested. For this, the program
+// replaces functions of the C library, for itself and for the hosts that it is linked to. The program makes no loop
+// before the tests do, because libuv opens more for the first loop of a process.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -21,12 +21,13 @@
 namespace onloop::test {
 namespace {
 
-/// Which of the calls below fails: one of them all, or each of one kind, as a filter of system calls does it. That a
-/// kind begins to fail for good between a shim's trial and the host's own call can't be foreseen.
+/// Which of the calls below fails: one call, counted over all of them, or every call of one kind, as with a filter of
+/// system calls. Nobody can foresee that a kind begins to fail for good between the trial of a shim and the own call of
+/// the host.
 struct Fault {
-  int error = 0;      // none fails without one
+  int error = 0;      // 0: no call fails
   int countdown = 0;  // calls until the one that fails
-  long kind = 0;      // or the number of the call that fails each time
+  long kind = 0;      // if not 0: the system call that always fails, instead of the countdown
   int failures = 0;
 };
 constinit Fault fault;
@@ -64,7 +65,7 @@ int socketpair(int family, int kind, int protocol, int ends[2]) noexcept {
 int timerfd_create(int clock, int flags) noexcept {
   return ask_kernel(SYS_timerfd_create, clock, flags);
 }
-// Only what is new to the set needs what a kernel may not have.
+// Only a new descriptor in the set needs something that the kernel may not have. So only an addition can fail.
 int epoll_ctl(int set, int operation, int fd, epoll_event* event) noexcept {
   const auto result = static_cast<int>(::syscall(SYS_epoll_ctl, set, operation, fd, event));
   if (result < 0 || operation != EPOLL_CTL_ADD || !fails(SYS_epoll_ctl)) return result;
@@ -105,7 +106,7 @@ std::string target_name(const ::testing::TestParamInfo<Target>& info) {
   return name;
 }
 
-/// A context that echoes, with all that it needs made.
+/// A context with an echo connection. Everything that it needs exists already.
 class Served {
  public:
   explicit Served(const Loop& loop) : context_(loop), line_(join(context_, echo_)) {}
@@ -125,8 +126,8 @@ class Served {
 
 class RefusedLoop : public CleanTestWithParam<Target> {
  protected:
-  /// Lets `make` fail at each step in turn, until there is none left to fail, and then at each step of one kind. It
-  /// calls end_fault(), and returns the error, or none.
+  /// Calls `make` again and again. In each call another step fails, until no step is left. Then, for each kind, all
+  /// steps of this kind fail. `make` calls end_fault(), and returns the error, or none.
   template <class Make>
   static void fail_each_step(int error, Make make) {
     constexpr int kMostSteps = 200;
@@ -139,7 +140,7 @@ class RefusedLoop : public CleanTestWithParam<Target> {
     }
   }
 
-  /// What was called after it is not made to fail.
+  /// After this, no call fails any more.
   static void end_fault() { fault.error = 0; }
 
  private:
@@ -158,7 +159,7 @@ class RefusedLoop : public CleanTestWithParam<Target> {
 };
 INSTANTIATE_TEST_SUITE_P(Loops, RefusedLoop, ::testing::ValuesIn(targets()), target_name);
 
-/// Of a loop that is not the first of its kind in the process, for which libuv keeps a pipe.
+/// Tests with a loop that is not the first of its kind in the process. libuv makes and keeps a pipe for the first one.
 class RefusedStep : public RefusedLoop {
  protected:
   void SetUp() override {
@@ -222,7 +223,7 @@ TEST_P(RefusedStep, EachStepOfAStartMayFailWithAnyError) {
   }
 }
 
-// A move to libuv that was refused left an epoll set open, but after EMFILE and ENFILE.
+// A refused move to libuv once left an epoll set open, except after EMFILE and ENFILE.
 TEST_P(RefusedStep, EachStepOfAMoveMayFailWithAnyError) {
   for (const int error : kErrors) {
     for (const Loop& home : {native(), native_poll()}) {

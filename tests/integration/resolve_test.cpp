@@ -11,7 +11,7 @@
 #include "drive.hpp"
 
 namespace {
-std::mutex name_server;  // whoever holds it keeps every look-up of this program waiting
+std::mutex name_server;  // while it is locked, every look-up of this program waits
 }  // namespace
 
 // Stands before the C library's function: a slow name server that a test can switch on and off.
@@ -27,11 +27,11 @@ namespace {
 class Names : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(Names);
 
-// Nobody has it, and no name server is asked to know that: a question with an empty label can't be put.
+// Nobody has this name. No name server is asked, because a question cannot contain an empty label.
 constexpr const char* kNobody = "no-such-host..invalid";
 constexpr const char* kNobodysDoor = "no-such-host..invalid:80";
 
-// Somebody has it on every machine, one without /etc/hosts included: inet_aton(3) reads it.
+// Every machine has this name, even without /etc/hosts, because inet_aton(3) reads it as an address.
 constexpr const char* kLoopback = "0x7f000001";
 
 TEST_P(Names, AreLookedUp) {
@@ -46,7 +46,7 @@ TEST_P(Names, AreLookedUp) {
   EXPECT_EQ(found.front().to_string(), "127.0.0.1:80");
 }
 
-// All threads of the pool are held up by the application's own work, which ends only after the look-up has.
+// Work of the application blocks all threads of the pool, and ends only after the look-up has ended.
 TEST_P(Names, AreLookedUpWhileAllThreadsAreBlocked) {
   std::promise<void> looked_up;
   const std::shared_future<void> wait = looked_up.get_future().share();
@@ -156,7 +156,8 @@ TEST_P(Names, AFullWorkerQueueRefusesTheConnect) {
 
 class NamesOfTheNetwork : public CleanTest {};
 
-// The one test that asks this machine's name servers, if it has any. How long they take to fail, and how, is theirs.
+// This is the only test that asks the name servers of this machine, if it has any. The time that they take and the way
+// in which they fail are not tested.
 TEST_F(NamesOfTheNetwork, ThatNobodyHasSaySo) {
   const Thrown thrown = thrown_by([] { return resolve_blocking("no-such-host.invalid", 80).size(); });
   if (!thrown.code) GTEST_SKIP() << "a name server answers for .invalid, which RFC 6761 forbids";

@@ -114,7 +114,7 @@ TEST_P(PunctualRun, ATaskPostedByATaskRunsInTheNextTurn) {
   Context context{GetParam().make()};
   Timer timer;
   context.post([&] {
-    timer = context.timer(0ns, [&] { order += "timer "; });  // the next turn starts with it
+    timer = context.timer(0ns, [&] { order += "timer "; });  // this timer comes first in the next turn
     context.post([&] { order += "task"; });
     order += "first ";
   });

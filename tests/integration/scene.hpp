@@ -39,25 +39,26 @@ void PrintTo(Callback callback, std::ostream* out);  // NOLINT: GoogleTest's nam
 void PrintTo(Mode mode, std::ostream* out);          // NOLINT
 std::vector<Mode> modes_of(const LoopCase& loop);
 
-/// A context with one of everything, in which each kind of callback can be provoked, while other connections have
-/// something to be told in the same batch.
+/// A context with one object of each kind. A test can provoke each kind of callback in it. In the same batch, other
+/// connections also get callbacks.
 class Scene {
  public:
-  static constexpr int kBystanders = 3;  ///< connections of `bystanders`; one more of it is still connecting
+  static constexpr int kBystanders = 3;  ///< open connections of `bystanders`; one more is still connecting
 
   explicit Scene(const LoopCase& loop);
 
-  /// Makes `action` run in the next callback of that kind, once, causes that callback, and sends a byte to each
+  /// Makes `action` run once, in the next callback of this kind. Causes this callback, and sends a byte to each
   /// bystander.
   void provoke(Callback callback, std::function<void()> action);
-  /// Until `done`, or until the context is destroyed. False if neither comes within ten seconds.
+  /// Drives the context until `done` returns true or the context is destroyed. Returns false if neither happens within
+  /// ten seconds.
   [[nodiscard]] bool drive(Mode mode, const std::function<bool()>& done);
   [[nodiscard]] bool struck() const { return struck_; }
-  /// The calls that the two protocols have got; those of a destroyed one do not change any more.
+  /// The number of calls that the two protocols have got. It does not count a protocol that was destroyed.
   [[nodiscard]] int calls() const { return (actor ? actor->calls : 0) + (bystanders ? bystanders->calls : 0); }
 
-  std::unique_ptr<Recorder> actor;       ///< of the listener and of the connections in whose callbacks things happen
-  std::unique_ptr<Recorder> bystanders;  ///< of the others
+  std::unique_ptr<Recorder> actor;       ///< the protocol of the listener and of the connections whose callbacks act
+  std::unique_ptr<Recorder> bystanders;  ///< the protocol of the other connections
   std::unique_ptr<Context> context;
   Listener* listener = nullptr;
   Peer self;     ///< the other end of a connection of the actor's

@@ -1,5 +1,5 @@
-// What happens when this program gets no memory: nothing ends it, and what fails has not happened. The allocation
-// functions stand in front of the library's, for this program and for what is linked into it.
+// This program gets no memory at certain moments. It must not end, and an operation that fails must have no effect. The
+// program replaces the allocation functions, for itself and for everything that is linked into it.
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
@@ -31,7 +31,7 @@ void* allocate(std::size_t size) noexcept {
 namespace onloop::test {
 namespace {
 
-/// While one lives, this thread gets so many allocations, and no more.
+/// While an object of this class lives, this thread gets only this number of allocations.
 class Memory {
  public:
   explicit Memory(int allocations) noexcept {
@@ -43,7 +43,8 @@ class Memory {
   ~Memory() { allocations_left = -1; }
 };
 
-/// The scripted loop itself needs memory to take a watch away: it keeps the dead ones.
+/// All loops except the scripted ones. A scripted loop needs memory to remove a watch, because it keeps the dead
+/// watches.
 std::vector<LoopCase> loops_that_are_real() {
   std::vector<LoopCase> loops;
   for (const LoopCase& loop : all_loops()) {

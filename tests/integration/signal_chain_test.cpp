@@ -1,6 +1,6 @@
-// Signals that others watch as well: hosts by their own means, handlers of the application's, a second copy of onloop.
-// Whatever the order in which they begin and end, everybody who watches is told, and the process does not die while
-// anybody does.
+// Signals that others watch, too: hosts by their own means, handlers of the application, and a second copy of onloop.
+// They begin and end in every order. Everybody who watches is told, and the signal does not kill the process as long as
+// anybody watches it.
 #include <dlfcn.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -34,7 +34,7 @@ class Other {
   virtual ~Other() = default;
   virtual void begin() = 0;
   virtual void end() = 0;
-  /// Has its loop do what is due; true if it was told since it was asked last.
+  /// Lets its loop do what is due. True if the signal was told since the last call.
   virtual bool told() = 0;
 };
 
@@ -54,7 +54,7 @@ class ByGlib : public Other {
     g_source_destroy(source_);
     g_source_unref(source_);
   }
-  // A thread of GLib's own passes it on.
+  // A thread of GLib passes the signal on.
   bool told() override {
     for (int i = 0; i < 200 && !told_; ++i) {
       g_main_context_iteration(main_, FALSE);
@@ -116,7 +116,7 @@ class ByLibuv : public Other {
 };
 #endif
 
-/// A handler that calls its predecessor if that is one, and puts it back.
+/// A handler that calls its predecessor, if that is a function. At its end it restores the predecessor.
 class Chaining : public Other {
  public:
   void begin() override {
@@ -184,7 +184,7 @@ constexpr Kind kKinds[] = {
 
 constexpr std::array<std::string_view, 6> kOrders{"OoXx", "XxOo", "OXox", "OXxo", "XOox", "XOxo"};
 
-/// A context that watches, and another.
+/// A context that watches the signal, and another watcher.
 class Both {
  public:
   Both(const Loop& loop, std::unique_ptr<Other> other) : context_(loop), other_(std::move(other)) {}
@@ -208,7 +208,7 @@ class Both {
     go_on();
   }
 
-  /// A turn in which a timer is due: there the context looks after its handlers.
+  /// Makes a turn in which a timer is due. In such a turn, the context checks its handlers.
   void go_on() {
     bool fired = false;
     const Timer timer = context_.timer(0ns, [&] { fired = true; });
@@ -238,7 +238,7 @@ class Both {
 class SignalChains : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(SignalChains);
 
-/// Whether a process in this state, but for its threads, is ended by the signal.
+/// True if the signal kills a process in this state. The process is a forked copy, without the other threads.
 bool is_deadly() {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -284,14 +284,14 @@ TEST_P(SignalChains, EachIsToldThoughTheyComeAndGoAgainAndAgain) {
   }
 }
 
-// Our handler did by default what nobody had asked for: the handler above, which calls what it has found, would have
-// found none without us.
+// Our handler once did the default action, which nobody had asked for. The handler above ours calls its predecessor.
+// Without our handler, it would have found no predecessor.
 TEST_P(SignalChains, AHandlerAboveThatCallsItsPredecessorSurvivesTheEndOfTheWatch) {
   for (const std::string_view order : kOrders) {
     EXPECT_TRUE(in_child([&] {
       Both both(GetParam().make(), std::make_unique<Chaining>());
       for (const char step : order) {
-        if (order == "XOxo" && step == 'x') break;  // it would put back what it has found, and take ours away
+        if (order == "XOxo" && step == 'x') break;  // the handler would restore its predecessor and so remove ours
         both.step(step);
         both.expect_all_to_be_told();
       }
@@ -299,7 +299,7 @@ TEST_P(SignalChains, AHandlerAboveThatCallsItsPredecessorSurvivesTheEndOfTheWatc
   }
 }
 
-// With all the handlers that come and go, the chain does not grow without end, and nobody is told twice.
+// Many handlers come and go. The chain does not grow without end, and nobody is told twice.
 TEST_P(SignalChains, AChainOfManyHandlersHasAnEnd) {
   EXPECT_TRUE(in_child([&] {
     static int calls;

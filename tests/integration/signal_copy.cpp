@@ -1,5 +1,5 @@
-// A second copy of onloop in one process, as a plugin has one that links it statically: what keeps its signals, built
-// into a module.
+// A module with a second copy of the code of onloop that handles signals. A process has two copies, for example, if a
+// plugin is linked statically with onloop.
 #include <memory>
 
 #include "core/runtime/mailbox.hpp"
@@ -24,7 +24,7 @@ extern "C" {
 [[gnu::visibility("default")]] void copy_look() {
   onloop::detail::SignalSubscription::look_after_all();
 }
-/// Whether a signal has come since it was asked last.
+/// True if a signal has come since the last call.
 [[gnu::visibility("default")]] bool copy_told() {
   return mailbox && mailbox->take_signals() != 0;
 }

@@ -1,4 +1,4 @@
-// Signals as callbacks of a context: with other contexts, with handlers of the application's, and their end.
+// Signals as callbacks of a context: together with other contexts and with handlers of the application, and their end.
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -17,7 +17,7 @@ namespace {
 class Signals : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(Signals);
 
-/// The handler of the application's, while it lives.
+/// A handler of the application. It is installed while this object lives.
 class Handler {
  public:
   explicit Handler(int number, int flags = 0) : number_(number) {
@@ -37,7 +37,7 @@ class Handler {
   struct sigaction former_ {};
 };
 
-/// A handler that comes later and calls its predecessor, while it lives.
+/// A handler that is installed later and calls its predecessor. It is installed while this object lives.
 class ChainingHandler {
  public:
   explicit ChainingHandler(int number) : number_(number) {
@@ -177,7 +177,7 @@ TEST_P(Signals, AHandlerThatComesLaterTakesItAndStays) {
     raise(SIGUSR1);
     EXPECT_EQ(Handler::calls, 2) << "the end of the watch left it alone";
   }
-  // It has put our handler back, beneath which the default was.
+  // The handler has restored ours. Below ours was the default action.
   EXPECT_TRUE(in_child([] {
                 raise(SIGUSR1);
                 FAIL() << "the signal's default was not done";
@@ -249,7 +249,7 @@ TEST_P(Signals, AHandlerThatLeavesByAJumpDoesNotMakeThemDeaf) {
     int came = 0;
     const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
     std::atomic<int> wanted{1};
-    std::thread other([&] {  // of its own, since it must not do this
+    std::thread other([&] {  // the thread of the context must not jump out of a handler
       const auto raise_once = [] {
         if (sigsetjmp(out, 1) == 0) raise(SIGUSR1);
       };
@@ -455,7 +455,7 @@ TEST_P(Signals, AChildHasItsOwn) {
   int came = 0;
   const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
   EXPECT_TRUE(in_child([&] {
-    raise(SIGUSR1);  // before the context is the child's: noted
+    raise(SIGUSR1);  // the context does not yet belong to the child, so the signal is only noted
     context.after_fork(GetParam().make());
     EXPECT_TRUE(run_until(context, [&] { return came == 1; }));
     const Signal another = context.on_signal(SIGUSR1, [&] { ++came; });

@@ -1,4 +1,4 @@
-// What a child process is started with, and what keeps it from being started.
+// The options with which a child process is started, and the errors that prevent the start.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -76,14 +76,15 @@ TEST_P(SpawnOptionsOf, NoOtherDescriptorReachesTheChild) {
   EXPECT_EQ(output_of(context, std::move(options)), "0\n1\n2\n");
 }
 
-/// Gives the options the ids that this process has: started as another user would be, and anybody may.
+/// Gives the options the ids of this process itself. The child is then started in the same way as for another user, but
+/// everybody may do it.
 SpawnOptions as_oneself(SpawnOptions options) {
   options.uid = ::geteuid();
   options.gid = ::getegid();
   return options;
 }
 
-/// A pipe's end to write to, and what comes out of the other.
+/// A pipe: its end for writing, and the text that comes out of the other end.
 struct Pipe {
   Pipe() {
     std::array<int, 2> ends{};
@@ -91,7 +92,7 @@ struct Pipe {
     reading = Fd(ends[0]);
     writing = Fd(ends[1]);
   }
-  /// All that was written, once every writer has gone.
+  /// The whole text that was written. Waits until every writer has closed its end.
   std::string text() {
     writing = Fd();
     std::string text;
@@ -104,7 +105,7 @@ struct Pipe {
   Fd reading, writing;
 };
 
-// Under numbers that are far apart; what lies between them in the parent does not come along.
+// The numbers are far apart. The child does not get the descriptors of the parent with numbers between them.
 TEST_P(SpawnOptionsOf, FurtherDescriptorsAreGivenUnderTheirNumbers) {
   Context context{GetParam().make()};
   for (const bool forked : {false, true}) {
@@ -120,7 +121,7 @@ TEST_P(SpawnOptionsOf, FurtherDescriptorsAreGivenUnderTheirNumbers) {
   }
 }
 
-// Each has the number of another one in the parent, standard streams included.
+// Each descriptor gets the number that another one has in the parent. This includes the standard streams.
 TEST_P(SpawnOptionsOf, FurtherDescriptorsMayBeSwapped) {
   Context context{GetParam().make()};
   for (const bool forked : {false, true}) {
@@ -183,7 +184,7 @@ TEST_P(SpawnOptionsOf, AnotherUserAndGroup) {
   EXPECT_EQ(group.find("Uid:\t0\t0\t0\t0\nGid:\t2345\t2345\t2345\t2345\nGroups:\t\n"), 0u) << group;
 }
 
-// As in a server with worker threads: those are not the child's, and keep what they are.
+// As in a server with worker threads. The change of user must affect only the child, not the threads of the parent.
 TEST_P(SpawnOptionsOf, AnotherUserIsTheChildsAlone) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   Context context{GetParam().make()};
@@ -197,7 +198,7 @@ TEST_P(SpawnOptionsOf, AnotherUserIsTheChildsAlone) {
   EXPECT_EQ(::getgid(), 0u);
 }
 
-// Of the directory the parent's rights decide, of the program the child's.
+// The rights of the parent decide about the directory. The rights of the child decide about the program.
 TEST_P(SpawnOptionsOf, WhatKeepsAnotherUserFromStartingIsSaidAndLeavesNothing) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   const TemporaryDirectory directory;
@@ -225,7 +226,7 @@ TEST_P(SpawnOptionsOf, WhatKeepsAnotherUserFromStartingIsSaidAndLeavesNothing) {
   EXPECT_EQ(ending.calls, 0);
 }
 
-// Without the right to become it.
+// This process does not have the right to become another user.
 TEST_P(SpawnOptionsOf, AnotherUserNeedsTheRight) {
   EXPECT_TRUE(in_child([] {
     if (::geteuid() == 0 && (::setgid(1234) < 0 || ::setuid(1234) < 0)) throw std::runtime_error("setuid");
@@ -305,8 +306,8 @@ TEST_P(SpawnOptionsOf, StandardStreamsMayBeSwapped) {
   }));
 }
 
-// The numbers are then those of a context's own descriptors (but for libuv, which ends the process if it closes such a
-// one), and of the ends of streams.
+// The descriptors of the context and the ends of streams then get these numbers. libuv is an exception: its context is
+// made before, because libuv ends the process if it closes a descriptor with such a number.
 TEST_P(SpawnOptionsOf, WithTheStandardStreamsClosedInTheParent) {
   EXPECT_TRUE(in_child([&] {
     std::optional<Context> context;
@@ -441,7 +442,7 @@ TEST_F(SpawnFailing, AChildThatCantBeWatchedIsEndedAndReaped) {
     Script script;
     Recorder recorder;
     ContextOptions quiet;
-    quiet.on_error = [](std::error_code, std::string_view) {};  // a deadline that can't be set keeps nothing from going
+    quiet.on_error = [](std::error_code, std::string_view) {};  // the lack of a deadline stops nothing
     Context context{script.loop(), quiet};
     script.fail_at_call = script.fallible_calls + failures;
     SpawnOptions options = endless();

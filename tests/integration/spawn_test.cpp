@@ -1,4 +1,4 @@
-// Child processes: how their end is told, and that none is left as a zombie.
+// Child processes: how their end is reported, and that no child is left as a zombie.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -191,7 +191,7 @@ TEST_P(Spawn, TheContextTakesItsChildrenWithIt) {
   EXPECT_EQ(ending.calls, 0);
 }
 
-// The callback owns what owns the handle: nothing of it may outlive the end, or the context.
+// The callback owns the object that owns the handle. Neither may outlive the end of the child or the context.
 TEST_P(Spawn, WhatTheCallbackOwnsGoesWithTheWatch) {
   struct Job {
     Process process;
@@ -233,7 +233,7 @@ TEST_P(Spawn, WhereSigchldIsIgnoredTheEndIsToldButNotHow) {
   ASSERT_EQ(::sigaction(SIGCHLD, &ignored, &before), 0);
   {
     Context context{GetParam().make()};
-    for (int i = 0; i < 20; ++i) {  // of which some have gone before they are watched
+    for (int i = 0; i < 20; ++i) {  // some of these end before they are watched
       Ending ending;
       const Process process = context.spawn(shell("exit 1"), ending.note());
       ASSERT_TRUE(run_until(context, [&] { return ending.calls > 0; }));

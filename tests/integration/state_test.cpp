@@ -14,7 +14,7 @@ ONLOOP_ON_ALL_LOOPS(State);
 class Reference : public LoopTest {};
 ONLOOP_ON_ALL_LOOPS(Reference);
 
-// Counts those that live.
+// Counts the objects that exist.
 struct Counted {
   explicit Counted(int& living_now, int number_given = 0) : living(living_now), number(number_given) { ++living; }
   Counted(const Counted&) = delete;

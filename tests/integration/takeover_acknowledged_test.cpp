@@ -59,7 +59,8 @@ TEST_P(TakeoverAcknowledged, IfTheExportingProcessThenDiesTheyAreServed) {
   EXPECT_TRUE(echoes(line_->peer, "over there"));
 }
 
-// The kernel then reports a reset instead of the end: it was once taken for a failure, and nobody served them.
+// The kernel then reports a reset and not the end of the stream. This was once taken for a failure, so nobody served
+// the connections.
 TEST_P(TakeoverAcknowledged, IfTheExportingProcessThenDiesWithoutHavingReadItTheyAreServed) {
   old_.reset();
   importing_->close();
@@ -88,7 +89,7 @@ TEST_P(TakeoverAcknowledged, AnythingElseThanTheWordIsRefused) {
   EXPECT_TRUE(echoes(line_->peer, "still here"));
 }
 
-// The exporting side may take longer over its word than the importing one would have waited for everything to arrive.
+// After the acknowledgement, the time-out no longer applies: the exporting side may take longer to send `go`.
 TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
   importing_->close();
   ASSERT_TRUE(importing_ends());
@@ -105,7 +106,7 @@ TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
   EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
 }
 
-// Neither "go" nor "give up" can be sent. If the exporting side went on then, both would serve.
+// The exporting side can send neither `go` nor `give_up`. If it went on serving, both sides would serve.
 TEST_P(TakeoverAcknowledged, SilenceAfterItMeansGo) {
   exporting_->send(exporting_->acknowledgement());
   inject(-1, {Fault::Call::send, 1, {ENOBUFS}, true});
@@ -119,7 +120,7 @@ TEST_P(TakeoverAcknowledged, SilenceAfterItMeansGo) {
   EXPECT_TRUE(echoes(line_->peer, "over there"));
 }
 
-// The old side has handed over, so nobody would serve if the new one took back what it has.
+// The old side has handed over. If the new side took back its acknowledgement, nobody would serve.
 TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
   importing_->send(frame(Frame::go));
   for (const int error : {ENOMEM, ENOBUFS, EIO}) {
@@ -133,13 +134,13 @@ TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
   EXPECT_TRUE(echoes(line_->peer, "over there"));
 }
 
-// Its time-out passes while the acknowledgement is in its socket: the other side is the owner.
+// The exporting side fails while the acknowledgement is in its socket, so the other side is the owner.
 TEST_P(TakeoverAcknowledged, AnExportingSideThatFailsLooksForItOnceMore) {
   exporting_->send(exporting_->acknowledgement());
   inject(-1, {Fault::Call::receive, 1, {ENOMEM}, true});
   both_turn();
   inject_nothing();
-  old_.reset();  // its context goes in that moment
+  old_.reset();  // its context is destroyed at this moment
   exporting_->read();
   EXPECT_TRUE(exporting_->has(Frame::go));
 }

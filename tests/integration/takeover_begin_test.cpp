@@ -1,4 +1,5 @@
-// With what a takeover begins: a socket, who is at its other end, names. What is refused is still the caller's.
+// What a takeover needs at its beginning: a socket, a permitted user at the other end, and names. If a call is refused,
+// the socket still belongs to the caller.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -13,7 +14,7 @@ namespace {
 
 class TakeoverBegin : public CleanTest {
  protected:
-  /// Both calls refuse it with that error; the descriptor stays open.
+  /// Expects that both calls refuse the socket with this error, and that the descriptor stays open.
   void expect_refused(int socket, const TakeoverOptions& options, std::errc code) {
     const auto done = [](const TakeoverResult&) { ADD_FAILURE() << "it was refused"; };
     const Thrown exporting = thrown_by([&] { return export_context(context_, socket, options, done), 0; });
@@ -102,7 +103,7 @@ TEST_F(TakeoverBegin, RefusesAnotherUser) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::close(prod[1]);
-    const bool became = ::setuid(kNobody) == 0;  // if not, it is not refused
+    const bool became = ::setuid(kNobody) == 0;  // if this is not possible, the call is not refused
     const Peer held = Peer::connect_to(listener.address);
     char byte = 0;
     while (became && ::read(prod[0], &byte, 1) < 0) {

@@ -1,5 +1,5 @@
-// What the application does while a takeover is under way: calls on what is being handed over, other takeovers, moves
-// to another loop.
+// Calls of the application during a takeover: calls on the objects that are being handed over, other takeovers, and
+// moves to another loop.
 #include <fcntl.h>
 #include <sys/socket.h>
 
@@ -14,7 +14,7 @@ class TakeoverCalls : public TakeoverTest {
     TakeoverTest::SetUp();
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
   }
-  /// Everything of the old context is with the other side, which has not acknowledged.
+  /// Waits until the other side has received everything of the old context. It has not acknowledged.
   [[nodiscard]] ::testing::AssertionResult frozen(Wire& wire) {
     return until([&] { return wire.read(), wire.has(Frame::end); });
   }
@@ -67,7 +67,7 @@ TEST_P(TakeoverCalls, WaitUntilTheTakeoverHasFailed) {
   closed.connection.close();
   aborted.connection.abort(errc(std::errc::owner_dead));
   twice.connection.close();
-  twice.connection.shutdown_write();  // less than the close
+  twice.connection.shutdown_write();  // this does less than the close() before it
   both_turn();
   for (Line* line : {&shut, &closed, &aborted, &twice}) {
     line->peer.read();

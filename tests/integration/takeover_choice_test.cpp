@@ -1,4 +1,4 @@
-// Which connections go, with what their protocols say of them, and which stay.
+// Which connections go over, with the state from their protocols, and which connections stay.
 #include <algorithm>
 
 #include "takeover_pair.hpp"
@@ -115,7 +115,8 @@ TEST_P(TakeoverChoice, NothingAtAllCanBeTakenOver) {
   EXPECT_EQ(imported_[0].connections + imported_[0].listeners + exported_[0].left_behind, 0u);
 }
 
-// The importing side once called it too much that three messages, of so many descriptors each, had come at once.
+// Three messages with many descriptors each may arrive at the same time. The importing side once refused this as too
+// many descriptors.
 TEST_P(TakeoverChoice, ThousandsGoOverThoughTheImportingSideLagsBehind) {
   constexpr std::size_t kMany = 900;
   std::vector<Line> lines;

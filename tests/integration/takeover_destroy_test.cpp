@@ -13,7 +13,7 @@ class TakeoverDestroy : public TakeoverTest {
     TakeoverTest::SetUp();
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
   }
-  /// The two begin; at their ends these are called.
+  /// Starts both sides. At the end of each side, its function is called.
   void start_with(std::function<void()> exported, std::function<void()> imported) {
     auto [here, there] = connected_pair(Kind::unix_pair);
     export_context(*old_, here.release(), old_options_, [this, exported](const TakeoverResult& result) {
@@ -78,7 +78,7 @@ TEST_P(TakeoverDestroy, TheContextInOnImport) {
   EXPECT_TRUE(echoes(two.peer, "still here"));
 }
 
-// A connection that is queued to be sent is closed, and its number is at once that of another descriptor.
+// A connection is closed while it waits to be sent. Its number is at once taken by another descriptor.
 TEST_P(TakeoverDestroy, AConnectionInOnExportOfAnother) {
   const auto second = std::make_unique<Traveller>();
   auto first = std::make_unique<Traveller>();

@@ -1,5 +1,5 @@
-// Takeovers that fail before the acknowledgement: the old context goes on with all that it has. The other side is the
-// test itself, which can stop anywhere.
+// Takeovers that fail before the acknowledgement. The old context goes on with everything that it has. The test plays
+// the other side and can stop at any point.
 #include "takeover_pair.hpp"
 
 namespace onloop::test {
@@ -28,7 +28,7 @@ class TakeoverFailure : public TakeoverTest {
     if (result.reason.empty()) return ::testing::AssertionFailure() << "no reason";
     return ::testing::AssertionSuccess();
   }
-  /// Every connection is served by the old context, and so is who comes now.
+  /// Checks that the old context serves every connection and a new client.
   [[nodiscard]] ::testing::AssertionResult old_goes_on() {
     const int datas = old_protocol_->datas;
     for (Peer& peer : peers_) {
@@ -187,7 +187,7 @@ TEST_P(TakeoverFailure, WhatOnExportThrowsEndsIt) {
   EXPECT_TRUE(old_goes_on());
 }
 
-/// Valgrind, for one, does not count what comes over a socket.
+/// True if the limit on descriptors also counts descriptors that come over a socket. Valgrind does not count them.
 bool limit_counts_received_descriptors() {
   auto [here, there] = connected_pair(Kind::unix_pair);
   Wire sending(std::move(here)), receiving(std::move(there));
@@ -197,7 +197,7 @@ bool limit_counts_received_descriptors() {
   return receiving.fds().empty();
 }
 
-// One descriptor for the listener and one for each connection are needed there, in one message.
+// The importing side needs one descriptor for the listener and one for each connection. They come in one message.
 TEST_P(TakeoverFailure, OutOfDescriptors) {
   if (!limit_counts_received_descriptors()) GTEST_SKIP() << "the limit does not hold for received descriptors";
   for (rlim_t left = 0; left <= kPeers; ++left) {

@@ -14,7 +14,7 @@ namespace {
 bool active = false;
 Fault fault;
 bool each_socket = false;
-ino_t socket_number = 0;  // its descriptor may be closed, and another one's by then
+ino_t socket_number = 0;  // identifies the socket, because its descriptor number may be reused
 int calls = 0;
 
 ino_t number_of(int fd) {
@@ -53,7 +53,7 @@ void inject_nothing() {
 using onloop::test::Fault;
 using onloop::test::fault_of;
 
-// In place of libc's, for the library that is linked into this program, too.
+// Replaces the function of libc, also for the library that is linked into this program.
 extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   const int fault = fault_of(Fault::Call::send, fd);
   if (fault == Fault::kShort) {

@@ -3,22 +3,23 @@
 
 namespace onloop::test {
 
-/// What one system call does in place of what it should.
+/// What a system call does instead of its normal work.
 struct Fault {
   enum class Call { send, receive, shutdown };
-  static constexpr int kNone = 0;    ///< the call is made
-  static constexpr int kShort = -1;  ///< sends one byte
-  static constexpr int kEnd = -2;    ///< receives an end that is none
+  static constexpr int kNone = 0;    ///< no fault: the call is made
+  static constexpr int kShort = -1;  ///< a send sends only one byte
+  static constexpr int kEnd = -2;    ///< a receive reports the end of the stream, although there is none
 
   Call call = Call::send;
-  int first = 1;            ///< which of those calls is the first, from 1
-  std::vector<int> errors;  ///< what that one and those after it do: an errno, or one of the above
-  bool for_ever = false;    ///< the last of them stays
+  int first = 1;            ///< the number of the first call with a fault, from 1
+  std::vector<int> errors;  ///< for this call and the next ones: an errno, or a constant above
+  bool for_ever = false;    ///< the last one of `errors` stays for all later calls
 };
 
-/// From now on sendmsg(), recvmsg() or shutdown() fail so for the socket at `fd`, or for each if it is -1.
+/// From now on, sendmsg(), recvmsg() or shutdown() have this fault for the socket at `fd`. If `fd` is -1, they have it
+/// for every socket.
 void inject(int fd, Fault fault);
-/// How many of those calls there were since.
+/// The number of these calls since inject().
 [[nodiscard]] int calls_since_injection();
 void inject_nothing();
 

@@ -1,4 +1,5 @@
-// What is on its way to another process: its clocks, its protocol, its end; and a context that ends in the middle.
+// Connections that are on their way to another process: their clocks, their protocol, and their end. Also a context
+// that is destroyed in the middle of a takeover.
 #include <unistd.h>
 
 #include "takeover_pair.hpp"
@@ -12,7 +13,7 @@ class TakeoverFrozen : public TakeoverTest {
     TakeoverTest::SetUp();
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
   }
-  /// Everything of the old context is with the other side, which has not acknowledged.
+  /// Waits until the other side has received everything of the old context. It has not acknowledged.
   [[nodiscard]] ::testing::AssertionResult frozen(Wire& wire) {
     return until([&] { return wire.read(), wire.has(Frame::end); });
   }

@@ -154,7 +154,7 @@ TEST_P(TakeoverListener, ItsConnectionOfAnotherProtocolGoesWithoutIt) {
   EXPECT_EQ(next_protocol_->datas, 1);
 }
 
-// One message takes 253 descriptors; listeners that had more between them once overran it.
+// A message holds at most 253 descriptors. Listeners with more sockets in total once overran a message.
 TEST_P(TakeoverListener, HundredsGoOver) {
   constexpr int kMany = 300;
   const std::string name = "unix:@onloop-test-takeover-" + std::to_string(::getpid()) + "-";

@@ -1,5 +1,5 @@
-// Whatever is lost, and whatever the kernel refuses: at every instant at most one of the two is the owner, and one of
-// them is at the end. docs/takeover.md has the table.
+// Messages are lost, and the kernel refuses calls. At every instant, at most one of the two sides is the owner. At the
+// end, one of them is the owner. docs/takeover.md has the table.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class TakeoverLosses : public TakeoverTest {
     listener_ = &old_->listen("127.0.0.1:0", *old_protocol_);
     line_ = std::make_unique<Line>(join_old());
   }
-  /// Two contexts as at the beginning.
+  /// Makes both contexts again, as at the beginning.
   void anew() {
     inject_nothing();
     line_.reset();
@@ -42,7 +42,7 @@ class TakeoverLosses : public TakeoverTest {
     imported_.clear();
     prepare();
   }
-  /// The two begin, and one of them has that fault.
+  /// Starts both sides, one of them with this fault.
   void start_with(Side side, Fault fault) {
     auto [here, there] = connected_pair(Kind::unix_pair);
     inject(side == Side::old ? here.get() : there.get(), std::move(fault));
@@ -51,7 +51,7 @@ class TakeoverLosses : public TakeoverTest {
     import_context(*next_, there.release(), next_options_,
                    [this](const TakeoverResult& result) { imported_.push_back(result); });
   }
-  /// The old one has sent all to the test, which has not acknowledged it.
+  /// The old context sends everything to the test, which does not acknowledge.
   Wire sent_in_full() {
     auto [here, there] = connected_pair(Kind::unix_pair);
     fd_ = here.get();
@@ -61,7 +61,7 @@ class TakeoverLosses : public TakeoverTest {
     EXPECT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
     return wire;
   }
-  /// The next one has acknowledged all that the old one sent to `exporting`.
+  /// The next context gets everything that the old one has sent to `exporting`, and acknowledges.
   Wire acknowledged(const Wire& exporting) {
     auto [here, there] = connected_pair(Kind::unix_pair);
     fd_ = here.get();
@@ -88,7 +88,7 @@ class TakeoverLosses : public TakeoverTest {
     if (auto echoed = echoes(line_->peer, "served"); !echoed) return echoed << reasons;
     return ::testing::AssertionSuccess();
   }
-  /// One takeover for each of the calls at which the fault can begin.
+  /// Makes one takeover for each call at which the fault can begin.
   void at_each_call(Side side, Fault fault) {
     for (fault.first = 1;; ++fault.first) {
       anew();
@@ -107,7 +107,7 @@ class TakeoverLosses : public TakeoverTest {
 };
 ONLOOP_ON_LOOPS(TakeoverLosses, loops_with_dispatch());
 
-/// Each of them takes a second, so on one loop only.
+/// Each of these tests takes a second, so they run on one loop only.
 class TakeoverLossesForGood : public TakeoverLosses {};
 ONLOOP_ON_LOOPS(TakeoverLossesForGood, std::vector<LoopCase>{loops_with_dispatch().front()});
 
@@ -161,7 +161,7 @@ TEST_P(TakeoverLosses, AfterATimeoutNoAcknowledgementArrives) {
 TEST_P(TakeoverLosses, ATimeoutThatFindsTheAcknowledgementHandsOver) {
   old_options_.timeout = 20ms;
   Wire wire = sent_in_full();
-  inject(fd_, {Fault::Call::receive, 1, std::vector<int>(10, ENOMEM)});  // it can't be read before the time-out
+  inject(fd_, {Fault::Call::receive, 1, std::vector<int>(10, ENOMEM)});  // unreadable until the time-out
   ASSERT_TRUE(wire.send(wire.acknowledgement()));
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
@@ -268,7 +268,8 @@ TEST_P(TakeoverLossesForGood, ASilentPredecessorIsNotWaitedForAndHandsOverWhenIt
       line_->peer.read();
     }
     EXPECT_EQ(line_->peer.received(), "over there");
-    // Its time-out has passed, too. It may find that its successor has gone, long after it has served.
+    // The time-out of the old context has passed, too. It may find that its successor has gone. The successor has
+    // served before.
     if (!is_there) next_.reset();
     ASSERT_TRUE(until([&] { return !exported_.empty(); }));
     EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
@@ -319,7 +320,7 @@ TEST_P(TakeoverLossesForGood, AnErrorThatStays) {
   }
 }
 
-// ---- those that take their time ----
+// ---- sides that send very slowly ----
 
 /// Sends a byte whenever the time-out of 20 ms has nearly passed.
 class Dribble {
@@ -358,7 +359,7 @@ TEST_P(TakeoverLosses, RecordsThatTrickleInAreNotWaitedForAnyLonger) {
   EXPECT_TRUE(is(imported_[0].error, std::errc::timed_out)) << imported_[0].reason;
 }
 
-// ---- who has read nothing ----
+// ---- sides that have read nothing ----
 
 TEST_P(TakeoverLosses, AnAcknowledgementOfWhoHasReadNothing) {
   for (const std::string& said : {std::string(), std::string(16, '\0'), std::string(17, '\0')}) {

@@ -6,7 +6,7 @@
 
 namespace onloop::test {
 
-/// A Recorder that may go to another context, and notes when it does.
+/// A Recorder whose connections may go to another context. It notes each export and import.
 class Traveller : public Recorder {
  public:
   bool export_state(Connection& connection, std::vector<std::byte>& state) {
@@ -26,10 +26,10 @@ class Traveller : public Recorder {
   std::function<bool(Connection&, std::vector<std::byte>&)> when_export;
   std::function<void(Connection&)> when_import;
   int exports = 0, imports = 0;
-  std::vector<std::string> states;  ///< that import_state got
+  std::vector<std::string> states;  ///< the states that import_state() got
 };
 
-/// As a part of TakeoverOptions.
+/// The protocol as a member of TakeoverOptions.
 [[nodiscard]] inline TakeoverOptions::Member member(std::string name, Traveller& protocol) {
   return {
       .name = std::move(name),
@@ -39,11 +39,11 @@ class Traveller : public Recorder {
       .import_state = [&protocol](Connection& connection, auto state) { protocol.import_state(connection, state); }};
 }
 
-/// For when_data: answers with what has come.
+/// A hook for when_data: sends the data back.
 inline void echo_back(Connection& connection, std::string_view data) {
   connection.write(data);
 }
-/// For when_end: leaves the connection open.
+/// A hook for when_end: leaves the connection open.
 inline void stay_open(Connection&) {}
 
 /// Two contexts in this process, `old_` on the loop under test and `next_` on another one, driven turn by turn. By
@@ -53,22 +53,23 @@ class TakeoverTest : public LoopTest {
   void SetUp() override;
   void TearDown() override;
 
-  /// Turns of both, one after the other, until `done`.
+  /// Makes turns of both contexts, one after the other, until `done` returns true.
   [[nodiscard]] ::testing::AssertionResult until(const std::function<bool()>& done);
-  /// So many turns of each that is there: to show that nothing (more) happens.
+  /// Makes `count` turns of each context that exists. A test uses it to show that nothing more happens.
   void both_turn(int count = 20);
-  /// The two begin, joined by a socket.
+  /// Starts the takeover between the two contexts.
   void start();
-  /// The old context exports to a socket that the test holds; likewise the next one imports.
+  /// Starts only one side: the old context exports, or the next context imports. The test holds the other end of the
+  /// socket.
   [[nodiscard]] Wire start_export();
   [[nodiscard]] Wire start_import();
-  /// start(), until both are done without an error.
+  /// Calls start(), and waits until both sides are done without an error.
   [[nodiscard]] ::testing::AssertionResult take_over();
-  /// Until both are done, each with an error and its reason.
+  /// Waits until both sides are done, each with an error and a reason.
   [[nodiscard]] ::testing::AssertionResult both_fail();
-  /// A connection of the old context's, opened.
+  /// An open connection of the old context.
   [[nodiscard]] Line join_old(Limits limits = {}, Kind kind = Kind::tcp);
-  /// Until `peer` has got `text` back, which it sends.
+  /// Sends `text` by `peer`, and waits until it has come back.
   [[nodiscard]] ::testing::AssertionResult echoes(Peer& peer, const std::string& text);
   /// A loop other than the one under test.
   [[nodiscard]] Loop another_loop() const;

@@ -1,5 +1,5 @@
-// What comes along with a connection that is taken over. The old context is gone before the rest is looked at, so that
-// nothing can come from there.
+// The state that comes along with a connection in a takeover. The old context is destroyed before the tests look at the
+// new one, so that nothing can come from the old context.
 #include <sys/socket.h>
 
 #include "takeover_pair.hpp"
@@ -9,7 +9,7 @@ namespace {
 
 class TakeoverState : public TakeoverTest {
  protected:
-  /// Taken over, and the old context is gone; it has told its protocol of nothing.
+  /// Makes the takeover and destroys the old context. Checks that its protocol got no callback.
   [[nodiscard]] ::testing::AssertionResult move_all() {
     const int closes = old_protocol_->closes;
     if (const auto moved = take_over(); !moved) return moved;
@@ -18,7 +18,7 @@ class TakeoverState : public TakeoverTest {
     if (old_protocol_->closes != closes) return ::testing::AssertionFailure() << "on_close came in the old context";
     return ::testing::AssertionSuccess();
   }
-  /// Until the peer has as many bytes, or an end.
+  /// Waits until the peer has this number of bytes, or the end of the stream.
   [[nodiscard]] ::testing::AssertionResult reads(Peer& peer, std::size_t size) {
     return until([&] {
       peer.read();
@@ -28,7 +28,7 @@ class TakeoverState : public TakeoverTest {
 };
 ONLOOP_ON_LOOPS(TakeoverState, loops_with_dispatch());
 
-constexpr std::size_t kMuch = 6'000'000;  // more than the kernel takes of a connection whose peer does not read
+constexpr std::size_t kMuch = 6'000'000;  // more than the kernel buffers if the peer does not read
 
 TEST_P(TakeoverState, FullQueuesArriveByteForByte) {
   const std::string text = pattern(kMuch);
@@ -81,8 +81,8 @@ TEST_P(TakeoverState, AboveTheHighWaterMarkNothingIsReadUntilTheReaderHasDrained
   EXPECT_EQ(next_protocol_->drains, 1);
 }
 
-// The queue falls to the low-water mark in a callback of the very batch in which the takeover begins: on_drain is then
-// owed but has not come.
+// The queue falls to the low-water mark in a callback of the same batch in which the takeover begins. on_drain is then
+// due, but it has not come yet.
 TEST_P(TakeoverState, AnOwedDrainComesOnce) {
   Line line = join_old();
   ASSERT_EQ(line.connection.write(pattern(kMuch)), Flow::wait);
@@ -180,7 +180,8 @@ TEST_P(TakeoverState, ACloseInProgressLosesNothing) {
 class TakeoverClock : public TakeoverState {};
 ONLOOP_ON_LOOPS(TakeoverClock, loops_with_fd());
 
-// Renewed, it would come after that of a connection which begins to count shortly before the other is taken over.
+// Another connection begins to count shortly before the takeover. If the takeover renewed the time-out, it would expire
+// after the time-out of that connection.
 TEST_P(TakeoverClock, WhatIsLeftOfAnIdleTimeoutIsNeitherRenewedNorCutShort) {
   Limits limits;
   limits.idle_timeout = 200ms;
@@ -247,7 +248,7 @@ TEST_P(TakeoverClock, AnIdleTimeoutGoesOnAfterAFailure) {
   EXPECT_TRUE(first);
 }
 
-// It once counted from the last byte of the old context.
+// This time-out once counted from the last byte in the old context.
 TEST_P(TakeoverClock, AnIdleTimeoutSetInOnImportCountsFromThen) {
   Line line = join_old();
   line.connection.set_idle_timeout(1h);

@@ -1,5 +1,5 @@
-// A context hands its listeners and live connections to another one. Both are in this process, each driven by dispatch
-// or run in turn; that they may be two processes is tested with the command.
+// A context hands its listeners and live connections over to another context. Both are in this process, and the test
+// drives them in turn by dispatch() or run(). The tests of onloop-echo do this with two processes.
 #include "takeover_pair.hpp"
 
 namespace onloop::test {

@@ -8,15 +8,15 @@
 
 namespace onloop::test {
 
-/// What goes over the socket of a takeover, written down here a second time: a process of one version may meet one of
-/// another, so a change of it has to be noticed. Each frame is a type, a length and so many bytes.
+/// The protocol on the socket of a takeover. It is written here a second time, so that a change of the protocol is
+/// noticed: processes of two versions may meet. Each frame has a type, a length, and this number of bytes.
 enum class Frame : std::uint32_t { hello = 1, listener, connection, data, end, acknowledge, go, give_up };
 [[nodiscard]] std::string frame(std::uint32_t type, std::string_view bytes = {});
 [[nodiscard]] inline std::string frame(Frame type, std::string_view bytes = {}) {
   return frame(static_cast<std::uint32_t>(type), bytes);
 }
 
-/// One end of that socket, in the hands of the test: it notes what comes, and sends what it is told.
+/// One end of this socket, which the test holds. It notes what comes, and sends what the test wants.
 class Wire {
  public:
   explicit Wire(Fd socket);
@@ -26,18 +26,18 @@ class Wire {
   [[nodiscard]] const std::string& bytes() const { return bytes_; }
   [[nodiscard]] std::vector<int> fds() const;
   [[nodiscard]] bool ended() const { return ended_; }
-  /// Whether a whole frame of this type is among what has come.
+  /// True if a whole frame of this type has come.
   [[nodiscard]] bool has(Frame type) const;
 
-  /// What acknowledges the end record that has come; an empty frame if none has.
+  /// The frame that acknowledges the end record that has come. If none has come, the frame is empty.
   [[nodiscard]] std::string acknowledgement() const;
 
-  /// All of it, in pieces that travel with at most 250 descriptors; these stay the caller's. Does not wait: false if
-  /// the other side does not read, or has closed.
+  /// Sends all bytes and descriptors, in pieces with at most 250 descriptors. The caller keeps its descriptors. Does
+  /// not wait: returns false if the other side does not read, or has closed.
   bool send(std::string_view bytes, std::vector<int> fds = {}) const;
-  void finish() const;        ///< nothing more is sent; what comes can still be read
-  void hear_no_more() const;  ///< what is sent to it from now on fails
-  void close();               ///< like the end of its process: what it has got is closed, too
+  void finish() const;        ///< ends the sending; what comes can still be read
+  void hear_no_more() const;  ///< from now on, the other side cannot send to it
+  void close();               ///< like the end of its process: also closes the received descriptors
 
  private:
   Fd socket_;

@@ -1,4 +1,4 @@
-// Threads: to whom a context belongs, and what others may do with a Remote.
+// Threads: to which thread a context belongs, and what other threads may do with a Remote.
 #include <pthread.h>
 #include <signal.h>
 
@@ -312,7 +312,7 @@ TEST_P(Threads, WithoutOnWakeAWakeIsIgnored) {
 const Remote* remote_for_the_handler = nullptr;
 
 TEST_P(Threads, ASignalHandlerMayWakeAndErrnoStays) {
-  EXPECT_TRUE(in_child([&] {  // whose signal handlers are its own
+  EXPECT_TRUE(in_child([&] {  // a child process, which has its own signal handlers
     int woken = 0;
     ContextOptions options;
     options.on_wake = [&] { ++woken; };

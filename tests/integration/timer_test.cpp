@@ -1,4 +1,5 @@
-// Timers of a context. Lateness is the machine's affair; what is asserted is order, number, and that nothing is early.
+// Timers of a context. A timer may come late on a busy machine. The tests assert the order, the number, and that no
+// timer comes early.
 #include <unistd.h>
 
 #include <vector>
@@ -31,7 +32,7 @@ TEST_P(Timers, FireInTheOrderOfTheirDeadlines) {
     second = context.timer(40ms, [&] { order += '2'; });
     return Clock::now() - start;
   };
-  for (int i = 0; i < 100 && set() > 15ms; ++i) {  // each counts from its own call: on a machine that stalls, anew
+  for (int i = 0; i < 100 && set() > 15ms; ++i) {  // again if the machine stalls between two calls
   }
   ASSERT_TRUE(run_until(context, [&] { return order.size() == 3; }));
   EXPECT_EQ(order, "123");
@@ -236,8 +237,8 @@ TEST_P(Timers, EveryFiresAtMostOnceAPeriodAndNeverEarly) {
   EXPECT_GE(slots[2] - slots[1], 3);
 }
 
-// One firing is held up by half a period. The next comes when it would have come anyway, so less than a period later;
-// a timer that is re-armed from its last firing never does that.
+// One firing is delayed by half a period. The next one comes at its normal time, so less than a period later. A timer
+// that is set again from its last firing never does that.
 TEST_P(Timers, EveryDoesNotDrift) {
   constexpr auto kPeriod = 10ms;
   Clock::duration shortest = 1h;

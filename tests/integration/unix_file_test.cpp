@@ -1,5 +1,5 @@
-// The file of a listening UNIX socket, while other processes change the directory. A program of its own, since it has
-// its own bind(2): what another process could do between two system calls is done in it.
+// The file of a listening UNIX socket, while other processes change the directory. This is a program of its own,
+// because it replaces bind(2). The replacement does what another process could do between two system calls.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -20,7 +20,7 @@ namespace onloop::test {
 namespace {
 
 thread_local std::function<void()> before_bind;
-thread_local std::function<void()> after_bind;  // of one that has succeeded
+thread_local std::function<void()> after_bind;  // runs after a bind() that has succeeded
 
 void call_once(std::function<void()>& what) {
   if (const auto call = std::exchange(what, nullptr)) call();
@@ -29,7 +29,7 @@ void call_once(std::function<void()>& what) {
 }  // namespace
 }  // namespace onloop::test
 
-// In place of libc's, for the library that is linked into this program, too.
+// Replaces the function of libc, also for the library that is linked into this program.
 extern "C" int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
   using namespace onloop::test;
   call_once(before_bind);
@@ -108,7 +108,8 @@ TEST_P(UnixFile, AServerWhoseSocketIsNotReplacedSeesNoClient) {
   EXPECT_EQ(server.statistics().accepted, 0u);
 }
 
-// The second one begins when the first has found that the socket is stale, and has unlinked it or is about to.
+// The second server begins when the first one has found that the socket is stale, and has unlinked it or is about to
+// unlink it.
 TEST_P(UnixFile, OfTwoThatReplaceAStaleSocketAtOnceOneListens) {
   const TemporaryDirectory directory;
   const std::string path = directory.file("socket");
@@ -133,8 +134,9 @@ TEST_P(UnixFile, OfTwoThatReplaceAStaleSocketAtOnceOneListens) {
 constexpr int kServers = 8;
 constexpr int kRounds = 50;
 
-// Many times, each time at once. The parent leaves the stale socket; it and its children meet at pipes: each child
-// reports whether it listens, and keeps its listener until the parent has connected.
+// In each of many rounds, the parent leaves a stale socket, and all children replace it at the same time. Pipes connect
+// the parent and its children. Each child reports whether it listens, and keeps its listener until the parent has
+// connected.
 TEST_P(UnixFile, OfManyProcessesThatReplaceOneStaleSocketOneListensAndClientsReachIt) {
   const TemporaryDirectory directory;
   const std::string path = directory.file("socket");
@@ -209,7 +211,7 @@ TEST_P(UnixFile, OfManyProcessesThatReplaceOneStaleSocketOneListensAndClientsRea
   }
 }
 
-// What a process that was killed has left is nobody's lock.
+// The lock file of a process that was killed is not locked by anybody.
 TEST_P(UnixFile, ALockThatNobodyHoldsAnyMoreDoesNotMatter) {
   const TemporaryDirectory directory;
   const std::string path = directory.file("socket");
@@ -229,7 +231,8 @@ TEST_P(UnixFile, ALockThatNobodyHoldsAnyMoreDoesNotMatter) {
   EXPECT_FALSE(exists(lock));
 }
 
-// A chmod by path would follow the link. With a umask that takes bits away, since without one nothing is to be changed.
+// A chmod by path would follow the link. The test also uses a umask that removes bits, because without one there is no
+// mode to change.
 TEST_P(UnixFile, ASymbolicLinkThatIsPutInThePlaceOfTheSocketIsNotFollowed) {
   for (const mode_t mask : {mode_t{0}, mode_t{0777}}) {
     const TemporaryDirectory directory;

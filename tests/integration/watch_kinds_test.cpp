@@ -1,4 +1,4 @@
-// Watching descriptors that are no sockets and no pipes: terminals, inotify, counters and timers of the kernel's.
+// Watching descriptors that are neither sockets nor pipes: terminals, inotify, and counters and timers of the kernel.
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
@@ -109,8 +109,8 @@ TEST_P(WatchingKinds, ATerminalBothEndsOfIt) {
   EXPECT_TRUE(run_until(context, [&] { return got == "hello" && answered == "to hello"; }));
 }
 
-// The kernel moves what was written to the reader's buffer by itself, later, and then there is room again; it is full
-// when that buffer is, too, and then once more.
+// Some time after a write, the kernel moves the bytes to the buffer of the reader. Then there is room again. So the
+// terminal is full only when the buffer of the reader is full, too, and then the first buffer is full once more.
 void fill(const Terminal& terminal) {
   constexpr int kReadersBuffer = 4095;  // N_TTY_BUF_SIZE - 1
   const std::string chunk(256, 'x');
@@ -234,7 +234,7 @@ TEST_P(WatchingKinds, AllOfThemBesideEchoBeforeAndAfterACutover) {
   }
 }
 
-// Libevent 2.1 has no word for it. Under aggregate hosting it need not have one.
+// libevent 2.1 has no event for priority data. With aggregate hosting, it does not need one.
 bool knows_priority(const LoopCase& loop) {
   return loop.name != "libevent_direct";
 }

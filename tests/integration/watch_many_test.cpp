@@ -86,7 +86,7 @@ TEST_P(SeveralWatches, TheOthersGoOnWithoutTheFirst) {
   EXPECT_TRUE(run_until(context, [&] { return calls > after; }));
 }
 
-// Any of them ends any other, in each order.
+// Each watch destroys each other watch, in every order.
 TEST_P(SeveralWatches, EachMayBeDestroyedInTheCallbackOfEach) {
   constexpr std::size_t kWatches = 3;
   for (std::size_t actor = 0; actor < kWatches; ++actor) {
@@ -189,7 +189,7 @@ class StaleWatch : public LoopTest {
     };
     return made;
   }
-  /// Closes `old`, whose number is then that of the file that `make` opens.
+  /// Closes `old`. The file that `make` then opens gets its number.
   template <class Make>
   static Fd take_number(Fd& old, Make&& make) {
     const int number = old.get();
@@ -208,7 +208,7 @@ class StaleWatch : public LoopTest {
   std::vector<std::error_code> errors;
   std::vector<std::string> words;
 };
-ONLOOP_ON_LOOPS(StaleWatch, friendly_loops());  // the scripted loop ends the process where a watched one is closed
+ONLOOP_ON_LOOPS(StaleWatch, friendly_loops());  // a scripted loop aborts if a watched descriptor is closed
 
 TEST_P(StaleWatch, GivesWayToANewWatchOfItsNumber) {
   Context context{GetParam().make(), options()};
@@ -255,7 +255,8 @@ TEST_P(StaleWatch, IsToldFromAnotherFileOfTheSameInode) {
   expect_reported_once(context, number);
 }
 
-// Its file is open elsewhere: it stays in an epoll set, under a number that is another's.
+// The file of the stale watch is still open elsewhere. So it stays in the epoll set, under a number that belongs to
+// another file.
 TEST_P(StaleWatch, OfAFileThatIsStillOpenGivesWay) {
   if (GetParam().name == "sdevent_direct") GTEST_SKIP() << "its README says why";
   Context context{GetParam().make(), options()};
@@ -350,7 +351,7 @@ TEST_P(StaleWatch, AConnectionWhoseSocketWasClosedEndsWhenItsNumberIsGivenOut) {
   EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "hello"; })) << "the new one is served";
 }
 
-// What a context notes of its files is shared with a forked child.
+// A forked child shares what the context has noted of its files.
 TEST_P(StaleWatch, IsNoneThatAForkedChildHasEnded) {
   Context context{GetParam().make(), options()};
   const Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -1,4 +1,4 @@
-// Watching descriptors of the application's.
+// Watching descriptors of the application.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -164,7 +164,7 @@ TEST_P(Watching, FilesAndDirectoriesAreRefused) {
   }
 }
 
-// By its type it is a regular file.
+// The type of this file is a regular file, but epoll(7) accepts it.
 TEST_P(Watching, AFileThatEpollTakesIsWatched) {
   const Fd mounts(::open("/proc/self/mounts", O_RDONLY | O_CLOEXEC));
   ASSERT_GE(mounts.get(), 0);
@@ -271,7 +271,7 @@ TEST_P(Watching, MayReplaceItselfInItsOwnCallback) {
   Context context{GetParam().make()};
   Watch watch;
   watch = context.watch(first.in.get(), Interest::read, [&](Interest) {
-    const std::string captured(100, '1');  // the callable lives until it returns
+    const std::string captured(100, '1');  // the callable must live until it returns
     watch = context.watch(second.in.get(), Interest::read, [&](Interest) {
       if (!second.take().empty()) order += '2';
     });
@@ -330,7 +330,7 @@ TEST_P(Watching, ANumberThatIsUsedAgainGetsNoStaleCall) {
   ASSERT_TRUE(run_until(context, [&] { return renewed.active(); }));
   turns(context);
   if (!GetParam().scripted) {
-    EXPECT_EQ(stale, 0);  // a loop that wakes spuriously may call without cause
+    EXPECT_EQ(stale, 0);  // a loop with spurious wake-ups may call without a cause
   }
   again->put();
   EXPECT_TRUE(run_until(context, [&] { return fresh == 1; }));

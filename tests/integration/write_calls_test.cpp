@@ -1,5 +1,5 @@
-// What a write costs: system calls, and copies. The calls stand in front of the C library's, for this program and for
-// what is linked into it.
+// The cost of a write: system calls and copies. The program replaces functions of the C library, for itself and for
+// everything that is linked into it.
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>

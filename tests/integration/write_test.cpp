@@ -17,7 +17,7 @@ ONLOOP_ON_ALL_LOOPS(Write);
 
 constexpr std::size_t kLarge = 8 * 1024 * 1024;  // more than the kernel buffers of both ends take
 
-// Writes small pieces until one is not taken with Flow::go, and returns what became of that one.
+// Writes small pieces until write() does not return Flow::go. Returns the last result.
 Flow fill(Connection& connection) {
   const std::string piece(1000, 'x');
   Flow flow = Flow::go;
@@ -398,7 +398,7 @@ TEST_P(Write, MoreThanMayBeQueuedIsNotCopied) {
   Context context{GetParam().make()};
   Line line = join(context, recorder, limits, Kind::unix_pair);
   turns(context);
-  const std::size_t size = std::size_t{1} << 34;  // nobody may look at what the kernel refuses
+  const std::size_t size = std::size_t{1} << 34;  // nobody may read these bytes, because the kernel refuses the write
   void* const memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) GTEST_SKIP() << "no such large mapping here";
   EXPECT_EQ(line.connection.write({static_cast<const std::byte*>(memory), size}), Flow::closed);
@@ -446,7 +446,8 @@ TEST_P(Write, WhatThePeerSentBeforeItResetWaitsForAPausedReader) {
   EXPECT_TRUE(recorder.errors[0]);
 }
 
-// An echo has paused until on_drain, and what is queued can't be sent any more: it does not wait for the linger time.
+// The echo has paused its reading until on_drain, and the queue can no longer be sent. The connection must end at once
+// and not wait for the linger time.
 TEST_P(Write, OneThatWaitsForItsDrainGoesWhenThePeerIsGone) {
   Recorder recorder;
   recorder.when_data = [](Connection& connection, std::string_view data) {

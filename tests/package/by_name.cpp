@@ -1,4 +1,5 @@
-// Prints the names of the loops that it is to find, none of which it links.
+// The arguments are names of loops. The program is linked to none of their shims and must find all of them. Prints the
+// names.
 #include <onloop/onloop.hpp>
 
 #include <iostream>

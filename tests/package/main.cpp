@@ -1,4 +1,4 @@
-// Echo round-trips of a program that knows only the installed package, on each loop whose shim it links.
+// A program that knows only the installed package. It makes echo round trips on each loop whose shim it links.
 #include <onloop/coroutine.hpp>
 #include <onloop/onloop.hpp>
 #ifdef WITH_libevent
@@ -48,7 +48,7 @@ bool greets_on(onloop::Loop loop) {
   return greeter.greeted();
 }
 
-/// The same by a coroutine and a server in Node's shape.
+/// The same by a coroutine and a server with the API of onloop::node.
 bool greets_by_coroutine() {
   onloop::Context context{onloop::native()};
   std::string answer;

@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 
-# What the templates and inline functions of the public headers call, and so must be exported although it is internal.
+# Templates and inline functions of the public headers call these symbols, so they must be exported although they are
+# internal.
 NEEDED_BY_TEMPLATES = [
     r"onloop::detail::Retire::operator\(\)\(onloop::detail::\w+\*\) const",  # Timer, Watch, Signal, Process
     r"onloop::detail::runtime_of\(onloop::Context&\)",
@@ -16,7 +17,7 @@ NEEDED_BY_TEMPLATES = [
     r"onloop::detail::BlockingWork::.*",  # the base class of what run_blocking() makes
     r"(vtable|typeinfo|typeinfo name) for onloop::detail::BlockingWork",
 ]
-# A shim: its table, and its two functions.
+# A shim exports its table and its two functions.
 SHIM = r"onloop_shim_{name}|onloop::{name}\(.*\)"
 
 

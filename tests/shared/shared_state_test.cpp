@@ -1,4 +1,5 @@
-// A connection's state is known by its type across shared libraries, each of which hides what it does not export.
+// Shared libraries recognise the type of the state of a connection, although each library hides what it does not
+// export.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -12,7 +12,7 @@ struct SharedState {
 
 /// In one library: gives the connection a SharedState.
 SHARED_STATE_EXPORT void make_state(onloop::Connection& connection, const std::string& text);
-/// In the other library: what that state says. Throws std::bad_cast if it is none.
+/// In the other library: returns the text of this state. Throws std::bad_cast if the state has another type.
 SHARED_STATE_EXPORT std::string use_state(onloop::Connection& connection);
-/// Likewise in the other: asks for a state of another type.
+/// Also in the other library: asks for a state of another type.
 SHARED_STATE_EXPORT void use_other_state(onloop::Connection& connection);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""No line of code or Markdown is longer than 120 characters. Tables, and lines whose length is an address's, may be.
+"""No line of code or Markdown is longer than 120 characters. Tables, and lines with a long address, may be longer.
 
 usage: lines.py DIRECTORY
 """

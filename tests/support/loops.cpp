@@ -29,7 +29,9 @@ std::vector<LoopCase> make_loops() {
                               {"native_poll", [] { return native_poll(); }, false, false}};
   std::istringstream shims{ONLOOP_SHIMS};
   for (std::string name; shims >> name;) {
-    { const Context first{loop_by_name(name)}; }  // a host may keep something for the process: libuv does, a pipe
+    {
+      const Context first{loop_by_name(name)};
+    }  // a host may keep something until the process ends, as libuv keeps a pipe
     loops.push_back({name + "_aggregate", [name] { return loop_by_name(name).aggregate(); }, false, false});
     loops.push_back({name + "_direct", [name] { return loop_by_name(name).direct(); }, false, false});
   }

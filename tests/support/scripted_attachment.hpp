@@ -26,12 +26,12 @@ struct ScriptedWatch {
   bool removed = false;
 };
 
-/// What one attach made: the loop if it is owned, else a guest of the Script's.
+/// What one call of attach made: an owned loop, or a guest on the Script as a foreign loop.
 struct Attachment {
   Attachment(Script& its_script, const onloop_guest& its_guest, bool is_foreign, std::uint64_t seed)
       : script(its_script), guest(its_guest), foreign(is_foreign), random(seed) {}
 
-  /// For each slot: counts the call and checks that it may come.
+  /// Every slot calls this first. It counts the call and checks that the guest may make the call now.
   static Attachment& checked(onloop_loop* loop) {
     auto& self = *reinterpret_cast<Attachment*>(loop);
     ++self.script.slot_calls;
@@ -41,7 +41,7 @@ struct Attachment {
     }
     return self;
   }
-  /// The same, for the slots that may not follow abandon.
+  /// The same, for the slots that must not be called after abandon.
   static Attachment& active(onloop_loop* loop) {
     auto& self = checked(loop);
     if (self.abandoned) broken(self.script, "uses a loop that it abandoned");
@@ -58,7 +58,7 @@ struct Attachment {
     }
     return its;
   }
-  /// The error that the script wants of this call, or 0.
+  /// The error with which the script wants this call to fail, or 0.
   static int fallible(Script& script) {
     if (script.fallible_calls++ != script.fail_at_call) return 0;
     ++script.failures;
@@ -74,7 +74,7 @@ struct Attachment {
   const bool foreign;
   std::mt19937_64 random;
   std::vector<std::unique_ptr<ScriptedWatch>> watches;
-  std::vector<std::unique_ptr<ScriptedWatch>> removed;  // kept, so that a late use is found
+  std::vector<std::unique_ptr<ScriptedWatch>> removed;  // kept, so that a use after the removal is noticed
   std::uint64_t due = ONLOOP_NO_DEADLINE;
   int put_off = 0;
   std::atomic<bool> detached{false};

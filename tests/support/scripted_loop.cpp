@@ -17,7 +17,7 @@
 namespace onloop::test {
 namespace {
 
-constexpr std::uint64_t kEarliest = 2'000'000;  // nanoseconds by which an early deadline may come too soon
+constexpr std::uint64_t kEarliest = 2'000'000;  // an early deadline comes at most this number of nanoseconds too early
 constexpr std::size_t kTables = 64;
 
 struct Table {
@@ -77,7 +77,7 @@ int Attachment::attach(Script& script, const onloop_guest* guest, bool foreign, 
   if (guest->version >> 16 != ONLOOP_OPS_MAJOR || guest->struct_size < sizeof(onloop_guest)) return -EINVAL;
   auto& impl = *script.host.impl_;
   const std::lock_guard lock{impl.mutex};
-  // A script that nobody uses any more starts afresh, so that each test of many on one script can be replayed alone.
+  // A script that has no users left starts afresh. So if many tests use one script, each test can be replayed alone.
   if (std::all_of(impl.attachments.begin(), impl.attachments.end(),
                   [](const auto& old) { return old->detached && old->frames == 0; })) {
     impl.attachments.clear();
@@ -117,10 +117,10 @@ void detach(onloop_loop* loop) {
   auto& self = Attachment::checked(loop);
   if (!self.watches.empty()) broken(self.script, "detaches while it still has a watch", self.watches.front()->fd);
   --self.script.attached;
-  self.detached = true;  // last: who attaches next on another thread may free it now
+  self.detached = true;  // must be last: an attach on another thread may free the object from now on
 }
 
-/// Most files are always ready, but there are some in /proc that can be waited for.
+/// True if epoll(7) accepts the descriptor. Most files are always ready and not accepted, but some files in /proc are.
 bool epoll_takes(int fd) {
   const int set = ::epoll_create1(EPOLL_CLOEXEC);
   epoll_event event{};

@@ -15,7 +15,8 @@ struct Script;
 namespace detail {
 struct Attachment;
 
-/// Gives a Script an ops table of its own and keeps its attachments, also dead ones, so that a late call is recognised.
+/// Gives a Script an ops table of its own and keeps its attachments. Dead attachments are kept, too, so that a late
+/// call is noticed.
 class ScriptHost {
  public:
   ScriptHost() noexcept;
@@ -31,48 +32,54 @@ class ScriptHost {
 };
 }  // namespace detail
 
-/// A loop on poll(2) that does everything that the contract of loop_ops.h allows and that a friendly loop would not do:
-/// random order, spurious readiness, deadlines that come early or late, slots that are missing, a slot call that fails.
-/// It also holds the core to its side of the contract: the process ends with words if a descriptor is watched twice,
-/// was closed or replaced while watched, if a watch or an attachment is used after its end, if watches are left at
-/// detach, if a slot is called from another thread than the one that iterates, or if an up-call throws.
+/// A loop on poll(2) for tests. It does everything that the contract of loop_ops.h allows and that a friendly loop
+/// would not do: random order, spurious readiness, early and late deadlines, missing slots, a slot call that fails.
+///
+/// It also checks that the core keeps its side of the contract. The process aborts with a message
+///
+/// - if a descriptor is watched twice, or was closed or replaced while it is watched,
+/// - if a watch or an attachment is used after its end,
+/// - if watches are left at detach,
+/// - if a slot is called on another thread than the thread that iterates, or
+/// - if an up-call throws.
 ///
 ///     Script script{.seed = 7, .spurious = true};
 ///     Context context{script.loop()};
 ///
-/// It must outlive the contexts on it. Each owned loop made from it is separate and may run on a thread of its own.
-/// The environment variable ONLOOP_SEED replaces every seed; a test that fails prints the seeds in use.
+/// A script must outlive the contexts on it. Each owned loop made from a script is separate and may run on a thread of
+/// its own. The environment variable ONLOOP_SEED replaces every seed. A test that fails prints the seeds in use.
 struct Script {
   std::uint64_t seed = 1;
-  bool shuffle = true;           ///< the up-calls of a turn in random order, as far as the contract leaves it open
-  bool spurious = false;         ///< now and then readiness that is not there, in directions that were asked for
-  bool early_deadlines = false;  ///< on_deadline up to 2 ms early
-  bool late_deadlines = false;   ///< on_deadline up to 3 turns late
-  std::size_t batch = SIZE_MAX;  ///< watches served in a turn; 1 is like sd-event
-  int fail_at_call = -1;   ///< this fallible slot call fails, once; from 0; attach, watch_add, raising, deadline_set
-  int fail_with = ENOMEM;  ///< an errno, positive
-  bool fail_lowering = false;  ///< watch_set fails when it takes an interest away, which no known loop does
+  bool shuffle = true;           ///< the up-calls of a turn come in random order, where the contract allows any
+  bool spurious = false;         ///< sometimes reports readiness that is not there, in directions of the interest
+  bool early_deadlines = false;  ///< on_deadline comes up to 2 ms early
+  bool late_deadlines = false;   ///< on_deadline comes up to 3 turns late
+  std::size_t batch = SIZE_MAX;  ///< the most watches served in a turn; 1 is like sd-event
+  int fail_at_call = -1;         ///< the number of the fallible call that fails, from 0; see fallible_calls
+  int fail_with = ENOMEM;        ///< the positive errno of such a failure
+  bool fail_lowering = false;    ///< watch_set fails if it takes an interest away; no known loop fails so
   bool with_deadline_slot = true;
   bool with_keepalive_slot = true;
-  bool with_turn_slot = true;  ///< else only run and stop
+  bool with_turn_slot = true;  ///< if false, the table has only run and stop
 
-  std::atomic<int> slot_calls{0};      ///< all but run, stop and turn
-  std::atomic<int> fallible_calls{0};  ///< those that fail_at_call counts
+  std::atomic<int> slot_calls{0};      ///< calls of all slots except run, stop and turn
+  std::atomic<int> fallible_calls{0};  ///< calls of attach, watch_add, watch_set that adds interest, deadline_set
   std::atomic<int> failures{0};        ///< calls that were made to fail
-  std::atomic<int> attached{0};        ///< attachments now
-  std::atomic<int> live_watches{0};    ///< watches now, those without interest included
+  std::atomic<int> attached{0};        ///< attachments that exist now
+  std::atomic<int> live_watches{0};    ///< watches that exist now, including those without interest
   std::atomic<std::uint64_t> turns{0};
   std::atomic<std::uint64_t> up_calls{0};
 
   detail::ScriptHost host{};
 
-  /// A loop that is made and owned by the shim.
+  /// An owned loop, which the shim makes and owns.
   [[nodiscard]] Loop loop();
-  /// This object as the application's own loop, driven by run_once; direct hosting.
+  /// This object as a foreign loop, which the application drives by run_once(). It has direct hosting.
   [[nodiscard]] Loop foreign();
-  /// The application's side: one iteration for all that is attached to foreign(). Negative: no limit. May be nested.
+  /// Runs one iteration for everything that is attached to foreign(), as the application does. A negative `max_wait`
+  /// means no limit. Calls may be nested.
   void run_once(std::chrono::nanoseconds max_wait);
-  /// Whether anything attached to foreign() keeps a run call of the application's from returning.
+  /// True if anything that is attached to foreign() would keep a run call of the application from returning.
   [[nodiscard]] bool kept_alive() const;
 };
 

@@ -11,7 +11,7 @@
 namespace onloop::test::detail {
 namespace {
 
-constexpr int kLatest = 3;  // turns that a late deadline may be put off
+constexpr int kLatest = 3;  // a late deadline is put off by at most this number of turns
 
 std::uint64_t now() {
   timespec time{};
@@ -24,7 +24,7 @@ std::uint64_t now() {
 void Attachment::iterate(Script& script, const std::vector<Attachment*>& members, std::int64_t max_wait) {
   struct Ready {
     Attachment* attachment;
-    ScriptedWatch* watch;  // null: the deadline
+    ScriptedWatch* watch;  // null if this is the deadline
     std::uint32_t readiness;
   };
   ++script.turns;
@@ -85,7 +85,8 @@ void Attachment::iterate(Script& script, const std::vector<Attachment*>& members
       ++member->put_off;
       continue;
     }
-    // One batch of turn() begins with the deadline; in a host that serves each source by itself it comes anywhere.
+    // A batch of turn() begins with the deadline. In a host that serves each source by itself, the deadline may come at
+    // any position.
     const bool anywhere = script.shuffle && (member->foreign || !script.with_turn_slot);
     const auto place = anywhere ? static_cast<std::ptrdiff_t>(random() % (ready.size() + 1)) : 0;
     ready.insert(ready.begin() + place, {member, nullptr, ONLOOP_NONE});
@@ -93,7 +94,7 @@ void Attachment::iterate(Script& script, const std::vector<Attachment*>& members
 
   for (const auto& item : ready) {
     Attachment& its = *item.attachment;
-    const auto up_call = [&script](auto call) noexcept {  // an exception must not come out of it
+    const auto up_call = [&script](auto call) noexcept {  // an up-call must not throw
       ++script.up_calls;
       call();
     };

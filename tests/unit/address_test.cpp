@@ -111,7 +111,7 @@ TEST(Address, OfAnUnboundUnixClientIsNone) {
   EXPECT_EQ(raw.to_address().to_string(), "unknown");
 }
 
-// A socket without a name, of whatever family: it must not look like one of another family.
+// The address of a socket without a name. Its text must not look like an address of any family.
 TEST(Address, ThatIsNoneReadsAsNoFamily) {
   EXPECT_EQ(Address{}.to_string(), "unknown");
   EXPECT_THAT(refusal("unknown"), HasSubstr("it has no port"));

@@ -49,7 +49,7 @@ TEST(Function, OwnsWhatCanOnlyBeMoved) {
   auto value = std::make_unique<int>(40);
   Function<int(int)> add = [value = std::move(value)](int more) { return *value + more; };
   Function<int(int)> moved = std::move(add);
-  EXPECT_FALSE(add);  // NOLINT(bugprone-use-after-move): what is promised of it
+  EXPECT_FALSE(add);  // NOLINT(bugprone-use-after-move): a moved-from Function must be empty
   EXPECT_EQ(moved(2), 42);
 }
 

@@ -1,4 +1,4 @@
-// What a Context refuses of a shim's table before it calls it.
+// The tables of shims that a Context refuses before it calls any slot.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <onloop/context.hpp>

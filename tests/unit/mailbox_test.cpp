@@ -28,7 +28,7 @@ TEST(Mailbox, SignalsForTheFirstOfManyPosts) {
   EXPECT_FALSE(readable(box.fd())) << "whoever takes the first takes the second as well";
 }
 
-// A write that fails leaves the letter unannounced. The next one must not rely on it.
+// If the write fails, the letter is in the mailbox, but nobody was woken. So the next letter must write again.
 TEST(Mailbox, SignalsAgainAfterAWriteThatFailed) {
   using Send = void (*)(Mailbox&);
   for (const Send send : {Send([](Mailbox& box) { EXPECT_TRUE(box.post([] {})); }),

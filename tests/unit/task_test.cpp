@@ -27,7 +27,7 @@ TEST(Task, MovesWithWhatItHolds) {
   for (const bool on_heap : {false, true}) {
     Task task = on_heap ? Task([shared, large] { *shared += 1 + large[0]; }) : Task([shared] { ++*shared; });
     Task moved = std::move(task);
-    EXPECT_FALSE(task);  // NOLINT(bugprone-use-after-move): empty is what a moved-from Task promises to be
+    EXPECT_FALSE(task);  // NOLINT(bugprone-use-after-move): a moved-from Task must be empty
     moved();
     Task assigned;
     assigned = std::move(moved);

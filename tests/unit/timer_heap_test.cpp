@@ -87,7 +87,7 @@ TEST(TimerHeap, AgreesWithASortedListUnderRandomChanges) {
     } else {
       const std::uint64_t at = random() % 1000;
       heap.schedule(entries[which], at);
-      model.emplace_back(at, which);  // behind its equals, as it was set last
+      model.emplace_back(at, which);  // after the entries with the same deadline, because it was set last
     }
     const auto least =
         std::min_element(model.begin(), model.end(), [](const auto& x, const auto& y) { return x.first < y.first; });

@@ -71,7 +71,7 @@ TEST(WriteQueue, ConsumesWithinAChunkAndAcrossChunks) {
 TEST(WriteQueue, ALongListIsDestroyedWithoutRecursion) {
   WriteQueue queue;
   const std::string chunk(WriteQueue::kSmallest, 'a');
-  for (int i = 0; i < 50'000; ++i) queue.append(bytes(chunk));  // as many frames would overflow the stack
+  for (int i = 0; i < 50'000; ++i) queue.append(bytes(chunk));  // with a stack frame for each, it overflows
   EXPECT_EQ(queue.size(), 50'000 * WriteQueue::kSmallest);
 }
 

@@ -18,8 +18,10 @@ std::string without_code(const std::system_error& error) {
   return text;
 }
 
-/// How many bytes the printable character at the beginning has; 0: there is none. What is no UTF-8 is not printable,
-/// since a terminal may take each byte for a character: 0x9b begins an escape sequence. Nor is U+0080 to U+009F.
+/// The size in bytes of the first character, or 0 if that character is not printable.
+///
+/// Bytes that are not valid UTF-8 are not printable, because a terminal may read each byte as a character: 0x9b begins
+/// an escape sequence. The control characters U+0080 to U+009F are not printable either.
 std::size_t printable(std::string_view text) {
   const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned first = byte(0);
@@ -66,24 +68,24 @@ bool parse_command_line(CLI::App& app, int argc, const char* const* argv) {
 CLI::Option* add_value(CLI::App& app, const std::string& name, const std::string& value_name,
                        const std::string& description, std::function<void(const std::string&)> take) {
   return app.add_option_function<std::string>(name, std::move(take), description)
-      ->type_name(value_name)    // for errors
-      ->option_text(value_name)  // for --help, where it keeps other remarks out
+      ->type_name(value_name)    // shown in error messages
+      ->option_text(value_name)  // shown by --help, in place of the remarks that CLI11 adds
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 std::chrono::nanoseconds to_seconds(std::string_view option, const std::string& text) {
-  // Far above any use, and far below where a deadline in nanoseconds would overflow.
+  // Nobody needs a longer time, and a deadline in nanoseconds is still far from an overflow.
   constexpr double kMost = 1e9;
   double seconds = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, seconds);
   if (error != std::errc{} || stop != end || !std::isfinite(seconds)) {
-    throw UsageError(std::string{option} + ": '" + text + "' is not a number of seconds, like 5 or 0.25");
+    throw UsageError(std::string{option} + ": '" + text + "' is not a number of seconds; write it like 5 or 0.25");
   }
-  if (seconds < 0) throw UsageError(std::string{option} + ": " + text + " is negative; 0 or more seconds are needed");
-  if (seconds > kMost) throw UsageError(std::string{option} + ": " + text + " seconds are too long, at most 1e9");
+  if (seconds < 0) throw UsageError(std::string{option} + ": " + text + " is negative; the minimum is 0 seconds");
+  if (seconds > kMost) throw UsageError(std::string{option} + ": " + text + " is too long; the maximum is 1e9 seconds");
   const auto rounded = std::chrono::round<std::chrono::nanoseconds>(std::chrono::duration<double>{seconds});
-  // Zero has a meaning of its own, so the smallest time must not become it.
+  // Zero has a meaning of its own, so a very short time must not be rounded to zero.
   return seconds > 0 && rounded.count() == 0 ? std::chrono::nanoseconds{1} : rounded;
 }
 
@@ -95,10 +97,10 @@ std::uint64_t to_count(std::string_view option, const std::string& text, std::ui
     throw UsageError(std::string{option} + ": '" + text + "' is not a whole number");
   }
   if (error != std::errc{} || count > most) {
-    throw UsageError(std::string{option} + ": " + text + " is too much, at most " + std::to_string(most));
+    throw UsageError(std::string{option} + ": " + text + " is too large; the maximum is " + std::to_string(most));
   }
   if (count < least) {
-    throw UsageError(std::string{option} + ": " + text + " is too little, at least " + std::to_string(least));
+    throw UsageError(std::string{option} + ": " + text + " is too small; the minimum is " + std::to_string(least));
   }
   return count;
 }
@@ -134,7 +136,7 @@ std::string one_line(std::string_view text) {
 
 void print_line(std::string_view command, std::string_view message) {
   const std::string line = std::string{command} + ": " + one_line(message) + "\n";
-  std::fwrite(line.data(), 1, line.size(), stderr);  // unbuffered: one system call, one line
+  std::fwrite(line.data(), 1, line.size(), stderr);  // stderr is unbuffered: one system call writes the line
 }
 
 void print_out(std::string_view text) {

@@ -3,8 +3,11 @@
 
 namespace tools {
 
-/// Raises the soft limit on open files to the hard one, and returns what is in force then. The soft limit is low (1,024
-/// as a rule) for the sake of programs that use select(2), which can't go beyond.
+/// Raises the soft limit on open files to the hard limit.
+///
+/// The soft limit is usually low (1,024), for programs that use select(2), which cannot handle higher numbers.
+///
+/// @return The limit that is now in force, or UINT64_MAX if it cannot be read.
 std::uint64_t raise_open_file_limit() noexcept;
 
 }  // namespace tools

@@ -17,7 +17,7 @@ Signals::Signals(std::initializer_list<int> numbers) {
     throw std::system_error(error, std::generic_category(), "block signals");
   }
   fd_ = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
-  if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "make a descriptor for signals");
+  if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "create a descriptor for signals");
 }
 
 Signals::~Signals() {

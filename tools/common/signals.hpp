@@ -6,26 +6,28 @@
 
 namespace tools {
 
-/// Signals as a descriptor that a loop can watch: they are blocked for the calling thread, and read one after the
-/// other. They stay blocked to the end of the process: one that comes while it is ending in order must not kill it.
+/// Signals as a descriptor that a loop can watch.
+///
+/// The constructor blocks the signals for the calling thread, and next() reads them one after the other. The signals
+/// stay blocked until the process ends, so that a signal cannot kill a process that is just ending in order.
 class Signals {
  public:
-  /// Throws std::system_error.
+  /// @throws std::system_error if the signals cannot be blocked, or if there is no descriptor for them.
   explicit Signals(std::initializer_list<int> numbers);
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
   ~Signals();
 
-  /// Readable while next() has one.
+  /// The descriptor. It is readable while next() can return a signal.
   [[nodiscard]] int fd() const noexcept { return fd_; }
-  /// The number of the next signal that has come; never blocks.
+  /// The number of the next signal that has arrived, or nothing. Never blocks.
   [[nodiscard]] std::optional<int> next() noexcept;
 
  private:
   int fd_;
 };
 
-/// "SIGINT" or "SIGTERM"; "signal" for any other.
+/// "SIGINT" or "SIGTERM", or "signal" for any other signal.
 [[nodiscard]] const char* signal_name(int number) noexcept;
 
 }  // namespace tools

@@ -11,13 +11,14 @@ using Family = onloop::Address::Family;
 
 std::string advice_for_ip(const onloop::Address& address, const std::error_code& error) {
   if (error == std::errc::address_in_use) {
-    return "take another port, or see who has it: ss -ltnp 'sport = :" + std::to_string(address.port()) + "'";
+    return "choose another port, or find the program that uses it: ss -ltnp 'sport = :" +
+           std::to_string(address.port()) + "'";
   }
   if (error == std::errc::permission_denied && address.port() < 1024) {
-    return "ports below 1024 need root or CAP_NET_BIND_SERVICE; take one from 1024 to 65535";
+    return "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose a port from 1024 to 65535";
   }
   if (error == std::errc::address_not_available)
-    return "this machine has no such address; see those it has: ip address";
+    return "this machine does not have this address; list its addresses: ip address";
   return {};
 }
 
@@ -28,13 +29,13 @@ bool is_socket(const std::string& path) {
 
 std::string advice_for_path(const onloop::Address& address, const std::error_code& error, bool replace_stale) {
   if (error == std::errc::address_in_use) {
-    if (!is_socket(address.name())) return "there is something else at that path; take another";
-    const std::string look = "see: ss -lxp src " + address.name();
-    if (replace_stale) return "a server is using it, so it is not stale; " + look;
-    return "if no server is using it any more, --replace-stale removes it; " + look;
+    if (!is_socket(address.name())) return "a file that is not a socket is at this path; choose another path";
+    const std::string look = "find the server: ss -lxp src " + address.name();
+    if (replace_stale) return "a server uses this socket, so it is not stale; " + look;
+    return "if no server uses this socket any more, --replace-stale removes it; " + look;
   }
-  if (error == std::errc::permission_denied) return "its directory must be writable";
-  if (error == std::errc::no_such_file_or_directory) return "its directory does not exist; make it first";
+  if (error == std::errc::permission_denied) return "you need write permission for its directory";
+  if (error == std::errc::no_such_file_or_directory) return "its directory does not exist; create it first";
   return {};
 }
 
@@ -50,10 +51,10 @@ std::string advice(const onloop::Address& address, const std::error_code& error,
     case Family::unix_path:
       return advice_for_path(address, error, replace_stale);
     case Family::unix_abstract:
-      if (error == std::errc::address_in_use) return "take another name, or see who has it: ss -lxp";
+      if (error == std::errc::address_in_use) return "choose another name, or find the program that uses it: ss -lxp";
       return {};
     case Family::inherited:
-      return "fd: takes a listening stream socket that the service manager, or the shell, has passed in";
+      return "fd: needs a listening stream socket that the service manager or the shell passed to this process";
     case Family::none:
       break;
   }

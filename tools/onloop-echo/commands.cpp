@@ -11,14 +11,14 @@ namespace {
 
 constexpr char kAsker[] = "control socket";
 
-/// A command of one word.
+/// A command that takes no arguments.
 template <class F>
 Control::Command alone(F command) {
   return [command = std::move(command)](const Request& request) {
     if (request.arguments().empty()) {
       command(request);
     } else {
-      request.error("unexpected \"" + request.arguments().front() + "\" after the command");
+      request.error("unexpected \"" + request.arguments().front() + "\": this command takes no arguments");
     }
   };
 }
@@ -26,14 +26,14 @@ Control::Command alone(F command) {
 void cut_over(Service& service, const Request& request) {
   const std::vector<std::string>& arguments = request.arguments();
   if (arguments.empty() || arguments.size() > 2) {
-    request.error("the command is: cutover NAME [direct|aggregate]");
+    request.error("usage: cutover NAME [direct|aggregate]");
     return;
   }
   std::optional<onloop::Hosting> hosting;
   if (arguments.size() == 2) {
     hosting = hosting_of(arguments[1]);
     if (!hosting) {
-      request.error("the hosting is direct or aggregate, not \"" + arguments[1] + "\"");
+      request.error("the hosting must be direct or aggregate, not \"" + arguments[1] + "\"");
       return;
     }
   }
@@ -48,7 +48,7 @@ void cut_over(Service& service, const Request& request) {
 
 }  // namespace
 
-// What ends the service begins when the answer is on its way, so that the client is sure to get it.
+// A command that ends the service takes effect after its answer was sent, so that the client gets the answer.
 Control::Commands commands_for(Service& service) {
   return {
       {"stats", alone([&service](const Request& request) {

@@ -5,7 +5,7 @@ namespace echo {
 
 class Service;
 
-/// What `service` can be told through its control socket.
+/// The commands that the control socket of `service` accepts.
 [[nodiscard]] Control::Commands commands_for(Service& service);
 
 }  // namespace echo

@@ -5,13 +5,15 @@
 
 namespace echo {
 
-/// What all workers count together: connections, against --max-connections, and their numbers for the log. For any
-/// thread.
+/// What all workers count together: the open connections, for --max-connections, and the numbers of the connections in
+/// the log.
+///
+/// Thread: every call may be made on any thread.
 class ConnectionLimit {
  public:
   explicit ConnectionLimit(std::size_t most) noexcept : most_(most) {}
 
-  /// A place for one more connection; false: all are taken.
+  /// Takes a place for one more connection. Returns false if all places are taken.
   [[nodiscard]] bool take_place() noexcept {
     std::size_t taken = taken_;
     do {
@@ -19,11 +21,11 @@ class ConnectionLimit {
     } while (!taken_.compare_exchange_weak(taken, taken + 1));
     return true;
   }
-  /// For a connection that is there already, whatever the limit is.
+  /// Counts a connection that is open already, such as one from a takeover, even above the limit.
   void add_place() noexcept { ++taken_; }
   void give_back_place() noexcept { --taken_; }
 
-  /// 1, 2, …
+  /// The number for the next connection: 1, 2, …
   [[nodiscard]] std::uint64_t next_number() noexcept { return ++numbers_; }
 
  private:

@@ -15,7 +15,7 @@
 namespace echo {
 namespace {
 
-// Far above any command, and little enough to keep for whoever sends no newline.
+// Every command is far shorter. A client that sends no newline makes the server keep this much and no more.
 constexpr std::size_t kLongestLine = 4096;
 constexpr std::size_t kLongestQuote = 40;
 
@@ -34,12 +34,12 @@ std::vector<std::string> words_of(std::string_view line) {
 
 }  // namespace
 
-/// What belongs to one control connection. It reads only while no command is under way.
+/// The state of one control connection. The connection reads only while no command is being served.
 struct Control::Session {
-  std::string input;         // what is not served yet
-  bool lent = false;         // somebody else has the conversation
-  std::size_t unsent = 0;    // bytes of an answer that the kernel had no room for
-  onloop::Task when_sent{};  // comes after that answer
+  std::string input;         // received and not yet served
+  bool lent = false;         // Request::lend() gave the conversation to somebody else
+  std::size_t unsent = 0;    // bytes of an answer that the kernel has not yet accepted
+  onloop::Task when_sent{};  // runs after the kernel has accepted that answer
 };
 
 // ---- requests ----
@@ -69,7 +69,8 @@ void Request::lend(std::string_view text, std::function<void(int)> borrower) con
 
 // ---- connections ----
 
-/// A client that does not read its answers is not served further, and so can't make us hold more than one of them.
+/// A client that does not read its answers is not served further. So the server never holds more than one answer for
+/// it.
 onloop::Limits Control::limits() noexcept {
   onloop::Limits limits;
   limits.high_water = limits.low_water = 0;
@@ -98,10 +99,12 @@ void Control::on_drain(onloop::Connection& connection) {
   serve_later(connection);
 }
 
-/// All whole lines were served, since the end is not noticed before.
+/// All whole lines have been served by now, because the connection does not report its end earlier.
 void Control::on_end(onloop::Connection& connection) {
-  // Half of a command may be another command, so it is not guessed at.
-  if (!connection.state<Session>().input.empty()) say(connection, "error the last line has no end, nothing was done");
+  // The beginning of a command may be another command, so an unfinished line is never run.
+  if (!connection.state<Session>().input.empty()) {
+    say(connection, "error the last line has no newline at its end, so it was not run");
+  }
   connection.close();
 }
 
@@ -117,7 +120,7 @@ void Control::on_close(onloop::Connection& connection, std::error_code error) {
 
 void Control::serve(onloop::Connection& connection) {
   auto& session = connection.state<Session>();
-  if (session.lent || connection.fd() < 0) return;  // if it is closed, on_close is all that comes
+  if (session.lent || connection.fd() < 0) return;  // after close(), only on_close follows
   std::string& input = session.input;
   const std::size_t end = input.find('\n');
   if (std::min(end, input.size()) > kLongestLine) {
@@ -140,9 +143,9 @@ void Control::perform(onloop::Connection& connection, std::string_view line) {
   if (!words.empty()) words.erase(words.begin());
   const Request request{*this, connection.ref(), std::move(words)};
   if (name.empty()) {
-    request.error("an empty line is no command (there are: " + known_commands() + ")");
+    request.error("an empty line is not a command (commands: " + known_commands() + ")");
   } else if (command == commands_.end()) {
-    request.error("unknown command \"" + name + "\" (there are: " + known_commands() + ")");
+    request.error("unknown command \"" + name + "\" (commands: " + known_commands() + ")");
   } else {
     try {
       command->second(request);
@@ -168,7 +171,8 @@ void Control::answer(const onloop::Ref& asker, const std::string& line, onloop::
   serve_later(*connection);
 }
 
-/// A turn for each command: many of them keep nobody else waiting, and a move is over before the next one comes.
+/// Each command is served in a turn of its own. So many commands do not keep other clients waiting, and a move is over
+/// before the next command is served.
 void Control::serve_later(onloop::Connection& connection) {
   connection.context().post([this, asker = connection.ref()] {
     if (onloop::Connection* const found = asker.get()) serve(*found);

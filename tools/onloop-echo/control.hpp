@@ -17,22 +17,25 @@ namespace echo {
 
 class Control;
 
-/// A command that came through the control socket. A value that can be kept, so that the answer may come later; until
-/// then its connection reads nothing and serves no other command. Each must be answered once, by ok() or error().
+/// A command that came through the control socket.
+///
+/// A request is a value that may be copied and kept, so that the answer may come later. Until the answer, the
+/// connection reads nothing and serves no other command. Each request must be answered once, by ok(), error() or
+/// lend().
 class Request {
  public:
   /// The words that follow the command's name.
   [[nodiscard]] const std::vector<std::string>& arguments() const noexcept { return arguments_; }
-  /// Whose descriptor a command may use meanwhile, for more than lines can say; a dup(2) of it, to watch it. Null once
-  /// the client is gone.
+  /// The connection of the client, or null after the client is gone. Until it answers, a command may use the descriptor
+  /// of the connection for more than lines of text. To watch the descriptor, the command must dup(2) it.
   [[nodiscard]] onloop::Connection* connection() const noexcept { return connection_.get(); }
 
-  /// Answers "ok TEXT". `then` runs once the kernel has all of the answer, or the client is gone.
+  /// Answers "ok TEXT". `then` runs when the kernel has accepted the whole answer, or when the client is gone.
   void ok(std::string_view text, onloop::Task then = {}) const;
   /// Answers "error TEXT".
   void error(std::string_view text) const;
-  /// Answers "ok TEXT", and then leaves the conversation to `borrower`, which gets a descriptor of its own for it. No
-  /// command of this client's is served any more.
+  /// Answers "ok TEXT" and then gives the conversation to `borrower`, which gets a descriptor of its own for it. The
+  /// control socket serves no further command of this client.
   void lend(std::string_view text, std::function<void(int)> borrower) const;
 
  private:
@@ -45,19 +48,22 @@ class Request {
   std::vector<std::string> arguments_;
 };
 
-/// The protocol of the control socket: a command a line, answered in order by one line each, "ok TEXT" or
-/// "error TEXT". Only for clients of the same user: the socket's mode says so, but may have been changed.
+/// The protocol of the control socket. Each line is a command, and each command is answered in order by one line,
+/// "ok TEXT" or "error TEXT".
+///
+/// Only clients of the same user are served. The mode of the socket says the same, but somebody may have changed it, so
+/// the protocol checks the user of each client.
 class Control final : public onloop::Protocol {
  public:
-  /// Answers the request, now or later. What it throws before it has is the answer.
+  /// Answers the request, now or later. If it throws before it has answered, the exception becomes the answer.
   using Command = std::function<void(const Request&)>;
   using Commands = std::map<std::string, Command, std::less<>>;
 
   explicit Control(Commands commands) : commands_(std::move(commands)) {}
 
-  /// How its connections have to be listened for: answers wait for the kernel one by one.
+  /// The limits that the listener of the control socket must have. They make each answer wait for the kernel.
   [[nodiscard]] static onloop::Limits limits() noexcept;
-  /// What its own connections have done, to be told from the service's.
+  /// What the control connections have done. The service does not count them in its own statistics.
   [[nodiscard]] const onloop::Statistics& statistics() const noexcept { return statistics_; }
 
   void on_open(onloop::Connection& connection) override;

@@ -15,9 +15,9 @@ std::string control_address(const std::string& path) {
   const std::string what = "control socket \"" + path + "\": ";
   if (path.empty()) throw tools::UsageError(what + "a path is needed, like /run/user/1000/echo");
   if (path.starts_with("unix:")) throw tools::UsageError(what + "give the path alone, without \"unix:\"");
-  // An abstract name has no file, hence no permissions.
+  // An abstract name has no file, so it has no permissions.
   if (path.front() == '@')
-    throw tools::UsageError(what + "an abstract name is no path; a file of that name is ./" + path);
+    throw tools::UsageError(what + "an abstract name is not a path; for a file of this name, write ./" + path);
   try {
     return onloop::Address::parse("unix:" + path).to_string();
   } catch (const std::system_error& error) {
@@ -28,7 +28,9 @@ std::string control_address(const std::string& path) {
 std::string stranger_at(int socket) {
   ucred server{};
   socklen_t size = sizeof server;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &server, &size) < 0) return "it is not known who listens there";
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &server, &size) < 0) {
+    return "cannot find out which user listens there; nothing was sent";
+  }
   if (server.uid == geteuid() || server.uid == 0) return {};
   return "user " + std::to_string(server.uid) + " listens there, who is neither you nor root; nothing was sent";
 }

@@ -3,12 +3,15 @@
 
 namespace echo {
 
-/// The address of the control socket at `path`, absolute or relative to the current directory. Throws tools::UsageError
-/// for what is no path of a socket.
+/// The address of the control socket at `path`, which may be absolute or relative to the current directory.
+///
+/// @throws tools::UsageError if `path` cannot be the path of a socket.
 [[nodiscard]] std::string control_address(const std::string& path);
 
-/// Who listens at the other end of `socket`, if that is neither this user nor root; empty: it is one of them. Whoever
-/// can write to the directory can put a socket of his own there. To be asked before anything is sent or read.
+/// Checks that this user or root listens at the other end of `socket`. Anybody who can write to the directory of a
+/// socket can put another socket there, so the caller must check this before it sends or reads anything.
+///
+/// @return An empty text if it is this user or root. Otherwise a message that says who listens there.
 [[nodiscard]] std::string stranger_at(int socket);
 
 }  // namespace echo

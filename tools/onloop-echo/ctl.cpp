@@ -18,10 +18,10 @@ constexpr char kFooter[] =
     "Commands:\n"
     "  stats                             statistics, as one JSON object\n"
     "  loops                             the event loops, as one JSON array\n"
-    "  cutover NAME [direct|aggregate]   move to that loop, with all connections\n"
+    "  cutover NAME [direct|aggregate]   move to this loop, with all connections\n"
     "  drain                             stop listening, let connections end, exit\n"
     "  shutdown                          stop now\n"
-    "Exit status: 0 done, 1 refused, or nobody listens, 2 wrong command line.";
+    "Exit status: 0 done, 1 refused or no answer, 2 wrong command line.";
 
 struct Question {
   std::string path;
@@ -31,27 +31,28 @@ struct Question {
 std::optional<Question> read_question(int argc, const char* const* argv) {
   Question question;
   std::vector<std::string> words;
-  CLI::App app{"Tells a running onloop-echo one command, through its control socket.", "onloop-echo ctl"};
+  CLI::App app{"Sends one command to a running onloop-echo through its control socket.", "onloop-echo ctl"};
   app.get_formatter()->column_width(28);
   app.get_formatter()->label("Positionals", "Arguments");
   app.footer(kFooter);
   app.set_help_flag("-h,--help", "Print this and exit");
-  app.add_option("PATH", question.path, "What the server has as --control")->required()->option_text(" ");
+  app.add_option("PATH", question.path, "The path that the server has as --control")->required()->option_text(" ");
   app.add_option("COMMAND", words, "The command, in one or more words")->required()->option_text("...");
   if (!tools::parse_command_line(app, argc, argv)) return std::nullopt;
   for (const std::string& word : words) question.command += (question.command.empty() ? "" : " ") + word;
   if (question.command != tools::one_line(question.command)) {
-    throw tools::UsageError("a command is one line, without control characters");
+    throw tools::UsageError("the command must be one line without control characters");
   }
   std::string first;
   std::istringstream{question.command} >> first;
-  if (first == "takeover") {  // what follows its answer is for a server, which the other one would wait for
-    throw tools::UsageError("a takeover needs a server that takes over: onloop-echo --takeover " + question.path);
+  if (first == "takeover") {  // after its answer, the old server would wait for a new server to speak
+    throw tools::UsageError("to take over, start the new server: onloop-echo --takeover " + question.path);
   }
   return question;
 }
 
-// Far above any answer, and any time that one takes: whoever has the path must not hold the terminal, nor fill memory.
+// Every answer is far shorter and comes far earlier. A false server at the path can neither block the terminal for ever
+// nor fill the memory.
 constexpr std::size_t kLongestAnswer = std::size_t{1} << 20;
 constexpr std::chrono::seconds kPatience{10};
 
@@ -62,7 +63,7 @@ class Exchange final : public onloop::Protocol {
 
   [[nodiscard]] const std::string& answer() const noexcept { return answer_; }
   [[nodiscard]] std::error_code error() const noexcept { return error_; }
-  /// What is wrong with the server; empty: nothing.
+  /// What is wrong with the server, or an empty text.
   [[nodiscard]] const std::string& refusal() const noexcept { return refusal_; }
 
   void on_open(onloop::Connection& connection) override {
@@ -117,9 +118,9 @@ std::string ask(const Question& question) {
   if (const std::error_code error = exchange.error()) {
     const bool nobody = error == std::errc::connection_refused || error == std::errc::no_such_file_or_directory;
     throw std::runtime_error(question.path + ": " + error.message() +
-                             (nobody ? " (no server has it as --control)" : ""));
+                             (nobody ? " (no server runs with this --control)" : ""));
   }
-  throw std::runtime_error(question.path + ": the server went away without an answer");
+  throw std::runtime_error(question.path + ": the server closed the connection without an answer");
 }
 
 }  // namespace
@@ -133,7 +134,7 @@ int run_ctl(int argc, const char* const* argv) {
   if (answer.starts_with(kError)) throw std::runtime_error(answer.substr(kError.size()));
   if (!answer.starts_with(kOk)) {
     constexpr std::size_t kLongestQuote = 200;
-    throw std::runtime_error(question->path + ": no answer of an onloop-echo: " + answer.substr(0, kLongestQuote));
+    throw std::runtime_error(question->path + ": not an answer of onloop-echo: " + answer.substr(0, kLongestQuote));
   }
   tools::print_out(tools::one_line(answer.substr(kOk.size())) + "\n");
   return 0;

@@ -15,7 +15,7 @@ bool has_failed(const Answer& answer) {
   return !answer.error.empty();
 }
 
-/// Runs on the worker's thread.
+/// Runs `step` and turns what it throws into an answer. It runs on the thread of the worker.
 template <class F>
 Answer attempt(F step) {
   Answer answer;
@@ -69,8 +69,8 @@ void CutoverCoordinator::move_back(const std::string& why) {
         const auto failure = std::find_if(answers.begin(), answers.end(), has_failed);
         const auto stayed = std::count_if(answers.begin(), answers.end(), has_failed);
         if (stayed == 0) return end({false, why});
-        end({false, why + "; and " + tools::counted(static_cast<std::uint64_t>(stayed), "worker") + " of " +
-                        std::to_string(answers.size()) + " can't go back: " + failure->error});
+        end({false, why + "; also " + tools::counted(static_cast<std::uint64_t>(stayed), "worker") + " of " +
+                        std::to_string(answers.size()) + " cannot move back: " + failure->error});
       });
 }
 

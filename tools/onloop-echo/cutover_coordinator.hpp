@@ -10,20 +10,25 @@
 
 namespace echo {
 
-/// Moves the whole workers to another loop, each worker on its own thread: all, or none where that can be had.
+/// Moves all workers to another loop, each worker on its own thread.
+///
+/// Either all workers move or none does. If one worker cannot move, the others move back. Only if a worker then cannot
+/// move back are the workers on different loops, and the error says so.
 class CutoverCoordinator {
  public:
-  /// Where to; called when it is this move's turn, and may throw what the move then fails with.
+  /// Returns the loop to move to. It is called when the move begins. If it throws, the move fails with that error.
   using Where = std::function<onloop::Loop()>;
   struct Outcome {
-    bool moved = false;  // not if they were there already
-    std::string error;   // empty: none
+    bool moved = false;  // false after an error, or if all workers were on that loop already
+    std::string error;   // empty if there was no error
   };
   using Done = std::function<void(const Outcome&)>;
 
   explicit CutoverCoordinator(WorkerGroup& workers) noexcept : workers_(workers) {}
 
-  /// One after the other; with one worker it is over when this returns. `done` is called on the first one's thread.
+  /// Asks for a move. Moves run one after the other. With one worker, the move is over when this returns.
+  ///
+  /// @param done  Called on the thread of the first worker when the move is over.
   void move(Where where, Done done);
 
  private:
@@ -38,7 +43,7 @@ class CutoverCoordinator {
   void end(const Outcome& outcome);
 
   WorkerGroup& workers_;
-  std::deque<Move> moves_;  // the first one is under way
+  std::deque<Move> moves_;  // the first one is running
 };
 
 }  // namespace echo

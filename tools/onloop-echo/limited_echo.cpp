@@ -2,7 +2,8 @@
 
 namespace echo {
 
-/// A client that is let in may fail to open, for want of memory, and nobody says so: its place is the next one's.
+/// A client that was let in may fail to open for lack of memory, and no callback reports this. So its place stays taken
+/// and goes to the next client.
 bool LimitedEcho::on_accept(const onloop::Address&) {
   has_place_ = has_place_ || connection_limit_.take_place();
   return has_place_;

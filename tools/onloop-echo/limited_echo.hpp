@@ -13,15 +13,15 @@
 
 namespace echo {
 
-/// Echo of one worker, which holds the connections of all of them down to one limit.
+/// The echo protocol of one worker. All workers together keep the number of connections within one limit.
 class LimitedEcho : public onloop::Echo {
  public:
   explicit LimitedEcho(ConnectionLimit& connection_limit) noexcept : connection_limit_(connection_limit) {}
 
-  /// Connections that have ended with ETIMEDOUT.
+  /// The number of connections that have ended with ETIMEDOUT.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
 
-  /// From now on `task` runs at each end of a connection, which still counts as open then.
+  /// Sets a task that runs whenever a connection ends. The connection still counts as open while the task runs.
   void when_one_ends(std::function<void()> task) { one_ends_ = std::move(task); }
 
   bool on_accept(const onloop::Address& peer) override;
@@ -37,7 +37,7 @@ class LimitedEcho : public onloop::Echo {
 
  private:
   ConnectionLimit& connection_limit_;
-  bool has_place_ = false;  // for the client that was let in and has not opened
+  bool has_place_ = false;  // a place is taken for a client that was let in and has not opened yet
   std::uint64_t timed_out_ = 0;
   std::function<void()> one_ends_;
 };

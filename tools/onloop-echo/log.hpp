@@ -10,9 +10,11 @@ class Log {
  public:
   explicit Log(Verbosity verbosity) noexcept : verbosity_(verbosity) {}
 
+  /// An error. It is always shown.
   void error(std::string_view message) const;
-  /// Starting, stopping, and what should be known of them.
+  /// A message about starting or stopping, or another thing that the user should know. --quiet hides it.
   void event(std::string_view message) const;
+  /// A message about a single connection. Only --verbose shows it.
   void detail(std::string_view message) const;
 
  private:

@@ -10,7 +10,7 @@
 namespace echo {
 namespace {
 
-// What is to be said of a connection at its end, when its descriptor can no longer be asked.
+// What the log says at the end of a connection. Its descriptor can no longer tell the name then.
 struct Seen {
   std::string name;
   std::uint64_t bytes = 0;
@@ -42,12 +42,12 @@ void LoggedEcho::on_data(onloop::Connection& connection, std::span<const std::by
 void LoggedEcho::on_close(onloop::Connection& connection, std::error_code error) {
   LimitedEcho::on_close(connection, error);
   const Seen& seen = connection.state<Seen>();
-  const std::string reason = error ? error.message() : "both sides had ended";
+  const std::string reason = error ? error.message() : "both sides ended it";
   log_.detail("closed " + seen.name + " after " + tools::counted(seen.bytes, "byte") + ": " + reason);
 }
 
-// In another process a connection has another number; what it has sent goes on being counted. A process that does not
-// log knows nothing of that, and exports nothing.
+// After a takeover, a connection has a new number, and its count of bytes goes on. A process without --verbose does not
+// count the bytes, so it exports no count.
 
 bool LoggedEcho::export_state(onloop::Connection& connection, std::vector<std::byte>& state) {
   const auto bytes = std::as_bytes(std::span{&connection.state<Seen>().bytes, 1});

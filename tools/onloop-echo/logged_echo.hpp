@@ -10,8 +10,8 @@
 
 namespace echo {
 
-/// LimitedEcho for --verbose: says when a connection begins and how it ends. A class of its own, so that without
-/// --verbose a message costs nothing of this.
+/// LimitedEcho for --verbose: logs when a connection begins and how it ends. It is a class of its own, so that without
+/// --verbose a message costs nothing extra.
 class LoggedEcho final : public LimitedEcho {
  public:
   LoggedEcho(const Log& log, ConnectionLimit& connection_limit) noexcept : LimitedEcho(connection_limit), log_(log) {}

@@ -53,7 +53,7 @@ std::string loops_json(const onloop::Loop& current) {
     list.push_back({{"name", loop.name}, {"available", loop.available}, {"description", loop.description}});
     if (loop.name == current.name()) list.back()["current"] = true;
   }
-  // A description has the name of a directory, which may be no UTF-8.
+  // A description contains the name of a directory, which may not be valid UTF-8.
   return list.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -7,18 +7,20 @@
 
 namespace echo {
 
-/// The event loop of that name, hosted so; by default as the loop has it. Throws tools::UsageError.
+/// The event loop with this name and this hosting. Without a hosting, it is the default of the loop.
+///
+/// @throws tools::UsageError if there is no such loop.
 [[nodiscard]] onloop::Loop loop_of(std::string_view name, std::optional<onloop::Hosting> hosting);
-/// The available loop that follows that one; the first one after the last.
+/// The name of the next available loop after this one. After the last loop it is the first one.
 [[nodiscard]] std::string loop_after(std::string_view name);
 
-/// "direct" or "aggregate", both ways.
+/// Converts a hosting to its name, "direct" or "aggregate", and a name to its hosting.
 [[nodiscard]] const char* hosting_name(onloop::Hosting hosting) noexcept;
 [[nodiscard]] std::optional<onloop::Hosting> hosting_of(std::string_view name) noexcept;
 
-/// All loops, for people: a line for each.
+/// All loops as text for people, one line for each loop.
 [[nodiscard]] std::string loops_text();
-/// All loops, as a JSON array in one line; `current` is marked.
+/// All loops as a JSON array in one line. The element of `current` has "current":true.
 [[nodiscard]] std::string loops_json(const onloop::Loop& current);
 
 }  // namespace echo

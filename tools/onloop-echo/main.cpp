@@ -1,4 +1,4 @@
-// onloop-echo: an echo server on any loop that onloop runs on.
+// onloop-echo: an echo server on any loop that onloop can run on.
 #include <string_view>
 
 #include "common/command.hpp"

@@ -29,7 +29,7 @@ std::error_code notify_service_manager(std::string_view state) noexcept {
   if (name.front() != '/' && name.front() != '@') return std::make_error_code(std::errc::address_family_not_supported);
   if (name.size() >= sizeof address.sun_path) return std::make_error_code(std::errc::filename_too_long);
   std::memcpy(address.sun_path, name.data(), name.size());
-  // An abstract name starts with a NUL, which is written as '@', and has no other at its end.
+  // NOTIFY_SOCKET writes an abstract name with '@' for its leading NUL. The name has no NUL at its end.
   std::size_t length = offsetof(sockaddr_un, sun_path) + name.size();
   if (name.front() == '@') {
     address.sun_path[0] = '\0';
@@ -39,7 +39,7 @@ std::error_code notify_service_manager(std::string_view state) noexcept {
 
   const int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (socket_fd < 0) return last_error();
-  // The manager's queue may be full. Its word is worth waiting for, but not for ever: connections are being served.
+  // The queue of the service manager may be full. Wait for room, but not for ever, because clients want to be served.
   const timeval patience{1, 0};
   setsockopt(socket_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   std::error_code error;

@@ -17,12 +17,12 @@ constexpr char kFooter[] =
     "Addresses: 127.0.0.1:8080, [::1]:8080, localhost:8080 (IPv4 and IPv6),\n"
     "  unix:/run/echo.sock, unix:@name, fd:3 or fd:NAME (a listening socket that the\n"
     "  service manager passes in). Port 0 takes a free one.\n"
-    "Signals: SIGINT and SIGTERM stop listening and let open connections end, a\n"
-    "  second one stops at once; SIGUSR1 prints statistics; SIGUSR2 moves to the\n"
-    "  next event loop that can be had, with all connections.\n"
+    "Signals: SIGINT and SIGTERM stop listening and wait for open connections to\n"
+    "  end; a second one stops at once. SIGUSR1 prints statistics. SIGUSR2 moves the\n"
+    "  server with all its connections to the next available event loop.\n"
     "Control: onloop-echo ctl PATH COMMAND...; see onloop-echo ctl --help.\n"
-    "systemd: works as Type=notify, with or without socket activation.\n"
-    "Exit status: 0 told to stop, 1 it could not run, 2 wrong command line.";
+    "systemd: use Type=notify, with or without socket activation.\n"
+    "Exit status: 0 stopped on request, 1 error at run time, 2 wrong command line.";
 
 struct Flags {
   bool list_loops = false;
@@ -32,10 +32,10 @@ struct Flags {
 
 onloop::Hosting to_hosting(const std::string& name) {
   if (const auto hosting = hosting_of(name)) return *hosting;
-  throw tools::UsageError("--hosting is direct or aggregate, not \"" + name + "\"");
+  throw tools::UsageError("--hosting must be direct or aggregate, not \"" + name + "\"");
 }
 
-// The one place where the options are described; they fill `options` and `flags`.
+// Describes all options of the command line. They are stored in `options` and `flags`.
 void declare(CLI::App& app, Options& options, Flags& flags) {
   using tools::add_value;
   using tools::to_count;
@@ -43,49 +43,51 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   app.set_help_flag("-h,--help", "Print this and exit");
   app.set_version_flag("--version", "onloop-echo " ONLOOP_VERSION, "Print the version and exit");
   app.add_option("--listen", options.listen,
-                 "Serve on this address; may be given several times.\nDefault: 127.0.0.1:8080")
+                 "Listen on this address; may be given several times.\nDefault: 127.0.0.1:8080")
       ->type_name("ADDRESS")
       ->option_text("ADDRESS")
       ->allow_extra_args(false);
   add_value(app, "--loop", "NAME", "Run on this event loop. Default: native",
             [&options](const std::string& name) { options.loop = name; });
   add_value(app, "--hosting", "direct|aggregate",
-            "Let the loop watch each descriptor, or one for all.\nDefault: aggregate, but for native loops",
+            "direct: the loop watches each descriptor; aggregate:\n"
+            "it watches one for all. Default: aggregate, but\ndirect for native loops",
             [&options](const std::string& name) { options.hosting = to_hosting(name); });
   add_value(
       app, "--workers", "N",
       "Serve on N threads, each with a loop of its own; the\nkernel spreads new connections over them. Default: 1",
       [&options](const std::string& text) { options.workers = to_count("--workers", text, 1, kMostWorkers); });
   app.add_flag("--list-loops", flags.list_loops,
-               "Print the event loops, what each is and whether it can\nbe had, and exit");
-  add_value(app, "--max-connections", "N", "Turn clients away while N are connected.\nDefault: no limit",
+               "List the event loops, what each is and whether it is\navailable, and exit");
+  add_value(app, "--max-connections", "N", "Turn new clients away while N are connected.\nDefault: no limit",
             [&options](const std::string& text) {
               options.max_connections = to_count("--max-connections", text, 1, SIZE_MAX);
             });
-  add_value(app, "--idle-timeout", "SECONDS", "Close a connection after so long without a byte.\nDefault: 0, never",
+  add_value(app, "--idle-timeout", "SECONDS", "Close a connection after this time without a byte.\nDefault: 0, never",
             [&options](const std::string& text) { options.idle_timeout = to_seconds("--idle-timeout", text); });
-  add_value(app, "--drain-timeout", "SECONDS", "When told to stop, wait so long for connections\nto end. Default: 5",
+  add_value(app, "--drain-timeout", "SECONDS",
+            "When told to stop, wait at most this time for\nconnections to end. Default: 5",
             [&options](const std::string& text) { options.drain_timeout = to_seconds("--drain-timeout", text); });
   add_value(app, "--stats", "SECONDS",
-            "Print statistics so often, and at the end: a JSON\nobject a line on standard error. Default: 0, never",
+            "Print statistics at this interval and at the end, on\n"
+            "standard error: one JSON object per line.\nDefault: 0, never",
             [&options](const std::string& text) { options.stats_period = to_seconds("--stats", text); });
-  add_value(app, "--control", "PATH",
-            "Take commands of the same user through a UNIX socket\nat this path. Default: none",
+  add_value(app, "--control", "PATH", "Accept commands of the same user on a UNIX socket at\nthis path. Default: none",
             [&options](const std::string& path) { options.control = control_address(path); });
-  add_value(
-      app, "--takeover", "PATH",
-      "Take the addresses and the live connections from the\nserver that has this as --control, which then exits.\n"
-      "--listen and --control add to what it had",
-      [&options](const std::string& path) {
-        static_cast<void>(control_address(path));
-        options.takeover = path;
-      });
-  app.add_flag("--replace-stale", options.replace_stale, "Remove a UNIX socket's file left by a dead server");
+  add_value(app, "--takeover", "PATH",
+            "Take over the addresses and the live connections of\nthe server with this --control, which then exits.\n"
+            "--listen and --control add to what that server had",
+            [&options](const std::string& path) {
+              static_cast<void>(control_address(path));
+              options.takeover = path;
+            });
+  app.add_flag("--replace-stale", options.replace_stale, "Remove the file of a UNIX socket of a dead server");
   app.add_flag("--quiet", flags.quiet, "Log errors only");
   app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");
 }
 
-// Asks the library whether it could be used, so that a mistake is told from what fails later, at run time.
+// Asks the library about the loop and the addresses. So a wrong command line is reported as such, and not as an error
+// at run time.
 void check(const Options& options) {
   static_cast<void>(loop_of(options.loop, options.hosting));
   try {
@@ -95,7 +97,7 @@ void check(const Options& options) {
   }
 }
 
-// What several workers share, they share by SO_REUSEPORT.
+// Several workers share an address by SO_REUSEPORT, which works only for ports.
 void check_workers(const Options& options) {
   if (options.workers == 1) return;
   if (!options.takeover.empty()) throw tools::UsageError("--takeover needs --workers 1");
@@ -103,7 +105,7 @@ void check_workers(const Options& options) {
     using Family = onloop::Address::Family;
     const Family family = onloop::Address::parse(text).family();
     if (family == Family::unix_path || family == Family::unix_abstract || family == Family::inherited) {
-      throw tools::UsageError("--listen " + text + " needs --workers 1: what several workers can share is a port");
+      throw tools::UsageError("--listen " + text + " needs --workers 1: several workers can share only a port");
     }
   }
 }
@@ -122,7 +124,7 @@ std::optional<Options> read_options(int argc, const char* const* argv) {
     tools::print_out(loops_text());
     return std::nullopt;
   }
-  if (flags.quiet && flags.verbose) throw tools::UsageError("--quiet and --verbose exclude each other");
+  if (flags.quiet && flags.verbose) throw tools::UsageError("give --quiet or --verbose, not both");
   if (flags.quiet) options.verbosity = Verbosity::quiet;
   if (flags.verbose) options.verbosity = Verbosity::verbose;
   if (options.listen.empty() && options.takeover.empty()) options.listen.emplace_back("127.0.0.1:8080");

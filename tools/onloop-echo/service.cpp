@@ -34,7 +34,7 @@ Service::Service(const Options& options)
   }
 }
 
-/// On what was asked for and did not come by a takeover.
+/// Listens on every address of the options that did not come by a takeover.
 void Service::listen_on_the_rest() {
   for (const std::string& address : options_.listen) {
     if (!listens_on(address)) workers_.serve(address);
@@ -127,7 +127,7 @@ void Service::move(CutoverCoordinator::Where where, CutoverCoordinator::Done don
   });
 }
 
-/// The first turn there knows how long it took.
+/// Logs a move in the first turn on the new loop, because only then last_stall says how long the move took.
 void Service::tell_of_move() {
   context().post([this, where = std::string{loop().name()} + " (" + hosting_name(loop().hosting()) + ")"] {
     ask_statistics([this, where](const onloop::Statistics& statistics) {
@@ -140,8 +140,8 @@ void Service::tell_of_move() {
 // ---- ending ----
 
 void Service::drain(const std::string& who) {
-  if (amid_takeover_) {  // listeners that go over must not be closed, nor their files removed
-    log_.event(who + ": stopping after the takeover; another signal stops it now");
+  if (amid_takeover_) {  // the listeners that go over must not be closed, and their files must not be removed
+    log_.event(who + ": stopping after the takeover; another signal stops the server at once");
     drain_after_takeover_ = who;
     return;
   }
@@ -150,7 +150,7 @@ void Service::drain(const std::string& who) {
   ask_statistics([this, who](const onloop::Statistics& statistics) {
     if (const auto open = statistics.connections; open != 0) {
       log_.event(who + ": draining " + tools::counted(open, "connection") + " for at most " +
-                 tools::seconds_text(options_.drain_timeout) + " s; another signal stops it now");
+                 tools::seconds_text(options_.drain_timeout) + " s; another signal stops the server at once");
     } else {
       log_.event(who + ": stopping");
     }
@@ -169,7 +169,7 @@ void Service::end_with_the_last() {
                [this](const auto&) { end(); });
 }
 
-/// Control connections do not hold it up, nor does what is left at the limit.
+/// Ends the service. It does not wait for control connections, and cuts off connections that are still open.
 void Service::end() {
   if (std::exchange(ending_, true)) return;
   workers_.ask(
@@ -223,8 +223,8 @@ void Service::print_statistics(const onloop::Statistics& statistics) const {
 
 void Service::notify(const std::string& state) const {
   if (const std::error_code error = notify_service_manager(state)) {
-    log_.error("could not tell the service manager " + state.substr(0, state.find('\n')) +
-               " by NOTIFY_SOCKET: " + error.message());
+    log_.error("cannot send " + state.substr(0, state.find('\n')) +
+               " to the service manager (NOTIFY_SOCKET): " + error.message());
   }
 }
 

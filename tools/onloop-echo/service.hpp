@@ -20,31 +20,41 @@
 
 namespace echo {
 
-/// The echo service from its listening to its end. The workers serves the clients; signals, timers and the control
-/// socket are the first worker's. What asks the workers goes on when all have answered; with one worker, at once.
+/// The echo service, from listening to its end.
+///
+/// The workers serve the clients. The first worker also has the signals, the timers and the control socket. A function
+/// that asks the workers continues when all workers have answered. With one worker, that is at once.
 class Service {
  public:
-  /// Listens on every address, or throws std::system_error that says which one failed and what to do.
+  /// Listens on every address, or begins a takeover.
+  ///
+  /// @throws std::runtime_error that says which address failed and what to do.
   explicit Service(const Options& options);
 
-  /// Says that it is ready, serves until a signal or the control socket ends it, and drains.
+  /// Says that the service is ready, serves until a signal, the control socket or a takeover ends it, and drains.
+  ///
+  /// @throws std::runtime_error if the service cannot go on.
   void run();
 
-  // ---- what signals and the control socket ask for; `who` asked, for the log ----
+  // ---- what signals and the control socket ask for; `who` is who asked, for the log ----
 
   [[nodiscard]] const onloop::Loop& loop() const noexcept { return workers_.first().context().loop(); }
-  /// Those of all workers, without the control socket's own connections.
+  /// Calls `then` with the statistics of all workers. They are without the connections of the control socket.
   void ask_statistics(std::function<void(const onloop::Statistics&)> then);
-  /// The same as one JSON object in one line.
+  /// The statistics as one JSON object in one line.
   [[nodiscard]] std::string statistics_line(const onloop::Statistics& statistics) const;
-  /// Moves everything to the loop of that name, hosted so; by default as --hosting says, or as the loop has it. If that
-  /// fails, it goes on where it was.
+  /// Moves all workers to the loop with this name. If the move fails, the service stays on its loop.
+  ///
+  /// @param hosting  The hosting there. If it is not given, that of --hosting counts, or else the default of the loop.
+  /// @param done     Called with the outcome.
   void move_to(const std::string& name, std::optional<onloop::Hosting> hosting, CutoverCoordinator::Done done);
-  /// Stops listening, and ends when the connections are over, or at --drain-timeout. The control socket works until
-  /// then.
+  /// Stops listening. The service ends when all connections have ended, or after --drain-timeout. The control socket
+  /// works until then.
   void drain(const std::string& who);
+  /// Ends the service at once and cuts off the open connections.
   void stop_now(const std::string& who);
-  /// The client is a server that takes over: gives it the listeners and the connections, and ends; or goes on.
+  /// Hands over to the client of this request, which is a server that takes over: gives it the listeners and the
+  /// connections, and then ends. If the takeover fails, the service goes on.
   void hand_over(const Request& request);
 
  private:
@@ -63,7 +73,7 @@ class Service {
   void print_statistics(const onloop::Statistics& statistics) const;
   void notify(const std::string& state) const;
 
-  // ---- from process to process, with one worker: service_takeover.cpp ----
+  // ---- takeover, with one worker; in service_takeover.cpp ----
 
   void take_over();
   void taken_over(const onloop::TakeoverResult& result);
@@ -73,17 +83,17 @@ class Service {
   const Options options_;
   const Log log_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  tools::Signals signals_;  // blocked before any other thread starts
+  tools::Signals signals_;  // the signals are blocked before any other thread starts
   onloop::Listener* control_listener_ = nullptr;
   Control control_;
-  WorkerGroup workers_;  // goes before the protocol that its connections call
+  WorkerGroup workers_;  // is destroyed before control_, the protocol that its connections call
   CutoverCoordinator cutover_;
   onloop::Watch signal_watch_;
   onloop::Timer stats_timer_;
   onloop::Timer drain_limit_;
-  std::string failure_;  // why it can't go on
+  std::string failure_;  // why the service cannot go on; empty if it can
   bool amid_takeover_ = false;
-  std::string drain_after_takeover_;  // who has asked for it in the middle of one
+  std::string drain_after_takeover_;  // who asked for a drain during a takeover
   bool draining_ = false;
   bool ending_ = false;
 };

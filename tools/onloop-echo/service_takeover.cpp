@@ -1,4 +1,4 @@
-// The service's two ways to another process.
+// How the service takes over from another process, and how it hands over to another process.
 #include <unistd.h>
 
 #include <chrono>
@@ -23,7 +23,7 @@ onloop::TakeoverOptions Service::members() {
        .export_state = [&echo](onloop::Connection& connection,
                                auto& state) { return echo.export_state(connection, state); },
        .import_state = [&echo](onloop::Connection& connection, auto state) { echo.import_state(connection, state); }});
-  // Its listener goes over, its conversations are brought to their end here.
+  // The listener of the control socket goes over. Its open conversations stay in this process until they end.
   members.protocols.push_back(
       {.name = "control", .protocol = control_, .export_state = [](auto&, auto&) { return false; }});
   return members;
@@ -58,7 +58,7 @@ void Service::taken_over(const onloop::TakeoverResult& result) {
              std::to_string(std::lround(stall.count())) + " us");
   try {
     listen_on_the_rest();
-  } catch (const std::exception& error) {  // what has been taken over is not given up for that
+  } catch (const std::exception& error) {  // a failed listen does not end the service of what was taken over
     log_.error(error.what());
   }
   announce();
@@ -67,7 +67,7 @@ void Service::taken_over(const onloop::TakeoverResult& result) {
 
 void Service::hand_over(const Request& request) {
   if (workers_.size() > 1) throw std::runtime_error("takeover needs --workers 1");
-  if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("it is stopping");
+  if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("the server is stopping");
   if (amid_takeover_) throw std::runtime_error("a takeover is under way");
   request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
     const auto done = [this, client](const onloop::TakeoverResult& result) {
@@ -80,7 +80,7 @@ void Service::hand_over(const Request& request) {
     } catch (const std::system_error& error) {
       close(socket);
       if (client) client->abort();
-      log_.error(std::string{"no takeover, serving on: "} + error.what());
+      log_.error(std::string{"takeover failed, still serving: "} + error.what());
     }
   });
 }
@@ -88,7 +88,7 @@ void Service::hand_over(const Request& request) {
 void Service::handed_over(const onloop::TakeoverResult& result) {
   amid_takeover_ = false;
   if (result.error) {
-    log_.error("no takeover, serving on: " + result.reason);
+    log_.error("takeover failed, still serving: " + result.reason);
     if (!drain_after_takeover_.empty()) drain(drain_after_takeover_);
     return;
   }

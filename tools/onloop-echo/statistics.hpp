@@ -7,14 +7,14 @@
 
 namespace echo {
 
-/// The statistics of `whole` without those of a part of it.
+/// The statistics of `whole` without those of `part`, which is a part of it.
 [[nodiscard]] onloop::Statistics without(onloop::Statistics whole, const onloop::Statistics& part) noexcept;
 
-/// The statistics of two contexts that do the same together: sums, but of what happens to both at once, the cutovers,
-/// the higher number and the longer stall.
+/// The statistics of two contexts that serve together. Numbers are added. A cutover happens to both contexts at once,
+/// so of the numbers of cutovers the higher one counts, and of the stalls the longer one.
 [[nodiscard]] onloop::Statistics together(onloop::Statistics one, const onloop::Statistics& other) noexcept;
 
-/// One JSON object, in one line without its end.
+/// The statistics as one JSON object in one line, without a newline.
 [[nodiscard]] std::string statistics_json(const onloop::Statistics& done, const onloop::Loop& loop, std::size_t workers,
                                           std::chrono::duration<double> uptime);
 

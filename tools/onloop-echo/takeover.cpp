@@ -21,9 +21,9 @@ namespace {
 
 constexpr std::size_t kLongestAnswer = 4096;
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kPatience{10};  // for all of it
+constexpr std::chrono::seconds kPatience{10};  // for connecting and for the whole answer
 
-/// Closes the descriptor unless it is kept.
+/// Owns a descriptor and closes it, unless keep() gives the descriptor to the caller.
 class Socket {
  public:
   explicit Socket(int fd) noexcept : fd_(fd) {}
@@ -51,10 +51,10 @@ class Socket {
   const bool nobody = error == ECONNREFUSED || error == ENOENT;
   const bool silent = error == EAGAIN || error == EWOULDBLOCK;
   fail(path, silent ? "the server does not answer"
-                    : std::generic_category().message(error) + (nobody ? " (no server has it as --control)" : ""));
+                    : std::generic_category().message(error) + (nobody ? " (no server runs with this --control)" : ""));
 }
 
-/// Waits until something can be read, or the time is over, however much has come before.
+/// Waits until the socket is readable. Fails at `end`, no matter how many bytes have come before.
 void wait_for_more(int socket, const std::string& path, Clock::time_point end) {
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
@@ -66,7 +66,7 @@ void wait_for_more(int socket, const std::string& path, Clock::time_point end) {
   }
 }
 
-/// Byte by byte: what comes after the line is not for us.
+/// Reads byte by byte, because the bytes after the line are not for this function.
 std::string read_line(int socket, const std::string& path, Clock::time_point end) {
   std::string line;
   for (char next = 0; line.size() < kLongestAnswer;) {
@@ -74,11 +74,11 @@ std::string read_line(int socket, const std::string& path, Clock::time_point end
     const ssize_t got = recv(socket, &next, 1, MSG_DONTWAIT);
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got < 0) fail(path, errno);
-    if (got == 0) fail(path, "the server went away without an answer");
+    if (got == 0) fail(path, "the server closed the connection without an answer");
     if (next == '\n') return line;
     line += next;
   }
-  fail(path, "no answer of an onloop-echo");
+  fail(path, "not an answer of onloop-echo: the line is too long");
 }
 
 }  // namespace
@@ -88,7 +88,7 @@ int ask_for_takeover(const std::string& path) {
   if (made.get() < 0) fail(path, errno);
   const Clock::time_point end = Clock::now() + kPatience;
   const timeval patience{kPatience.count(), 0};
-  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);  // of connect, too
+  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);  // the time-out of connect(), too
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) fail(path, ENAMETOOLONG);
@@ -103,7 +103,7 @@ int ask_for_takeover(const std::string& path) {
   const std::string answer = read_line(made.get(), path, end);
   constexpr std::string_view kError = "error ";
   if (answer.starts_with(kError)) fail(path, "refused: " + answer.substr(kError.size()));
-  if (!answer.starts_with("ok ")) fail(path, "no answer of an onloop-echo: " + answer);
+  if (!answer.starts_with("ok ")) fail(path, "not an answer of onloop-echo: " + answer);
   return made.keep();
 }
 

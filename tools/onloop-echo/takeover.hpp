@@ -3,9 +3,13 @@
 
 namespace echo {
 
-/// Asks the server whose control socket is at `path` to hand itself over, and waits for its consent. Returns the
-/// descriptor of that conversation, which goes on with onloop::import_context(). A server of another user than this one
-/// or root is told nothing, and nothing is read of it. Takes ten seconds at most. Throws std::runtime_error.
+/// Asks the server with the control socket at `path` to hand over, and waits until it agrees. This takes ten seconds at
+/// most.
+///
+/// If the server belongs neither to this user nor to root, nothing is sent to it and nothing is read from it.
+///
+/// @return The descriptor of the conversation, which continues with onloop::import_context(). The caller owns it.
+/// @throws std::runtime_error if the server does not agree, does not answer, or is not there.
 [[nodiscard]] int ask_for_takeover(const std::string& path);
 
 }  // namespace echo

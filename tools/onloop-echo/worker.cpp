@@ -84,7 +84,8 @@ bool Worker::move_back() {
 
 // ---- ending ----
 
-/// Those who wait to be accepted still are. The service itself sees to the limit.
+/// Clients that wait in the backlog are still accepted. The drain has no limit here, because Service has the timer for
+/// --drain-timeout.
 void Worker::stop_listening() {
   constexpr std::chrono::hours kNever{24 * 365};
   context_.drain(std::exchange(listeners_, {}), kNever);

@@ -19,51 +19,61 @@
 
 namespace echo {
 
-/// One context, its listeners and its echo. Belongs to the thread that runs the context; before and afterwards to the
-/// one that made it.
+/// One context with its listeners and its echo protocol.
+///
+/// Thread: while the context runs, only the thread that runs it may use the worker. Before and afterwards, only the
+/// thread that made the worker may use it.
 class Worker {
  public:
   Worker(const Options& options, const Log& log, ConnectionLimit& connection_limit);
 
   [[nodiscard]] onloop::Context& context() noexcept { return context_; }
   [[nodiscard]] const onloop::Context& context() const noexcept { return context_; }
-  /// For any thread.
+  /// May be called on any thread.
   [[nodiscard]] const onloop::Remote& remote() const noexcept { return remote_; }
 
   // ---- listening ----
 
-  /// Throws std::runtime_error that says which address failed and what to do.
+  /// Listens on an address for clients of `protocol`.
+  ///
+  /// @throws std::runtime_error that says which address failed and what to do.
   onloop::Listener& listen(const std::string& address, onloop::Protocol& protocol, const onloop::Limits& limits);
-  /// Listens for clients of the echo; likewise.
+  /// Listens on an address for clients of the echo protocol. Throws as listen() does.
   void serve(const std::string& address);
-  /// Throws likewise if anybody listens there, whom SO_REUSEPORT would share the port with.
+  /// Throws as listen() does if anybody listens on this address. With SO_REUSEPORT, the two would share the port.
   void refuse_if_in_use(const std::string& address);
-  /// Those of the echo; the context's.
+  /// The listeners of the echo protocol. The context owns them.
   [[nodiscard]] const std::vector<onloop::Listener*>& listeners() const noexcept { return listeners_; }
   [[nodiscard]] LimitedEcho& echo() noexcept { return *echo_; }
-  /// One that came from another process.
+  /// Adds a listener that came from another process.
   void add(onloop::Listener& listener) { listeners_.push_back(&listener); }
-  /// They went to another process.
+  /// Forgets the listeners, because they went to another process.
   void forget_listeners() noexcept { listeners_.clear(); }
 
   // ---- moving ----
 
-  /// False: it was there already. Throws std::system_error, and then it goes on where it was.
+  /// Moves the context to this loop.
+  ///
+  /// @return False if the context was on this loop already.
+  /// @throws std::system_error if the move fails. The context then stays on its loop.
   bool move_to(const onloop::Loop& loop);
-  /// To where it was before the last move_to(), if that has moved it; likewise.
+  /// Moves back to the loop before the last move_to(). Returns false if that call has not moved the context. Throws as
+  /// move_to() does.
   bool move_back();
 
   // ---- ending ----
 
+  /// Stops listening. Clients that wait in the backlog are still served.
   void stop_listening();
-  /// Runs `alone` once there is no connection but those that are left out; at once if there is none now.
+  /// Runs `alone` once, when there is no connection except those of leave_out(). If there is none now, runs it at once.
   void when_alone(onloop::Task alone);
-  /// Aborts what is left, and then runs `done` with how many connections that were.
+  /// Aborts all connections, and then calls `done` with the number of echo connections that were aborted.
   void cut_off(std::function<void(std::uint64_t)> done);
 
   // ---- telling ----
 
-  /// From now on statistics() is without these, which are of connections of another protocol.
+  /// From now on, statistics() is without `part`, the statistics of connections of another protocol. `part` must
+  /// outlive the worker.
   void leave_out(const onloop::Statistics& part) noexcept { left_out_ = &part; }
   [[nodiscard]] onloop::Statistics statistics() const noexcept;
 
@@ -75,7 +85,7 @@ class Worker {
   const onloop::Statistics* left_out_ = nullptr;
   std::vector<onloop::Listener*> listeners_;
   const std::unique_ptr<LimitedEcho> echo_;
-  onloop::Context context_;  // goes before the protocol that its connections call
+  onloop::Context context_;  // is destroyed before echo_, the protocol that its connections call
   const onloop::Remote remote_;
   std::optional<onloop::Loop> before_;
   onloop::Task alone_;

@@ -17,10 +17,11 @@ WorkerGroup::WorkerGroup(const Options& options, const Log& log) : connection_li
 }
 
 void WorkerGroup::serve(const std::string& address) {
-  // Another server of the same user would share the port, and take some of the clients.
+  // With SO_REUSEPORT, another server of the same user would share the port and get some of the clients.
   if (size() > 1 && onloop::Address::parse(address).port() != 0) first().refuse_if_in_use(address);
   first().serve(address);
-  // Where it is now, by its real port, and in both families if it is localhost.
+  // The other workers listen on the addresses of the first one. These have the real port, and for localhost they are of
+  // both families.
   for (const onloop::Address& there : first().listeners().back()->addresses()) {
     for (std::size_t i = 1; i < size(); ++i) workers_[i]->serve(there.to_string());
   }

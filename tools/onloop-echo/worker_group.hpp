@@ -15,16 +15,20 @@
 
 namespace echo {
 
-/// What a worker has answered; which of it means something is known to who has asked.
+/// The answer of a worker to a question. Who asked the question knows which members have a meaning.
 struct Answer {
   onloop::Statistics statistics;
   std::uint64_t timed_out = 0;
   bool moved = false;
-  std::string error;  // text, since it goes from thread to thread; empty: none
+  std::string error;  // empty: no error. It is text because it goes from thread to thread
 };
 
-/// All workers. The first runs on the thread that has made the workers, which is the only one to call it; each other
-/// one runs on a thread of its own, and is reached by its Remote alone.
+/// All workers.
+///
+/// The first worker runs on the thread that made the group. Each other worker runs on a thread of its own, and is
+/// reached only by its Remote.
+///
+/// Thread: only the thread that made the group may call it.
 class WorkerGroup {
  public:
   using Reply = std::function<void(Answer)>;
@@ -40,20 +44,29 @@ class WorkerGroup {
   [[nodiscard]] const Worker& first() const noexcept { return *workers_.front(); }
   [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
 
-  /// All of them listen on that address, or this throws std::runtime_error that says why not and what to do. Before
-  /// start().
+  /// Makes all workers listen on this address. It must be called before start().
+  ///
+  /// @throws std::runtime_error that says why they cannot listen and what to do.
   void serve(const std::string& address);
-  /// Starts the threads of all but the first. One that ends by an exception is told to `failed`, in the first one's
-  /// loop. Throws std::system_error if there can't be so many threads.
+  /// Starts the threads of all workers except the first one.
+  ///
+  /// @param failed  Called with a message, on the thread of the first worker, when another worker ends by an exception.
+  /// @throws std::system_error if a thread cannot be started.
   void start(std::function<void(const std::string&)> failed);
-  /// Has `work` done by each worker on its own thread, which must reply once, then or later; when all have, `then` runs
-  /// on the first one's, with the answers in the order of the workers. Never blocks; where there is only one, work()
-  /// and, if it replies then, then() are called at once. What work() has captured is copied to other threads.
+  /// Asks all workers a question. Never blocks.
+  ///
+  /// With a single worker, work() runs before ask() returns. If work() replies at once, then() also runs before ask()
+  /// returns.
+  ///
+  /// @param work  Runs once for each worker, on the thread of that worker. It must reply once, at once or later. It is
+  ///              copied to other threads, with everything that it has captured.
+  /// @param then  Runs on the thread of the first worker when all workers have replied. It gets the answers in the
+  ///              order of the workers.
   void ask(const Work& work, Then then);
-  /// Ends the threads, and waits for them; what they are in the middle of does not get its answer.
+  /// Ends the threads and waits for them. Questions that are still open get no answer.
   void stop();
 
-  /// Of all together; without a thread started, or after stop().
+  /// The statistics of all workers together. It may be called only before start() or after stop().
   [[nodiscard]] onloop::Statistics statistics() const;
 
  private:
@@ -70,7 +83,7 @@ class WorkerGroup {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::function<void(const std::string&)> failed_;
-  std::map<std::uint64_t, Question> questions_;  // of the first thread only: what others hold of one is its number
+  std::map<std::uint64_t, Question> questions_;  // for the first thread; the others know only a question's number
   std::uint64_t asked_ = 0;
 };
 

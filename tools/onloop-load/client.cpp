@@ -15,7 +15,7 @@ void Client::on_open(onloop::Connection& connection) {
 }
 
 void Client::on_end(onloop::Connection&) {
-  give_up("the server closed it");
+  give_up("the server closed the connection");
 }
 
 void Client::on_close(onloop::Connection&, std::error_code error) {
@@ -46,8 +46,8 @@ void ActiveClient::start() {
   send(Load::now());
 }
 
-// Hands over as many messages as the window and the run still allow. A piece is either several whole messages or a part
-// of a single one, so that each message is begun at the moment of a write.
+// Writes as many messages as the window and the run still allow. A piece is either several whole messages or a part of
+// a single message. So each message begins at the moment of a write.
 void ActiveClient::send(std::uint64_t now) {
   while (connection_ != nullptr && !blocked_) {
     if (unsent_ == 0) {
@@ -68,7 +68,7 @@ void ActiveClient::send(std::uint64_t now) {
       case onloop::Flow::wait:
         blocked_ = true;
         break;
-      case onloop::Flow::closed:  // it has failed, and on_close will say how
+      case onloop::Flow::closed:  // the connection has failed; on_close will get the error
         return;
     }
   }
@@ -80,8 +80,9 @@ void ActiveClient::on_drain(onloop::Connection&) {
 }
 
 void ActiveClient::on_data(onloop::Connection&, std::span<const std::byte> data) {
-  // Read before the check, whose time is not the server's. The next messages are taken to be sent then too, a little
-  // before they are: latencies are never shown too low.
+  // The clock is read before the check, because the server must not be charged for the time of the check. The next
+  // messages get this time as their time of sending, although they are sent a little later. So a reported latency is
+  // never too low.
   const std::uint64_t now = Load::now();
   if (connection_ == nullptr || !check(data)) return;
   load_.received(data.size());
@@ -89,7 +90,7 @@ void ActiveClient::on_data(onloop::Connection&, std::span<const std::byte> data)
   arrived_ += data.size();
   if (arrived_ < size_) return;
   std::size_t messages = 1;
-  if (arrived_ < 2 * size_) {  // by far the most frequent, and without a division
+  if (arrived_ < 2 * size_) {  // by far the most frequent case; it needs no division
     arrived_ -= size_;
   } else {
     messages = arrived_ / size_;
@@ -125,7 +126,7 @@ bool ActiveClient::check(std::span<const std::byte> data) {
 }
 
 void IdleClient::on_data(onloop::Connection&, std::span<const std::byte>) {
-  give_up("bytes came that nobody had sent");
+  give_up("bytes came back that were never sent");
 }
 
 }  // namespace load

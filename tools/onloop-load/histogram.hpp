@@ -8,8 +8,10 @@
 
 namespace load {
 
-/// Counts of latencies in buckets whose width grows with the value, as HdrHistogram's do: exact below 256 ns, and above
-/// within 1/128 (0.8 %) over the whole range of 64 bits. Recording allocates nothing and costs a few instructions.
+/// Counts latencies in buckets. The width of a bucket grows with the value, as in HdrHistogram.
+///
+/// Values below 256 ns are exact. All larger values of 64 bits are exact within 1/128 (0.8 %). Recording allocates
+/// nothing and costs a few instructions.
 class Histogram {
  public:
   void record(std::uint64_t nanoseconds, std::uint64_t times = 1) noexcept {
@@ -27,13 +29,16 @@ class Histogram {
   void clear() noexcept { *this = Histogram{}; }
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
-  /// Exact; 0 if nothing was recorded.
+  /// The largest value, which is exact. It is 0 if nothing was recorded.
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
 
-  /// The value that `percent` (0 to 100) of those recorded do not exceed: never below the true one, and at most 1/128
-  /// above it. 0 if nothing was recorded.
+  /// A percentile of the recorded values.
+  ///
+  /// @param percent  0 to 100.
+  /// @return The value that `percent` of the recorded values do not exceed. It is never below the true value, and at
+  ///         most 1/128 above it. It is 0 if nothing was recorded.
   [[nodiscard]] std::uint64_t percentile(double percent) const noexcept {
-    // 99.9 % of 1,000 is the 999th, although in binary the product is a little more than 999.
+    // 99.9 % of 1,000 values must be the 999th value. In binary arithmetic the product is a little more than 999.
     const double exact = percent / 100 * static_cast<double>(count_);
     const auto rank = std::max(static_cast<std::uint64_t>(std::ceil(exact * (1 - 1e-12))), std::uint64_t{1});
     std::uint64_t seen = 0;
@@ -45,7 +50,7 @@ class Histogram {
   }
 
  private:
-  // Each power of two has 128 buckets, but for the first 256 values, which have one each.
+  // Each of the first 256 values has a bucket of its own. Above them, each power of two has 128 buckets.
   static constexpr unsigned kBits = 7;
   static constexpr std::size_t kPerOctave = std::size_t{1} << kBits;
   static constexpr std::size_t kBuckets = (64 - kBits + 1) * kPerOctave;
@@ -55,7 +60,7 @@ class Histogram {
     const auto shift = static_cast<unsigned>(std::bit_width(value)) - kBits - 1;
     return shift * kPerOctave + static_cast<std::size_t>(value >> shift);
   }
-  // The largest value that falls into it.
+  // The largest value that falls into this bucket.
   static constexpr std::uint64_t last_of(std::size_t bucket) noexcept {
     if (bucket < 2 * kPerOctave) return bucket;
     const auto shift = static_cast<unsigned>(bucket / kPerOctave) - 1;

@@ -12,16 +12,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Seconds without a single byte back, from any connection, after which the server is taken for dead: while it is being
-// measured, and when only the last answers are awaited.
+// If no byte comes back on any connection for this number of seconds, the server counts as dead. The first number is
+// for the time of measuring. The second one is for the end, when only the last answers are missing.
 constexpr unsigned kPatience = 30;
 constexpr unsigned kLastPatience = 5;
 
 onloop::ConnectOptions connect_options(const Options& options) {
   onloop::ConnectOptions connect;
   connect.timeout = options.connect_timeout;
-  // The default would be a deadlock here: a server that stops reading until we have read what it sent would meet a
-  // client that stops reading until the server has.
+  // The default would be a deadlock. The server stops reading until the client has read what the server sent, and the
+  // client would stop reading until the server has read.
   connect.limits.pause_reading_when_full = false;
   connect.limits.high_water = 4 * Pattern::kPiece;
   connect.limits.low_water = Pattern::kPiece;
@@ -120,9 +120,9 @@ void Load::not_opened(Client& client, std::error_code error) {
   if (error == std::errc::connection_refused || error == std::errc::no_such_file_or_directory) {
     hint = " (is the server running there?)";
   } else if (error == std::errc::timed_out || backlog_full) {
-    hint = " (after " + tools::seconds_text(options_.connect_timeout) + " s: --connect-timeout)";
+    hint = " (after " + tools::seconds_text(options_.connect_timeout) + " s; --connect-timeout changes this time)";
   } else if (error == std::errc::address_not_available) {
-    hint = " (no local port is left: open fewer connections)";
+    hint = " (no local port is free: open fewer connections)";
   }
   fail("connect to " + options_.address + ": " + error.message() + hint);
   finish();
@@ -132,7 +132,8 @@ void Load::lost(const std::string& what, std::size_t in_flight) {
   if (phase_ == Phase::over) return;
   fail(what);
   in_flight_ -= in_flight;
-  // A client that may send always has something in flight; so if nothing is, none is left, or none may send any more.
+  // A client that may send always has a message in flight. So if no message is in flight, no active client is left, or
+  // no client may send any more.
   if (phase_ == Phase::opening || (in_flight_ == 0 && !active_.empty())) finish();
 }
 
@@ -140,7 +141,7 @@ void Load::each_second() {
   ++seconds_;
   silent_seconds_ = in_flight_ != 0 && bytes_ == bytes_then_ ? silent_seconds_ + 1 : 0;
   if (silent_seconds_ >= (phase_ == Phase::finishing ? kLastPatience : kPatience)) {
-    fail("nothing came back for " + tools::counted(silent_seconds_, "second") + ", with " +
+    fail("no byte came back for " + tools::counted(silent_seconds_, "second") + ", with " +
          tools::counted(in_flight_, "message") + " in flight");
     finish();
   } else if (options_.progress) {

@@ -22,26 +22,27 @@
 
 namespace load {
 
-/// One run: opens all connections, lets the active ones send, measures, waits until everything in flight is back.
+/// One run: opens all connections, lets the active clients send, measures, and waits until all messages in flight are
+/// back.
 class Load {
  public:
   explicit Load(const Options& options);
 
-  /// Runs to the end, or until a signal. Throws if it could not even begin.
+  /// Runs to the end, or until a signal. Throws an exception if the run cannot begin.
   [[nodiscard]] Report run();
 
-  // For the clients. The short ones are called for each message.
+  // The following functions are for the clients. The functions defined here in the class are called for each message.
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   [[nodiscard]] const Pattern& pattern() const noexcept { return pattern_; }
-  /// CLOCK_MONOTONIC in nanoseconds.
+  /// The time of CLOCK_MONOTONIC in nanoseconds.
   [[nodiscard]] static std::uint64_t now() noexcept {
     return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   }
   void opened() { opening_.opened(); }
   void not_opened(Client& client, std::error_code error);
-  /// A connection that was open is not any more, with so many messages that will never be back.
+  /// An open connection was lost, with this number of messages in flight, which will never come back.
   void lost(const std::string& what, std::size_t in_flight);
-  /// How many of the messages that a client would send now it may send.
+  /// Begins messages for a client that wants to send `wanted` messages. Returns how many of them it may send.
   [[nodiscard]] std::size_t begin(std::size_t wanted) noexcept {
     const std::size_t messages = budget_ < wanted ? static_cast<std::size_t>(budget_) : wanted;
     budget_ -= messages;
@@ -58,7 +59,7 @@ class Load {
   }
 
  private:
-  // measuring has ended in finishing, but messages are still on their way.
+  // In the phase `finishing`, measuring has ended, but messages are still in flight.
   enum class Phase { opening, warming_up, measuring, finishing, over };
 
   void start();
@@ -75,7 +76,7 @@ class Load {
   tools::Signals signals_;
   std::vector<std::unique_ptr<IdleClient>> idle_;
   std::vector<std::unique_ptr<ActiveClient>> active_;
-  onloop::Context context_;  // goes before the protocols that its connections call
+  onloop::Context context_;  // is destroyed before the clients, which its connections call
   Opening opening_;
   onloop::Watch signal_watch_;
   onloop::Timer each_second_;
@@ -84,15 +85,15 @@ class Load {
   Phase phase_ = Phase::opening;
   Report report_;
   std::uint64_t budget_ = 0;     // messages that may still be begun
-  std::uint64_t in_flight_ = 0;  // of all clients
-  std::uint64_t messages_ = 0;   // back, since the first
-  std::uint64_t bytes_ = 0;      // back, likewise
+  std::uint64_t in_flight_ = 0;  // messages of all clients
+  std::uint64_t messages_ = 0;   // messages that came back since the start
+  std::uint64_t bytes_ = 0;      // bytes that came back since the start
   Histogram latency_;
-  // Where measuring began.
+  // The values when measuring began.
   std::uint64_t began_ = 0;
   std::uint64_t messages_before_ = 0;
   std::uint64_t bytes_before_ = 0;
-  // At the last call of each_second().
+  // The values at the last call of each_second().
   std::uint64_t messages_then_ = 0;
   std::uint64_t bytes_then_ = 0;
   unsigned seconds_ = 0;

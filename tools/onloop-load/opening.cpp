@@ -6,8 +6,9 @@
 namespace load {
 namespace {
 
-// Well below any usual backlog (128 was the kernel's limit for long), and still some 20,000 connections a second. What
-// overflows a TCP backlog looks open from here, and answers only after the kernel's retransmissions, seconds later.
+// A burst is well below any usual backlog (128 was the kernel's limit for a long time). This still gives about 20,000
+// connections a second. A connection that overflows a TCP backlog looks open to the client, but it gets answers only
+// after retransmissions of the kernel, seconds later.
 constexpr std::size_t kBurst = 50;
 constexpr std::chrono::milliseconds kRest{2};
 

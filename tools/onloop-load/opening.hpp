@@ -11,18 +11,20 @@
 
 namespace load {
 
-/// Opens connections a burst at a time, with a rest in between: a server's backlog is bounded, and what goes beyond it
-/// is refused, or tried again by the kernel a second later.
+/// Opens connections in bursts, with a rest between two bursts. The backlog of a server is bounded. A connection beyond
+/// it is refused, or the kernel tries it again a second later.
 class Opening {
  public:
   Opening(onloop::Context& context, std::string address, onloop::ConnectOptions options);
 
-  /// One connection for each of `protocols`, in this order; `done` once all are open.
+  /// Opens one connection for each of `protocols`, in this order. `done` runs when all connections are open.
   void start(std::vector<onloop::Protocol*> protocols, onloop::Task done);
-  /// To be told of each connection's on_open.
+  /// Must be called in on_open of each connection.
   void opened();
-  /// To be told of each that failed with EAGAIN: the backlog of a UNIX socket is full. Tries it once more, after a
-  /// rest. False: no connection was opened for as long as a connection may take, so there is no hope.
+  /// Must be called for each connection that failed with EAGAIN, which means that the backlog of a UNIX socket is full.
+  /// Tries this connection once more after a rest.
+  ///
+  /// @return False if no connection was opened for as long as one connection may take. The run must then give up.
   [[nodiscard]] bool again(onloop::Protocol& protocol);
 
   [[nodiscard]] std::size_t open() const noexcept { return open_; }
@@ -35,7 +37,7 @@ class Opening {
   onloop::Context& context_;
   const std::string address_;
   const onloop::ConnectOptions options_;
-  std::vector<onloop::Protocol*> waiting_;  // the next is the last
+  std::vector<onloop::Protocol*> waiting_;  // in reverse order: the last element is the next one to connect
   onloop::Task done_;
   onloop::Timer rest_;
   std::chrono::steady_clock::time_point last_opened_;

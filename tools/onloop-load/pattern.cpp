@@ -6,7 +6,7 @@
 namespace load {
 
 Pattern::Pattern() : bytes_(kPeriod + kPiece) {
-  std::mt19937 random;  // not seeded: every run sends the same, and what went wrong can be looked at again
+  std::mt19937 random;  // not seeded: every run sends the same bytes, so an error can be reproduced
   std::generate_n(bytes_.begin(), kPeriod, [&random] { return static_cast<std::byte>(random() & 0xff); });
   std::copy_n(bytes_.begin(), kPiece, bytes_.begin() + kPeriod);
 }

@@ -7,21 +7,21 @@
 
 namespace load {
 
-/// What a run has found.
+/// The result of a run.
 struct Report {
-  bool measured = false;  ///< else there are only errors
+  bool measured = false;  ///< if false, only the errors have a meaning
   bool interrupted = false;
   double seconds = 0;
-  std::uint64_t messages = 0;  ///< that came back in this time
-  std::uint64_t bytes = 0;     ///< likewise
-  Histogram latency;           ///< of those messages
+  std::uint64_t messages = 0;  ///< messages that came back in this time
+  std::uint64_t bytes = 0;     ///< bytes that came back in this time
+  Histogram latency;           ///< of these messages
   std::uint64_t errors = 0;
   std::string first_error;
 };
 
-/// Lines for people.
+/// The report as lines of text for people.
 [[nodiscard]] std::string as_text(const Options& options, const Report& report);
-/// One JSON object on one line.
+/// The report as one JSON object in one line.
 [[nodiscard]] std::string as_json(const Options& options, const Report& report);
 
 }  // namespace load

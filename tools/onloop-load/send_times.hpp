@@ -6,8 +6,10 @@
 
 namespace load {
 
-/// When the messages in flight of one connection were sent, the oldest first. Messages sent at one time share an entry,
-/// and entries are reused, so that nothing is allocated once a connection has had its window full.
+/// The times at which the messages in flight of one connection were sent, the oldest first.
+///
+/// Messages with the same time share an entry, and entries are reused. So nothing is allocated after the window of the
+/// connection was full once.
 class SendTimes {
  public:
   void add(std::uint64_t time, std::size_t messages) {
@@ -22,7 +24,8 @@ class SendTimes {
     entries_[(first_ + used_++) & (entries_.size() - 1)] = {time, messages};
   }
 
-  /// Takes `messages`, of which there must be so many, and calls record(time, how many of them).
+  /// Removes the oldest `messages` messages. There must be at least that many. Calls record(time, number of messages)
+  /// for each time of sending.
   template <class Record>
   void take(std::size_t messages, Record&& record) {
     while (messages != 0) {
@@ -50,7 +53,7 @@ class SendTimes {
     entries_.resize(entries_.size() * 2);
   }
 
-  std::vector<Entry> entries_ = std::vector<Entry>(2);  // a ring; its size is a power of two
+  std::vector<Entry> entries_ = std::vector<Entry>(2);  // a ring buffer; its size is a power of two
   std::size_t first_ = 0;
   std::size_t used_ = 0;
 };

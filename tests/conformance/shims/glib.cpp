@@ -1,4 +1,4 @@
-// The GLib shim under every case of the kit, and what is special to GLib.
+// Runs every case of the kit on the GLib shim, and tests what is special to GLib.
 
 #include <glib-unix.h>
 #include <onloop/glib.hpp>
@@ -22,7 +22,7 @@ Loop own_glib() noexcept {
   return glib();
 }
 
-/// A GSource that calls a function for as long as there is one.
+/// A GSource that calls a function as long as this object lives.
 class Source {
  public:
   Source() = default;
@@ -66,7 +66,7 @@ GSource* descriptor_source(int fd, std::function<void()>* callback) {
   return source;
 }
 
-/// An application on a main context of its own.
+/// An application with a main context of its own.
 class GlibApplication : public Provider {
  public:
   explicit GlibApplication(Hosting hosting) : hosting_(hosting) {}
@@ -123,7 +123,7 @@ class GlibApplication : public Provider {
     }
   }
 
-  /// Sources, and descriptors that are polled.
+  /// The number of sources and of polled descriptors.
   int host_objects() override {
     constexpr unsigned kMoreThanWereMade = 200;
     int objects = 0;
@@ -225,7 +225,7 @@ TEST_P(GlibHosting, C65_a_main_loop_inside_a_callback_goes_on_serving) {
     order += "(";
     other = false;
     put(two.far.get());
-    put(one.far.get());  // its own callback is busy: it comes when that has ended
+    put(one.far.get());  // this watch is in its callback; its next call comes after the callback has ended
     main_->iterate_until([&] { return other; });
     order += ")";
   });
@@ -266,7 +266,8 @@ TEST_P(GlibHosting, C65_the_context_is_destroyed_by_a_main_loop_inside_its_callb
   destroyer = {};
 }
 
-// The frames of the main loop that was left are still on the stack, and the application goes on iterating it.
+// After the move, the frames of the old main loop are still on the stack, and the application continues to iterate the
+// old loop.
 TEST_P(GlibHosting, C90_moved_by_a_main_loop_inside_its_callback_and_back) {
   const MainContext other;
   const Pair pair = socket_pair();
@@ -303,7 +304,7 @@ TEST_P(GlibHosting, C90_moved_by_a_main_loop_inside_its_callback_and_back) {
   }
 }
 
-// Inside the callback that moved it, the application iterates the loop that it moved to.
+// Inside the callback that moved the context, the application iterates the new loop.
 TEST_P(GlibHosting, C90_served_by_the_next_main_loop_while_the_last_ones_callback_lasts) {
   const MainContext other;
   Context context{loop()};

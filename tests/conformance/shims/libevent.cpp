@@ -1,4 +1,4 @@
-// The libevent shim under every case of the kit, and what is special to libevent.
+// Runs every case of the kit on the libevent shim, and tests what is special to libevent.
 
 #include <event2/event.h>
 #include <event2/thread.h>
@@ -38,8 +38,10 @@ struct Free {
 };
 using Base = std::unique_ptr<event_base, Free>;
 
-/// What evthread_use_pthreads() does, which is in a library of its own. Before any base is made; those that are not to
-/// have locks say so by EVENT_BASE_FLAG_NOLOCK. libevent keeps a few locks for the process.
+/// Does what evthread_use_pthreads() does. That function is in a separate library of libevent.
+///
+/// It must run before any base is made. Bases without locks have the flag EVENT_BASE_FLAG_NOLOCK. libevent keeps a few
+/// locks until the process ends.
 class Locks {
  public:
   Locks() {
@@ -67,7 +69,7 @@ const Locks kLocks;
 
 /// The kinds of bases that an application may have.
 struct Kind {
-  std::vector<const char*> without;  // back ends, so that another is taken
+  std::vector<const char*> without;  // back ends that must not be used
   int flags = EVENT_BASE_FLAG_NOLOCK;
   int priorities = 1;
 };
@@ -88,7 +90,7 @@ Base make_base(const Kind& kind) {
   return base;
 }
 
-/// An event of the application's.
+/// An event of the application.
 class Event {
  public:
   Event(const Base& base, int fd, short events, std::function<void()> callback)
@@ -117,7 +119,7 @@ class Event {
   std::unique_ptr<event, Free> event_;
 };
 
-/// One iteration. libevent returns early where its clock is coarse.
+/// Runs one iteration. If libevent uses a coarse clock, it may return too early. Then this iterates again.
 void iterate_base(const Base& base, std::chrono::nanoseconds max_wait) {
   const auto end = std::chrono::steady_clock::now() + max_wait;
   bool early = false;
@@ -129,7 +131,7 @@ void iterate_base(const Base& base, std::chrono::nanoseconds max_wait) {
   } while (early);
 }
 
-/// An application on a base of its own.
+/// An application with a base of its own.
 class LibeventApplication : public Provider {
  public:
   LibeventApplication(Hosting hosting, const Kind* kind) : hosting_(hosting), kind_(*kind), base_(make_base(kind_)) {}
@@ -230,7 +232,7 @@ ONLOOP_CONFORMANCE_CONTEXT(Libevent, kContexts);
 
 namespace {
 
-/// What libevent warns of meanwhile, instead of on standard error.
+/// Collects the warnings of libevent while it lives, so that they do not go to standard error.
 class Warnings {
  public:
   Warnings() {
@@ -256,7 +258,7 @@ class LibeventHosting : public test::CleanTestWithParam<Hosting> {
     return base_;
   }
   [[nodiscard]] Loop loop() const { return hosted(libevent(base_.get()), GetParam()); }
-  /// Iterates as an application does, until `done`.
+  /// Iterates as an application does, until `done` returns true.
   void iterate_until(const std::function<bool()>& done) const {
     const auto end = std::chrono::steady_clock::now() + 10s;
     while (!done() && std::chrono::steady_clock::now() < end) iterate_base(base_, 10ms);
@@ -269,7 +271,7 @@ class LibeventHosting : public test::CleanTestWithParam<Hosting> {
 INSTANTIATE_TEST_SUITE_P(Libevent, LibeventHosting, ::testing::Values(Hosting::direct, Hosting::aggregate),
                          [](const auto& hosting) { return hosting.param == Hosting::direct ? "direct" : "aggregate"; });
 
-/// A guest of the bare ops.
+/// A guest that calls the slots of the shim itself.
 struct Guest {
   static inline int calls = 0;
   std::function<void(std::uint32_t)> on_ready = [](std::uint32_t) { ++calls; };
@@ -319,7 +321,7 @@ TEST_F(Libevent, IsFoundByName) {
   EXPECT_EQ(loop_by_name("libevent").hosting(), Hosting::aggregate);
 }
 
-// libevent warns and returns. The shim looks first, so that nobody is warned of what the guest does.
+// libevent would print a warning and return. The shim checks first, so that there is no warning.
 TEST_F(Libevent, C65_a_turn_inside_a_turn_is_refused) {
   const Warnings warnings;
   const Pair pair = socket_pair();
@@ -333,7 +335,7 @@ TEST_F(Libevent, C65_a_turn_inside_a_turn_is_refused) {
   onloop_shim_libevent.watch_remove(guest.loop, watch);
 }
 
-// libevent puts what is due behind what is readable.
+// libevent itself would call a due timer after the readable descriptors.
 TEST_F(Libevent, ATurnCallsOnDeadlineFirst) {
   struct Order {
     std::string text;
@@ -426,7 +428,7 @@ TEST_P(LibeventHosting, PriorityDecidesWhoIsServedFirst) {
   EXPECT_EQ(order.substr(order.size() - 4), "low ");
 }
 
-// event_priority_set() refuses an event that is in the queue of the iteration in hand.
+// event_priority_set() fails for an event that is in the queue of the current iteration.
 TEST_F(Libevent, PriorityAppliesToAllThatTheGuestHasQueuedOrNot) {
   const Base base = make_base(kPriorities);
   std::vector<Pair> pairs;
@@ -454,7 +456,7 @@ TEST_F(Libevent, PriorityAppliesToAllThatTheGuestHasQueuedOrNot) {
   for (onloop_watch* watch : watches) onloop_shim_libevent.watch_remove(guest.loop, watch);
 }
 
-// One watch that rests would not do, where others of the guest's are as busy.
+// It would not be enough if only one watch rested, because other watches of the guest are just as busy.
 TEST_P(LibeventHosting, C69_many_busy_watches_do_not_starve_what_has_a_lower_priority) {
   const Base& base = make(kPriorities);
   std::vector<Pair> pairs;
@@ -483,7 +485,7 @@ TEST_P(LibeventHosting, C69_many_busy_watches_do_not_starve_what_has_a_lower_pri
   iterate_until([&] { return busy >= before + 100; });
 }
 
-// Then the guest would wait at the lowest priority for ever.
+// A guest that only waits at the lowest priority would wait for ever for such an application.
 TEST_P(LibeventHosting, C70_a_guest_that_rests_is_not_starved_by_an_application_that_does_not) {
   const Base& base = make(kPriorities);
   const Pair pair = socket_pair();
@@ -497,7 +499,7 @@ TEST_P(LibeventHosting, C70_a_guest_that_rests_is_not_starved_by_an_application_
     other->add_in(0ns);
   });
   other->add_in(0ns);
-  for (int rests = 0; rests < 5; ++rests) {  // each lasts longer than this many iterations take
+  for (int rests = 0; rests < 5; ++rests) {  // after each call of the guest, iterate for 6 ms
     const int before = calls;
     const auto end = std::chrono::steady_clock::now() + 10s;
     while (calls == before && std::chrono::steady_clock::now() < end) iterate_base(base, 0ns);
@@ -517,7 +519,7 @@ TEST_F(Libevent, AChangeThatFailsLeavesTheFormerInterest) {
   onloop_watch* watch = guest.add(pair.near.get(), ONLOOP_READ);
   const int fd = pair.near.get();
   const Descriptor same{::dup(fd)};
-  ::close(fd);  // the kernel keeps its registration, but takes no change under this number
+  ::close(fd);  // the kernel keeps the registration, but it cannot be changed by this number
   EXPECT_EQ(onloop_shim_libevent.watch_set(guest.loop, watch, ONLOOP_READ | ONLOOP_WRITE), -EBADF);
   ASSERT_EQ(::dup2(same.get(), fd), fd);
   iterate_base(base, 0ns);
@@ -528,7 +530,8 @@ TEST_F(Libevent, AChangeThatFailsLeavesTheFormerInterest) {
   onloop_shim_libevent.watch_remove(guest.loop, watch);
 }
 
-// The kernel hears of a removal in the next iteration only: too late for the descriptors of a guest.
+// With a changelist, libevent tells the kernel of a removal only in the next iteration. This is too late for the
+// descriptors of a guest.
 TEST_F(Libevent, ABaseWithAChangelistRefusesDirectHosting) {
   const Base base = make_base(kChangelist);
   Echo echo;
@@ -555,7 +558,7 @@ TEST_F(Libevent, ABaseWithAChangelistMayLoseOneSetAndGetAnotherUnderItsNumber) {
   EXPECT_EQ(Warnings::text, "");
 }
 
-// The process would end: FD_SET is checked in the library.
+// Without the check in the shim, the process would end, because the C library checks FD_SET.
 TEST_F(Libevent, SelectRefusesDescriptorsThatItCanNotHold) {
   const Base base = make_base(kSelect);
   const Pair pair = socket_pair();
@@ -568,12 +571,13 @@ TEST_F(Libevent, SelectRefusesDescriptorsThatItCanNotHold) {
 
 namespace {
 
-/// An owned loop and a base, in a process that has made none yet: event_enable_debug_mode() can't come later.
+/// Serves on a base in debug mode. The process must not have made a base before, because event_enable_debug_mode()
+/// cannot be called later.
 void serve_in_debug_mode(Hosting hosting) {
   event_enable_debug_mode();
   const Base base = make_base(kPriorities);
   const Pair pair = socket_pair();
-  ::fcntl(pair.near.get(), F_SETFL, 0);  // blocking, as an epoll set is
+  ::fcntl(pair.near.get(), F_SETFL, 0);  // blocking, because an epoll set is blocking, too
   int calls = 0;
   {
     Context context{hosted(libevent(base.get()), hosting)};
@@ -593,13 +597,14 @@ void serve_in_debug_mode(Hosting hosting) {
 }  // namespace
 
 TEST_P(LibeventHosting, ServesInLibeventsDebugMode) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");  // starts the program anew
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // the program is started again for this test
   EXPECT_EXIT(serve_in_debug_mode(GetParam()), ::testing::ExitedWithCode(0), "");
 }
 
 namespace {
 
-/// That the application's base works in a forked child: its own event comes, nothing of the guest's, and it sleeps.
+/// True if the base of the application works in a forked child: the event of the application comes, no event of the
+/// guest comes, and the base sleeps.
 bool works_and_sleeps(const Base& base) {
   const Pair pair = socket_pair();
   int calls = 0;
@@ -618,7 +623,7 @@ bool works_and_sleeps(const Base& base) {
 
 }  // namespace
 
-// The set that the child shares with its parent, and descriptors that the parent keeps open and readable.
+// The child shares the epoll set with its parent. The parent keeps the descriptors open and readable.
 TEST_P(LibeventHosting, C84_the_child_may_go_on_with_the_base_whenever_it_calls_event_reinit) {
   const Warnings warnings;
   const Base& base = make(kEpoll);
@@ -655,7 +660,8 @@ TEST_P(LibeventHosting, C84_the_child_may_go_on_with_the_base_whenever_it_calls_
   EXPECT_EQ(Warnings::text, "");
 }
 
-// Where event_reinit() would end the process, nothing is taken out, and what is called takes itself out.
+// Without descriptors, event_reinit() would end the process. So the shim removes no event from the base, and each event
+// removes itself when it is called.
 TEST_F(Libevent, C84_a_child_that_is_out_of_descriptors_leaves_the_parent_alone) {
   const Base base = make_base(kEpoll);
   const Pair pair = socket_pair();

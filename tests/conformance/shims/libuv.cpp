@@ -1,4 +1,4 @@
-// libuv's loop under every case of the kit, and what is special to it.
+// Runs every case of the kit on the libuv shim, and tests what is special to libuv.
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -17,7 +17,8 @@
 namespace onloop::conformance {
 namespace {
 
-/// The first loop of a process opens a pipe that libuv keeps until the process ends: no leak of a test's.
+/// The first loop of a process opens a pipe, which libuv keeps until the process ends. It is opened here, so that it
+/// does not look like a leak of a test.
 const bool kPipeOpened = [] {
   uv_loop_t loop;
   return uv_loop_init(&loop) == 0 && uv_loop_close(&loop) == 0;
@@ -28,7 +29,8 @@ uv_handle_t* handle(H& any) {
   return reinterpret_cast<uv_handle_t*>(&any);
 }
 
-/// An application with a libuv loop. Closes it at the end, which fails if a guest has left anything there.
+/// An application with a libuv loop. It closes the loop at the end. This fails if a guest has left anything on the
+/// loop.
 class Application : public Provider {
  public:
   explicit Application(Hosting hosting) : hosting_(hosting) {
@@ -51,17 +53,19 @@ class Application : public Provider {
   Loop loop() override { return hosted(libuv(&loop_), hosting_); }
 
   void iterate(Context*, std::chrono::nanoseconds max_wait) override {
-    constexpr std::chrono::nanoseconds kSlice = 200ms;  // see below
+    constexpr std::chrono::nanoseconds kSlice = 200ms;  // the longest wait of one iteration, see below
     if (!due_.empty()) uv_timer_start(&due_timer_, run_due, 0, 0);
-    // A referenced handle, since a loop without any does not poll; and libuv's time is a millisecond late at most.
+    // The timer is a referenced handle, because a loop without referenced handles does not poll. The time of libuv is
+    // at most a millisecond late.
     const auto wait =
         std::chrono::ceil<std::chrono::milliseconds>(max_wait < 0ns ? kSlice : std::min(max_wait, kSlice));
     uv_update_time(&loop_);
     uv_timer_start(
         &end_of_wait_, [](uv_timer_t* timer) { uv_stop(timer->loop); }, static_cast<std::uint64_t>(wait.count()) + 1,
         0);
-    // UV_RUN_ONCE serves timers that are due and then blocks all the same, as an application with nothing else to do
-    // would want it to; a test asks after each iteration. What is due by now is seen here, the rest waits for a slice.
+    // UV_RUN_ONCE serves the timers that are due, and then blocks nevertheless. An application with nothing else to do
+    // wants this, but a test checks its condition after each iteration. So the iteration does not block if a timer is
+    // due now. A timer that becomes due later waits for one slice at most.
     const bool blocks = max_wait != 0ns && !timer_is_due();
     uv_run(&loop_, blocks ? UV_RUN_ONCE : UV_RUN_NOWAIT);
     uv_timer_stop(&end_of_wait_);
@@ -129,7 +133,8 @@ class Application : public Provider {
   std::function<void()> on_idle_;
 };
 
-/// The same under the bare ops, where a case asks how long a wait of the host's own takes.
+/// The same application for the cases on the bare ops. One of these cases asks how long a wait of the host itself
+/// takes.
 class BareApplication : public Application {
  public:
   using Application::Application;
@@ -162,13 +167,13 @@ const std::vector<ProviderCase> kContexts{
 ONLOOP_CONFORMANCE_OPS(Libuv, kOps);
 ONLOOP_CONFORMANCE_CONTEXT(Libuv, kContexts);
 
-// ---- what is special to this host ----
+// ---- what is special to libuv ----
 
 using Libuv = test::CleanTest;
 
 namespace {
 
-/// A guest of one watch on an owned loop, for calls that RawGuest does not make.
+/// A guest with one watch on an owned loop. It is for calls that RawGuest does not make.
 struct Bare {
   explicit Bare(std::function<void(Bare&)> its_on_ready) : on_ready(std::move(its_on_ready)) {
     const onloop_guest guest{
@@ -213,7 +218,7 @@ TEST_F(Libuv, a_priority_is_refused_in_words) {
   EXPECT_TRUE(is(error_of([] { Context context{libuv().priority(0)}; }), std::errc::not_supported));
 }
 
-// uv_run() inside uv_run() of the same loop is undefined.
+// libuv does not define what uv_run() does inside uv_run() of the same loop.
 TEST_F(Libuv, C65_a_turn_inside_a_turn_is_refused) {
   int inner = 0;
   Bare guest{[&](Bare& self) { inner = self.ops.turn(self.loop, 0); }};
@@ -245,7 +250,7 @@ TEST_F(Libuv, a_turn_of_the_applications_loop_is_refused) {
   onloop_shim_libuv.detach(loop);
 }
 
-// The loop is freed when its own frame has returned; the sanitizers see if it is sooner.
+// The loop must be freed only after its own frame has returned. A sanitizer reports a loop that is freed earlier.
 TEST_F(Libuv, C28_detach_inside_an_up_call_of_a_turn_frees_the_loop_after_it) {
   int calls = 0;
   const auto leave = [&](Bare& self) {
@@ -263,7 +268,9 @@ TEST_F(Libuv, C28_detach_inside_an_up_call_of_a_turn_frees_the_loop_after_it) {
 TEST_F(Libuv, a_past_deadline_comes_first_in_a_batch_of_an_owned_loop) {
   int calls = 0;
   Bare guest{[&](Bare& self) {
-    if (++calls == 1) self.ops.watch_remove(self.loop, self.watch);  // by the deadline: the ready watch is not called
+    if (++calls == 1)
+      self.ops.watch_remove(
+          self.loop, self.watch);  // on_deadline removes the watch, so the watch is not called although it is ready
   }};
   EXPECT_EQ(guest.ops.deadline_set(guest.loop, 1), 0);
   EXPECT_EQ(guest.ops.turn(guest.loop, 0), 0);
@@ -352,8 +359,8 @@ TEST_F(Libuv, C43_a_zero_timer_that_re_arms_itself_lets_uv_run_poll) {
   }
 }
 
-// A child that goes on with its copy of the loop: libuv aborts at a handle whose descriptor was closed, and refuses a
-// second one of the same number. The parent's watches are in the epoll set that both have.
+// A forked child continues with its copy of the loop. libuv aborts if the descriptor of a handle was closed, and it
+// refuses a second handle for the same number. The watches of the parent are in an epoll set that both processes share.
 TEST_F(Libuv, C84_a_child_may_go_on_with_the_loop) {
   for (const Hosting hosting : {Hosting::direct, Hosting::aggregate}) {
     for (const bool fork_the_loop_first : {false, true}) {
@@ -370,7 +377,7 @@ TEST_F(Libuv, C84_a_child_may_go_on_with_the_loop) {
                   context.reset();
                   if (!fork_the_loop_first && uv_loop_fork(application.uv()) != 0) return false;
                   for (int i = 0; i < 3; ++i) application.iterate(nullptr, 0ns);
-                  return application.host_objects() == 3;  // the application's own
+                  return application.host_objects() == 3;  // the handles of the application
                 }),
                 "");
       EXPECT_EQ(in_child([&] {
@@ -391,7 +398,8 @@ TEST_F(Libuv, C84_a_child_may_go_on_with_the_loop) {
   }
 }
 
-// No descriptor is to be had for the decoy: the handles stay, deaf, and go when they are called.
+// There is no free descriptor for the decoy. So the handles stay on the loop, do nothing, and are removed when libuv
+// calls them.
 TEST_F(Libuv, C84_a_child_without_a_descriptor_to_spare_does_not_disturb_the_parent) {
   Application application{Hosting::direct};
   const Pair pair = socket_pair();

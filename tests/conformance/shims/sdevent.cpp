@@ -1,4 +1,4 @@
-// sd-event under the kit, and what is special to it.
+// Runs the cases of the kit on the sd-event shim, and tests what is special to sd-event.
 
 #include <onloop/sdevent.hpp>
 #include <onloop/loop_by_name.hpp>
@@ -40,7 +40,8 @@ Event new_event() {
   return Event{event};
 }
 
-/// One iteration. sd_event_run() would do, but that it ends when a signal interrupts it, and can't be asked why.
+/// Runs one iteration. sd_event_run() is not used, because it returns when a signal interrupts it and does not say why
+/// it returned.
 void iterate_once(sd_event* event, std::chrono::nanoseconds max_wait) {
   const std::uint64_t end = max_wait < 0ns ? UINT64_MAX : monotonic_ns() + static_cast<std::uint64_t>(max_wait.count());
   for (bool interrupted = true; interrupted;) {
@@ -55,8 +56,10 @@ void iterate_once(sd_event* event, std::chrono::nanoseconds max_wait) {
   }
 }
 
-/// An application with an sd-event loop, on which it has a timer, a descriptor and idle work of its own. A source that
-/// the guest left behind would hold the loop, whose descriptor the fixture then finds open.
+/// An application with an sd-event loop. On this loop it has a timer, a descriptor and idle work of its own.
+///
+/// If the guest leaves a source behind, the source keeps the loop alive, and the fixture then finds the descriptor of
+/// the loop open.
 class Application : public Provider {
  public:
   explicit Application(Hosting hosting) : hosting_(hosting) {
@@ -106,7 +109,7 @@ class Application : public Provider {
     sd_event_source_set_enabled(source, SD_EVENT_ON);
   }
 
-  /// The descriptors in the loop's epoll set: its sources can't be counted.
+  /// The number of descriptors in the epoll set of the loop. The sources themselves cannot be counted.
   int host_objects() override {
     std::ifstream info("/proc/self/fdinfo/" + std::to_string(sd_event_get_fd(event())));
     int count = 0;
@@ -167,7 +170,7 @@ class SdEvent : public test::CleanTest {
   [[nodiscard]] Application& application() { return *application_; }
   [[nodiscard]] sd_event* event() { return application_->event(); }
   void iterate() { iterate_once(event(), 0ns); }
-  /// Iterates without waiting until `done`.
+  /// Iterates without waiting until `done` returns true.
   [[nodiscard]] bool until(const std::function<bool()>& done) {
     const auto end = std::chrono::steady_clock::now() + 10s;
     while (!done()) {
@@ -176,7 +179,7 @@ class SdEvent : public test::CleanTest {
     }
     return true;
   }
-  /// Frees the application's loop, with all that is on it.
+  /// Frees the loop of the application with everything on it.
   void free_application() { application_.reset(); }
 
  private:
@@ -264,7 +267,7 @@ TEST_F(SdEvent, a_loop_can_not_be_iterated_within_its_handlers) {
   EXPECT_EQ(nesting.in_deadline, -EBUSY);
 }
 
-// Of the sources that one poll finds ready, sd-event calls that of the highest priority first.
+// If one poll finds several ready sources, sd-event first calls the source with the highest priority.
 TEST_F(SdEvent, a_guest_has_the_priority_that_it_is_given) {
   const Pair of_guest = socket_pair();
   const Pair of_application = socket_pair();
@@ -285,7 +288,7 @@ TEST_F(SdEvent, a_guest_has_the_priority_that_it_is_given) {
       EXPECT_TRUE(until([&] { return order.size() == 2; }));
       EXPECT_EQ(order, priority < 0 ? "ga" : "ag") << priority;
 
-      // The deadline likewise, where the guest has one in the host.
+      // The same holds for the deadline, if the guest has a deadline in the host.
       order.clear();
       const Timer timer = context.timer(0ns, [&] { order += "g"; });
       EXPECT_TRUE(put(of_application.far.get()));
@@ -338,7 +341,7 @@ TEST_F(SdEvent, a_changed_priority_holds_for_what_is_there_already) {
   ops.detach(loop);
 }
 
-// A guest that lets others go first must not wait for ever for an application that always has something to do.
+// A guest that lets others go first must not wait for ever if the application always has something to do.
 TEST_F(SdEvent, a_guest_that_rests_comes_back_though_the_application_is_always_busy) {
   const Pair of_guest = socket_pair();
   const Pair of_application = socket_pair();
@@ -349,7 +352,7 @@ TEST_F(SdEvent, a_guest_that_rests_comes_back_though_the_application_is_always_b
     for (int round = 0; round < 5; ++round) {
       int idle = 0;
       application().call_when_idle(level, [&] { ++idle; });
-      EXPECT_TRUE(until([&] { return idle > 0; })) << "level " << level;  // so it rests
+      EXPECT_TRUE(until([&] { return idle > 0; })) << "level " << level;  // so the guest rests
       application().watch_from_application(of_application.near.get(), [] {});
       const int before = watch.calls;
       EXPECT_TRUE(until([&] { return watch.calls > before + 1; })) << "level " << level;
@@ -382,7 +385,7 @@ TEST_F(SdEvent, many_watches_that_are_always_ready_all_get_their_turn_and_let_id
   int idle = 0;
   int seen = 0;
   application().call_when_idle(1, [&] {
-    // Counted in calls, not in time, which a busy machine stretches.
+    // The limit is a number of calls and not a time, because everything takes longer on a busy machine.
     if (idle++ > 0) {
       EXPECT_LE(guest.calls - seen, 5'000);
     }
@@ -395,7 +398,7 @@ TEST_F(SdEvent, many_watches_that_are_always_ready_all_get_their_turn_and_let_id
   application().call_when_idle(1, {});
 }
 
-// What a guest does while its sources rest at the lowest priority.
+// The test does these things while the sources of the guest rest at the lowest priority.
 TEST_F(SdEvent, a_watch_that_rests_can_be_removed_or_silenced_or_outlived_by_the_loop) {
   enum class Then { remove, silence, detach, detach_inside };
   for (const Then then : {Then::remove, Then::silence, Then::detach, Then::detach_inside}) {
@@ -437,7 +440,7 @@ TEST_F(SdEvent, a_watch_that_rests_can_be_removed_or_silenced_or_outlived_by_the
 
 // ---- many that are ready at once ----
 
-/// Watches that all become ready at once, and what each does then.
+/// Many watches that all become ready at once, with a function that each of them calls.
 class Crowd {
  public:
   static constexpr int kSize = 200;
@@ -454,7 +457,8 @@ class Crowd {
       }));
     }
   }
-  /// Iterates until so many were called. How many iterations it took, each of which asks the kernel once.
+  /// Iterates until this number of calls was made. Returns the number of iterations. Each iteration asks the kernel
+  /// once.
   int serve(int count) {
     int iterations = 0;
     for (; calls < count && iterations < 10 * kSize; ++iterations) guest.turn();
@@ -466,13 +470,13 @@ class Crowd {
     pairs[i].near.close();
   }
 
-  std::vector<Pair> pairs;  // outlive the guest
+  std::vector<Pair> pairs;  // must outlive the guest
   std::vector<RawGuest::Watch*> watches;
   int calls = 0;
   RawGuest guest;
 };
 
-/// Each is a loop of its own; the fixture's has another kind of guest, too.
+/// Each provider has a loop of its own. The loop of the fixture also has a guest of another kind.
 class SdEventCrowd : public SdEvent {
  protected:
   [[nodiscard]] std::vector<Provider*> providers() { return {&application(), &of_its_own_}; }
@@ -481,10 +485,10 @@ class SdEventCrowd : public SdEvent {
   Owned of_its_own_{Hosting::direct, &owned};
 };
 
-// Each iteration makes the kernel walk all that are ready, so that one iteration for each would cost their number
-// squared.
+// In each iteration, the kernel walks over all ready descriptors. With one iteration for each watch, the cost would be
+// the square of the number of watches.
 TEST_F(SdEventCrowd, many_watches_that_become_ready_at_once_take_few_iterations) {
-  constexpr int kFew = Crowd::kSize * 3 / 4;  // usually a tenth, more on a busy machine
+  constexpr int kFew = Crowd::kSize * 3 / 4;  // usually a tenth of the number of watches; more on a busy machine
   for (Provider* provider : providers()) {
     Crowd closing(*provider, ONLOOP_READ, [](Crowd& crowd, std::size_t i) { crowd.remove(i); });
     EXPECT_LE(closing.serve(Crowd::kSize), kFew);
@@ -536,7 +540,7 @@ TEST_F(SdEventCrowd, one_of_many_that_are_pending_may_remove_or_silence_the_othe
         for (int i = 0; i < 12; ++i) iterate();
       }
       if (then != Then::silence && then != Then::lower) continue;
-      crowd.calls = -1'000'000;  // from here on nothing is done
+      crowd.calls = -1'000'000;  // from here on, the callback does nothing
       for (auto* watch : crowd.watches) {
         crowd.guest.set(*watch, ONLOOP_READ);
         watch->calls = 0;
@@ -563,7 +567,7 @@ TEST_F(SdEventCrowd, more_than_are_called_in_one_iteration_come_equally_often) {
   }
 }
 
-// Whoever asked the loop to exit expects no other callbacks but those for the exit.
+// An application that has asked its loop to exit expects only the callbacks for the exit.
 TEST_F(SdEventCrowd, nobody_is_called_after_the_application_has_asked_its_loop_to_exit) {
   constexpr int kLast = Crowd::kSize / 2;
   Crowd crowd(application(), ONLOOP_READ, [&](Crowd& self, std::size_t) {
@@ -575,7 +579,7 @@ TEST_F(SdEventCrowd, nobody_is_called_after_the_application_has_asked_its_loop_t
   EXPECT_EQ(crowd.calls, kLast);
 }
 
-// The application has its turn as ever, whether each call takes long or there are many.
+// The application gets its turns as usual, even if each call takes long, or if there are many calls.
 TEST_F(SdEventCrowd, an_application_waits_for_no_more_than_a_turn) {
   const Pair of_application = socket_pair();
   ASSERT_TRUE(put(of_application.far.get()));

@@ -1,5 +1,5 @@
-/* A shim that is written outside the tree, against an installed loop_ops.h and nothing else: a loop on poll(2) that it
- * owns, with no deadlines. Built as libonloop-outside.so, it can be loaded by name. */
+/* A shim outside the tree. It uses only an installed loop_ops.h. Its loop is an owned loop on poll(2) without
+ * deadlines. Built as libonloop-outside.so, the shim can be loaded by name. */
 #include <errno.h>
 #include <onloop/loop_ops.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-// All that the author of a shim writes to have it tested.
+// This is all that the author of a shim has to write to test it with the conformance kit.
 #include <onloop/conformance.hpp>
 
 extern "C" const onloop_ops onloop_shim_outside;
