@@ -29,7 +29,16 @@ struct SocketAddress;
 /// owns these sockets and closes them. It does not unlink the file of a UNIX socket among them.
 class ONLOOP_API Address {
  public:
-  enum class Family : std::uint8_t { none, ipv4, ipv6, localhost, unix_path, unix_abstract, inherited };
+  /// The kind of an address. It decides which of port(), ip(), scope() and name() have a meaning.
+  enum class Family : std::uint8_t {
+    none,           ///< there is no address
+    ipv4,           ///< an IPv4 address and a port
+    ipv6,           ///< an IPv6 address, perhaps with a zone, and a port
+    localhost,      ///< `localhost` and a port: both [::1] and 127.0.0.1
+    unix_path,      ///< a UNIX socket whose name() is a path
+    unix_abstract,  ///< a UNIX socket whose name() is in the abstract name space, without the leading zero byte
+    inherited       ///< `fd:`: listening sockets that this process was started with
+  };
 
   /// Makes an address of no family. A client of a UNIX socket has such an address if it has not bound its own socket.
   Address() noexcept = default;
@@ -40,6 +49,7 @@ class ONLOOP_API Address {
 
   /// @return The form that parse() reads. If there is no address, the result is "unknown", which parse() refuses.
   [[nodiscard]] std::string to_string() const;
+  /// @return The kind of this address.
   [[nodiscard]] Family family() const noexcept { return family_; }
   /// @return The port, or 0 if the address has no port.
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
@@ -52,7 +62,9 @@ class ONLOOP_API Address {
 
   /// Makes an address of an IP address and a port.
   /// @param family Family::ipv4, Family::ipv6, or Family::localhost, for which `ip` is not used.
-  /// @param ip The IP address in network byte order. An IPv4 address has the first four bytes.
+  /// @param ip The IP address in network byte order. An IPv4 address has the first four bytes. The others
+  /// must be zero, because operator== compares them.
+  /// @param port The port, in the byte order of this machine.
   /// @param scope The interface index of the IPv6 zone, or 0.
   /// @throws std::system_error with EINVAL for another family.
   [[nodiscard]] static Address from_ip(Family family, const std::array<std::byte, 16>& ip, std::uint16_t port,
@@ -64,6 +76,8 @@ class ONLOOP_API Address {
   /// a zero byte (which an abstract name may have).
   [[nodiscard]] static Address from_name(Family family, std::string name);
 
+  /// @return True if both have the same family, port, zone, IP address and name. `fd:3` and `fd:name` are different,
+  /// even if they mean the same socket.
   friend bool operator==(const Address&, const Address&) = default;
 
  private:

@@ -14,9 +14,11 @@
 
 namespace onloop {
 
+/// @cond
 namespace detail {
 class WorkerPool;
 }  // namespace detail
+/// @endcond
 
 /// The outcome of a piece of blocking work: its result, or the exception that it threw.
 template <class T>
@@ -24,9 +26,12 @@ class [[nodiscard]] Outcome {
   static_assert(std::is_object_v<T> && !std::is_same_v<T, std::exception_ptr>, "work gives a value, or nothing");
 
  public:
+  /// The outcome of work that has thrown `error`, which must not be null.
   explicit Outcome(std::exception_ptr error) noexcept : held_(std::move(error)) {}
+  /// The outcome of work whose result is `value`.
   explicit Outcome(T value) : held_(std::move(value)) {}
 
+  /// @return True if there is a result, false if the work has thrown.
   explicit operator bool() const noexcept { return std::holds_alternative<T>(held_); }
   /// @return The result of the work.
   /// @throws The exception that the work threw.
@@ -34,6 +39,8 @@ class [[nodiscard]] Outcome {
     check();
     return std::get<T>(held_);
   }
+  /// @overload
+  /// This one moves the result out of an Outcome that is no longer needed: `std::move(outcome).get()`.
   [[nodiscard]] T get() && {
     check();
     return std::get<T>(std::move(held_));
@@ -51,15 +58,21 @@ class [[nodiscard]] Outcome {
   std::variant<std::exception_ptr, T> held_;
 };
 
+/// The outcome of work without a result: that it has ended, or the exception that it threw.
 template <>
 class [[nodiscard]] Outcome<void> {
  public:
+  /// The outcome of work that has thrown `error`, or that has ended well if `error` is null.
   explicit Outcome(std::exception_ptr error = {}) noexcept : error_(std::move(error)) {}
 
+  /// @return True if the work has not thrown.
   explicit operator bool() const noexcept { return !error_; }
+  /// Returns if the work has not thrown.
+  /// @throws The exception that the work threw.
   void get() const {
     if (error_) std::rethrow_exception(error_);
   }
+  /// @return The exception that the work threw, or null if it threw none.
   [[nodiscard]] std::exception_ptr exception() const noexcept { return error_; }
 
  private:
@@ -71,6 +84,7 @@ class [[nodiscard]] Outcome<void> {
 /// `exception` is null.
 [[nodiscard]] ONLOOP_API std::error_code error_code_of(const std::exception_ptr& exception) noexcept;
 
+/// @cond
 namespace detail {
 
 /// A piece of work, as the pool sees it. It is destroyed on the context's thread.
@@ -132,6 +146,7 @@ class BlockingCall final : public BlockingWork {
 };
 
 }  // namespace detail
+/// @endcond
 
 /// A handle to a piece of work that Context::run_blocking was given. It may be copied. Destroying it changes nothing.
 /// It has no effect when the work has ended or its context is gone.
@@ -139,7 +154,9 @@ class BlockingCall final : public BlockingWork {
 /// Thread: the context's.
 class ONLOOP_API Job {
  public:
+  /// A handle without work. No call has an effect.
   Job() noexcept = default;
+  /// For the library: a handle to `work`.
   explicit Job(std::weak_ptr<detail::BlockingWork> work) noexcept : work_(std::move(work)) {}
 
   /// Cancels the work. If the work still waits for a thread, it does not run, and `done` gets ECANCELED later. If the

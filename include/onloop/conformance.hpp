@@ -1,4 +1,6 @@
 #pragma once
+/// @file
+/// The conformance kit: the tests that every shim must pass, and what the author of a shim gives to them.
 #include <onloop/context.hpp>
 #include <onloop/loop.hpp>
 
@@ -10,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+/// The conformance kit. Begin with Provider.
 namespace onloop::conformance {
 
 using namespace std::chrono_literals;
@@ -36,9 +39,11 @@ using namespace std::chrono_literals;
 /// the test.
 class Provider {
  public:
+  /// Makes a provider, together with the foreign loop that loop() returns.
   Provider() = default;
   Provider(const Provider&) = delete;
   Provider& operator=(const Provider&) = delete;
+  /// Frees the provider, together with its foreign loop.
   virtual ~Provider() = default;
 
   /// @return The loop under test. For a foreign loop, each call returns the same loop. For an owned loop, each call
@@ -64,6 +69,7 @@ class Provider {
   /// Calls `callback` from a source of this kind. The source is always ready. It lasts until this function is called
   /// with an empty `callback`.
   /// @param level The kind of source. Levels count from 0.
+  /// @param callback The callable, or an empty one to end the source.
   virtual void call_when_idle(int level, std::function<void()> callback);
   /// @return The number of handles, sources or events that the host holds, including those of the application. It is 0
   /// where the host cannot be asked.
@@ -84,18 +90,23 @@ class Provider {
   [[nodiscard]] virtual std::string exception(std::string_view case_number);
 };
 
+/// One way of using a shim, which the kit tests. make_case() makes it.
 struct ProviderCase {
-  std::string name;  ///< letters, digits and underscores
-  std::function<std::unique_ptr<Provider>()> make;
+  std::string name;                                 ///< letters, digits and underscores
+  std::function<std::unique_ptr<Provider>()> make;  ///< makes the provider for one test
 };
+/// Prints the name of a case in GoogleTest's messages.
 inline void PrintTo(const ProviderCase& provider, std::ostream* out) {  // NOLINT: GoogleTest's name
   *out << provider.name;
 }
 
+/// @return `loop` with the given hosting (Loop::hosted).
 [[nodiscard]] inline Loop hosted(const Loop& loop, Hosting hosting) {
   return loop.hosted(hosting);
 }
 
+/// Makes the case `name`, whose provider is a P that is made of `arguments`. For each test the kit makes another P, so
+/// the arguments are copied.
 template <class P, class... A>
 ProviderCase make_case(std::string name, A... arguments) {
   return {std::move(name), [=] { return std::make_unique<P>(arguments...); }};
@@ -104,7 +115,9 @@ ProviderCase make_case(std::string name, A... arguments) {
 /// A provider for an owned loop that needs nothing around it.
 class Owned : public Provider {
  public:
+  /// A provider of the loops that `make` returns, such as onloop::libuv, with the given hosting.
   Owned(Hosting hosting, Loop (*make)() noexcept) : hosting_(hosting), make_(make) {}
+  /// @return A new owned loop, by `make`.
   Loop loop() override { return hosted(make_(), hosting_); }
 
  private:
@@ -112,15 +125,21 @@ class Owned : public Provider {
   Loop (*make_)() noexcept;
 };
 
-/// Registers providers for the cases that use the bare ops, or for the cases that use a Context. The macros below use
-/// these functions as initialisers at namespace scope.
+/// Registers providers for the cases that use the bare ops. ONLOOP_CONFORMANCE_OPS uses this function as an initialiser
+/// at namespace scope.
 /// @return True.
 bool test_ops(const std::vector<ProviderCase>& cases);
+/// Registers providers for the cases that use a Context. ONLOOP_CONFORMANCE_CONTEXT uses this function as an
+/// initialiser at namespace scope.
+/// @return True.
 bool test_contexts(const std::vector<ProviderCase>& cases);
 
-/// Use these macros at namespace scope, after the provider cases. The bare ops can only be tested under direct hosting.
+/// Tests the bare ops with `cases`, a vector of ProviderCase. Use this macro at namespace scope, after the provider
+/// cases. The bare ops can only be tested under direct hosting. `name` is an identifier, another one for each use.
 #define ONLOOP_CONFORMANCE_OPS(name, cases) \
   static const bool onloop_ops_of_##name = ::onloop::conformance::test_ops(cases)
+/// Tests a Context with `cases`, a vector of ProviderCase. Use this macro at namespace scope, after the provider cases.
+/// `name` is an identifier, another one for each use.
 #define ONLOOP_CONFORMANCE_CONTEXT(name, cases) \
   static const bool onloop_contexts_of_##name = ::onloop::conformance::test_contexts(cases)
 

@@ -22,22 +22,28 @@ class Context;
 class Protocol;
 
 /// The result of a write.
-///
-/// - go: the connection has taken the bytes.
-/// - wait: the connection has taken the bytes, but more than the high-water mark is queued. Stop writing until
-///   on_drain.
-/// - closed: the connection has discarded the bytes. It is closing, or its write side is shut down, or it is being
-///   handed over to another process (onloop/takeover.hpp).
-enum class Flow : std::uint8_t { go, wait, closed };
+enum class Flow : std::uint8_t {
+  /// The connection has taken the bytes.
+  go,
+  /// The connection has taken the bytes, but more than the high-water mark is queued. Stop writing until on_drain.
+  wait,
+  /// The connection has discarded the bytes. It is closing, or its write side is shut down, or it is being handed over
+  /// to another process (onloop/takeover.hpp).
+  closed
+};
 
 /// A weak reference to a connection.
 ///
 /// Thread: it may be copied, moved and destroyed on any thread. Call get() only on the context's thread.
 class ONLOOP_API Ref {
  public:
+  /// Refers to no connection.
   Ref() noexcept = default;
+  /// Refers to the same connection as `other`.
   Ref(const Ref& other) noexcept;
+  /// Takes the reference of `other`, which then refers to no connection.
   Ref(Ref&& other) noexcept : held_(std::exchange(other.held_, nullptr)) {}
+  /// Refers to the connection of `other`. Serves as copy assignment and as move assignment.
   Ref& operator=(Ref other) noexcept {
     std::swap(held_, other.held_);
     return *this;
@@ -45,7 +51,9 @@ class ONLOOP_API Ref {
   ~Ref();
   /// @return The connection, or null once on_close has come or the connection was severed.
   [[nodiscard]] Connection* get() const noexcept;
+  /// @return True if get() is not null.
   explicit operator bool() const noexcept { return get() != nullptr; }
+  /// @return The same as get(). It must not be null.
   Connection* operator->() const noexcept { return get(); }
 
  private:
@@ -58,8 +66,10 @@ class ONLOOP_API Ref {
 /// callback, the connection sends them in one system call. A cork gathers at most up to the high-water mark.
 class [[nodiscard]] ONLOOP_API Cork {
  public:
+  /// Takes the cork from another object, whose destructor then does nothing.
   Cork(Cork&&) noexcept = default;
   Cork& operator=(Cork&&) = delete;
+  /// Sends what was gathered, unless the connection has another cork or is gone.
   ~Cork();
 
  private:
@@ -83,6 +93,8 @@ class ONLOOP_API Connection {
   /// Sends at once the bytes that the kernel takes, and queues the rest. While the connection is connecting, it queues
   /// all bytes. No callback comes from within this call. An error comes later, by on_close.
   Flow write(std::span<const std::byte> data);
+  /// @overload
+  /// This one takes the bytes of a text.
   Flow write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
   /// The same for bytes that the caller gives away. Use it for large writes. The bytes that the kernel does not take at
   /// once are kept in this vector and not copied. The vector keeps its whole memory, also its unused capacity, until
@@ -94,6 +106,8 @@ class ONLOOP_API Connection {
   Flow write(std::span<const std::span<const std::byte>> pieces);
   /// @return The number of bytes that write() has taken and the kernel has not.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
+  /// Makes the connection gather its writes until the result is destroyed. Several corks may live at a time; the
+  /// connection sends when the last one is destroyed.
   Cork cork();
   /// Runs `task` once, from the loop, as soon as at most Limits::low_water bytes are queued, or as soon as the
   /// connection has ended. The task must use a Ref to find out which. Use this function to write to a connection whose
@@ -104,6 +118,7 @@ class ONLOOP_API Connection {
   /// the peer; a write notices a reset. The idle time-out still runs. Calls do not nest: one resume_reading() ends any
   /// number of pauses.
   void pause_reading();
+  /// Ends pause_reading(). The bytes and the end that have arrived meanwhile are then reported.
   void resume_reading();
   /// Replaces Limits::idle_timeout. The time counts from now. Zero means no time-out.
   void set_idle_timeout(std::chrono::nanoseconds timeout);
@@ -127,10 +142,14 @@ class ONLOOP_API Connection {
   /// The address of the peer. Each call asks the kernel. The address is also known after a reset, and while on_close
   /// runs.
   [[nodiscard]] Address peer() const;
+  /// The address on our side. Each call asks the kernel.
+  /// @return The address, or Address::Family::none once the socket is closed.
   [[nodiscard]] Address local() const;
+  /// @return The context that owns this connection.
   [[nodiscard]] Context& context() const;
   /// @return The socket, or -1 once it is closed. The connection owns it. Use it for getsockopt(2) and similar calls.
   [[nodiscard]] int fd() const noexcept;
+  /// @return A weak reference to this connection, for code that may need the connection after it has ended.
   [[nodiscard]] Ref ref() noexcept;
 
   /// Makes an S that belongs to this connection. It replaces any former state. It is destroyed after on_close. If the
@@ -159,6 +178,8 @@ class ONLOOP_API Connection {
  protected:
   Connection() noexcept = default;
   ~Connection() = default;
+  // The library keeps the application's state in a type that it need not know.
+  /// @cond
   struct State {
     State() noexcept = default;
     State(const State&) = delete;
@@ -166,6 +187,7 @@ class ONLOOP_API Connection {
     virtual ~State() = default;
     [[nodiscard]] virtual const std::type_info& type() const noexcept = 0;
   };
+  /// @endcond
 
  private:
   template <class S>

@@ -26,9 +26,9 @@ struct ONLOOP_API Statistics {
   std::uint64_t turned_away = 0;  ///< clients closed at once: by on_accept, by max_connections, or out of descriptors
   std::uint64_t closed = 0;       ///< connections that have ended, accepted or not
   std::uint64_t connections = 0;  ///< connections that are open now
-  std::uint64_t bytes_received = 0;
-  std::uint64_t bytes_sent = 0;  ///< bytes that the kernel has taken
-  std::uint64_t cutovers = 0;    ///< moves to another loop
+  std::uint64_t bytes_received = 0;  ///< bytes that were read from the sockets of connections
+  std::uint64_t bytes_sent = 0;      ///< bytes that the kernel has taken
+  std::uint64_t cutovers = 0;        ///< moves to another loop
   /// How long the context did not serve during the last move: from the call of move_to() to the first turn on the new
   /// loop.
   std::chrono::nanoseconds last_stall{0};
@@ -42,11 +42,13 @@ class Process;
 class Protocol;
 struct ExitStatus;
 struct SpawnOptions;
+/// @cond
 namespace detail {
 class BlockingWork;
 class Runtime;
 ONLOOP_API Runtime& runtime_of(Context& context) noexcept;
 }  // namespace detail
+/// @endcond
 
 /// Owns everything that onloop runs on one loop and on one thread: listeners, connections, timers, watches, tasks.
 ///
@@ -101,6 +103,9 @@ class ONLOOP_API Context {
   Connection& adopt(int fd, Protocol& protocol, Limits limits = {});
   /// The same for a socket from which the caller has read already, such as a PROXY header and the bytes after it, or a
   /// ClientHello.
+  /// @param fd A connected stream socket, as for adopt() without `already_read`.
+  /// @param protocol Serves the connection.
+  /// @param limits The limits of the connection.
   /// @param already_read The bytes that the caller has read. They are copied. on_data gets them after on_open and
   /// before the bytes of the socket, in pieces of at most ContextOptions::read_buffer bytes. They wait while reading is
   /// paused. Statistics::bytes_received does not count them. Until on_data has got all of them, the connection takes no
@@ -109,6 +114,8 @@ class ONLOOP_API Context {
   /// Calls `callback` when `fd` is ready. One call reports one direction: priority first, then read, then write. A
   /// spurious call is possible. One descriptor may have several watches (see Watch). The caller keeps the ownership of
   /// the descriptor.
+  /// @param fd Any descriptor that poll(2) can wait for.
+  /// @param interest The directions to watch for.
   /// @param callback Takes an Interest: the direction that is ready.
   /// @throws std::system_error with EPERM for a descriptor that epoll(7) refuses because it is always ready, such as a
   /// regular file or a directory; loops that do not use epoll refuse it, too. With EEXIST if the descriptor belongs to
@@ -162,6 +169,7 @@ class ONLOOP_API Context {
   /// Runs `task` at the end of this turn. From a task, and from outside the loop's callbacks, post() has `task` run in
   /// the next turn.
   void post(Task task);
+  /// @return A reference to this context for other threads and for signal handlers. It may outlive the context.
   [[nodiscard]] Remote remote() const;
   /// Ends the service of this context in good order. It accepts the clients that wait in the backlog, also those of a
   /// paused listener, and closes all listeners. Then it waits until every connection has ended, and posts `done`. At
@@ -176,6 +184,8 @@ class ONLOOP_API Context {
   /// with ETIMEDOUT. Everything else in the context goes on. This function may be called any number of times, also
   /// while other calls are still draining.
   /// @param listeners Open listeners of this context. The references to them are invalid when this returns.
+  /// @param limit How long this waits before it aborts what remains.
+  /// @param done Runs once, in a turn, when no connection of these listeners is left.
   /// @throws std::system_error if one of them is null or belongs to another context (EINVAL). Then nothing has changed.
   void drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done = {});
 
@@ -232,10 +242,14 @@ class ONLOOP_API Context {
   /// function and the destructor are allowed. The parent notices neither of them.
   void after_fork(Loop loop);
 
+  /// @return The loop on which the context is now. The reference is valid until the context moves or is destroyed.
   [[nodiscard]] const Loop& loop() const noexcept;
+  /// @return The counts so far, of the whole life of this context. Moves to another loop do not reset them.
   [[nodiscard]] Statistics statistics() const noexcept;
 
   // ---- callbacks of a wrong shape: the compiler refuses them with a sentence ----
+  // Nobody can call these functions. Therefore they are not in the reference.
+  /// @cond
   template <class F>
   requires(!std::is_convertible_v<F, Function<void(Interest)>>) Watch watch(int, Interest, F&&) {
     static_assert(detail::kNever<F>,
@@ -277,6 +291,7 @@ class ONLOOP_API Context {
                   "[](onloop::ExitStatus status) { ... }. One that can't be copied has to be moved in.");
     return Result();
   }
+  /// @endcond
 
  private:
   Job start_blocking(std::shared_ptr<detail::BlockingWork> work);

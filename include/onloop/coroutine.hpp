@@ -1,4 +1,5 @@
 #pragma once
+/// @file
 /// C++20 coroutines on a context. They are built on onloop/node/net.hpp and have its liveness: run() returns when no
 /// coroutine, server or socket is left.
 ///
@@ -34,6 +35,7 @@
 #include <type_traits>
 #include <utility>
 
+/// Coroutines on a context; onloop/coroutine.hpp has their rules.
 namespace onloop::co {
 
 /// A coroutine whose result is a T. It begins when it is awaited. It may be awaited once. If it is destroyed before it
@@ -41,17 +43,25 @@ namespace onloop::co {
 template <class T = void>
 class [[nodiscard]] Async {
  public:
+  /// The type by which the compiler finds how this coroutine works.
   using promise_type = detail::Promise<T>;
+  /// For the compiler: takes the frame of a coroutine that has not begun.
   Async(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+  /// Takes the coroutine of `other`, which then has none and must not be awaited.
   Async(Async&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+  /// Swaps the coroutines: `other` gets the coroutine of this object.
   Async& operator=(Async&& other) noexcept {
     std::swap(frame_, other.frame_);
     return *this;
   }
+  /// Destroys the coroutine, whether it has begun, has ended, or neither.
   ~Async() {
     if (frame_) frame_.destroy();
   }
 
+  /// Begins the coroutine and waits for its end: `co_await function()`.
+  /// @return The result of the coroutine.
+  /// @throws The exception that left the coroutine.
   [[nodiscard]] auto operator co_await() && noexcept { return detail::AwaitAsync<T>{frame_}; }
 
  private:
@@ -80,6 +90,8 @@ void spawn(Context& context, F function) {
 /// std::system_error (EBUSY).
 class Stream {
  public:
+  /// Makes a Stream of a socket that connects or is connected. The socket must have no listeners of its own, and should
+  /// allow half-open connections.
   explicit Stream(node::Socket socket) : socket_(std::move(socket)), state_(std::make_shared<detail::StreamState>()) {
     const auto waiters = std::make_shared<detail::Waiters>();
     waiters_ = waiters;
@@ -104,13 +116,16 @@ class Stream {
       waiters->writer.schedule();
     });
   }
+  /// Takes the connection from another Stream, which then has none.
   Stream(Stream&&) noexcept = default;
+  /// Swaps the connections: `other` gets the connection of this object.
   Stream& operator=(Stream&& other) noexcept {
     std::swap(socket_, other.socket_);
     std::swap(state_, other.state_);
     std::swap(waiters_, other.waiters_);
     return *this;
   }
+  /// Flushes the queue and closes the connection. It does not wait for that.
   ~Stream() { socket_.destroy_soon(); }
 
   /// Reads: `co_await connection.read()`.
@@ -131,6 +146,8 @@ class Stream {
     const bool taken = socket_.write(data);
     return detail::Write{socket_, *state_, waiters_, taken};
   }
+  /// @overload
+  /// This one takes the bytes of a text.
   [[nodiscard]] auto write(std::string_view text) { return write(std::as_bytes(std::span{text})); }
 
   /// Flushes the queue, then ends this side. Reading goes on.
@@ -193,9 +210,10 @@ template <class Work>
   return detail::RunBlocking<Work>{std::move(work)};
 }
 
-/// The former names. They go with version 0.2.
+/// The former name of Async. It goes with version 0.2.
 template <class T = void>
 using Task = Async<T>;
+/// The former name of Stream. It goes with version 0.2.
 using Connection = Stream;
 
 }  // namespace onloop::co

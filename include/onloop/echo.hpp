@@ -10,7 +10,9 @@ namespace onloop {
 /// and one read buffer for each client. When the client ends its side, Echo flushes the rest and closes the connection.
 class ONLOOP_API Echo : public Protocol {
  public:
+  /// Writes `data` back. After Flow::wait it stops reading from this client.
   void on_data(Connection& connection, std::span<const std::byte> data) override;
+  /// Reads from this client again.
   void on_drain(Connection& connection) override;
 };
 

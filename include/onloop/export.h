@@ -1,7 +1,10 @@
+/** @file
+ * What a shared library of onloop exports. */
 #ifndef ONLOOP_EXPORT_H
 #define ONLOOP_EXPORT_H
 
-/* Marks what the library and its shims export. Everything else in them is hidden, if they are shared libraries. */
+/** @def ONLOOP_API
+ * Marks what the library and its shims export. Everything else in them is hidden, if they are shared libraries. */
 #ifdef __cplusplus
 #define ONLOOP_API [[gnu::visibility("default")]]
 #else

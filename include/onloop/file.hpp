@@ -32,22 +32,27 @@ class ONLOOP_API File {
   [[nodiscard]] static File open(const std::string& path, int flags = O_RDONLY, mode_t mode = 0666);
   /// Takes the ownership of the descriptor.
   explicit File(int fd) noexcept : fd_(fd) {}
+  /// Takes the file of `other`, which then has none.
   File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  /// Swaps the files: `other` gets the file of this object, and closes it when it is destroyed.
   File& operator=(File&& other) noexcept {
     std::swap(fd_, other.fd_);
     return *this;
   }
+  /// Closes the file, if it has one, and ignores an error. Use close() to learn of an error.
   ~File();
 
   /// @return Up to `size` bytes from `offset` on. There are fewer bytes only where the file ends, and none at its end.
   [[nodiscard]] std::vector<std::byte> read_at(std::uint64_t offset, std::size_t size) const;
   /// Writes all of `data` at `offset`.
   void write_at(std::uint64_t offset, std::span<const std::byte> data) const;
+  /// @return What fstat(2) says of the file.
   [[nodiscard]] struct stat status() const;
   /// Closes the file.
   /// @throws std::system_error with the error of close(2). On some file systems this error means that an earlier write
   /// has failed.
   void close();
+  /// @return The descriptor, or -1 after close(). The File owns it.
   [[nodiscard]] int fd() const noexcept { return fd_; }
 
  private:
@@ -90,6 +95,10 @@ Job stat_file(Context& context, std::string path, Done done) {
 /// low-water mark. Bytes that other code writes meanwhile come between two pieces; this includes a second send_file().
 ///
 /// Bytes already written cannot be recalled. After an error the output is truncated, so abort() the connection.
+/// @param connection The connection to which the bytes go. It may end meanwhile.
+/// @param file The open file, of which the function takes the ownership. It must have offsets, as a regular file has.
+/// @param offset Where in the file the first byte is.
+/// @param length The number of bytes to send.
 /// @param done Is called once, later. It is not called if the context is destroyed first. It gets no error when write()
 /// has taken everything. It gets EIO if the file has become too short. It gets ECONNABORTED if the connection is
 /// closing or has ended before. It gets the error of a read that fails.

@@ -24,6 +24,7 @@ namespace onloop {
 template <class Signature>
 class Function;
 
+/// @cond
 namespace detail {
 
 /// What may stand for "no function": function pointers, std::function, Function.
@@ -37,12 +38,19 @@ template <class...>
 inline constexpr bool kNever = false;
 
 }  // namespace detail
+/// @endcond
 
+/// The members of a Function, which Function itself describes: R is the type of the result, Args are those of the
+/// parameters.
 template <class R, class... Args>
 class Function<R(Args...)> {
  public:
+  /// Makes an empty one.
   Function() noexcept = default;
+  /// Makes an empty one.
   Function(std::nullptr_t) noexcept {}  // NOLINT: "no function" is written so
+  /// Holds a copy of `function`, or moves it in if it is an rvalue. If `function` stands for "no function", such as a
+  /// null pointer to a function, the Function is empty.
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, Function> && std::is_constructible_v<std::decay_t<F>, F> &&
            std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
@@ -59,7 +67,9 @@ class Function<R(Args...)> {
       ops_ = &kOnHeap<Held>;
     }
   }
+  /// Takes what `other` holds. `other` is then empty.
   Function(Function&& other) noexcept { take(other); }
+  /// Destroys what this one holds, and takes what `other` holds. `other` is then empty.
   Function& operator=(Function&& other) noexcept {
     if (this != &other) {
       reset();
@@ -67,6 +77,7 @@ class Function<R(Args...)> {
     }
     return *this;
   }
+  /// Destroys what it holds.
   ~Function() { reset(); }
 
   /// Calls what it holds. It must not be empty.

@@ -1,9 +1,12 @@
 #pragma once
+/// @file
+/// Loops of GLib. A program that includes this header links the shim onloop::glib.
 #include <onloop/export.h>
 #include <onloop/loop.hpp>
 
 extern "C" {
-typedef struct _GMainContext GMainContext;  // as in <glib.h>
+typedef struct _GMainContext GMainContext;  ///< GLib's own type, as glib.h declares it
+/// The table of this shim. glib() makes a Loop of it.
 ONLOOP_API extern const onloop_ops onloop_shim_glib;
 }
 

@@ -1,9 +1,12 @@
 #pragma once
+/// @file
+/// Loops of libevent. A program that includes this header links the shim onloop::libevent.
 #include <onloop/export.h>
 #include <onloop/loop.hpp>
 
 extern "C" {
 struct event_base;
+/// The table of this shim. libevent() makes a Loop of it.
 ONLOOP_API extern const onloop_ops onloop_shim_libevent;
 }
 

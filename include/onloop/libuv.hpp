@@ -1,9 +1,12 @@
 #pragma once
+/// @file
+/// Loops of libuv. A program that includes this header links the shim onloop::libuv.
 #include <onloop/export.h>
 #include <onloop/loop.hpp>
 
 extern "C" {
 struct uv_loop_s;  // uv_loop_t of <uv.h>
+/// The table of this shim. libuv() makes a Loop of it.
 ONLOOP_API extern const onloop_ops onloop_shim_libuv;
 }
 

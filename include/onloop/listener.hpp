@@ -25,9 +25,13 @@ class ONLOOP_API WeakListener {
  public:
   /// Refers to none.
   WeakListener() noexcept = default;
+  /// Refers to `listener`, and does not own it.
   explicit WeakListener(Listener& listener) noexcept;
+  /// Refers to the same listener as `other`.
   WeakListener(const WeakListener& other) noexcept;
+  /// Takes the reference of `other`, which then refers to none.
   WeakListener(WeakListener&& other) noexcept : held_(std::exchange(other.held_, nullptr)) {}
+  /// Refers to the listener of `other`. Serves as copy assignment and as move assignment.
   WeakListener& operator=(WeakListener other) noexcept {
     std::swap(held_, other.held_);
     return *this;
@@ -35,7 +39,9 @@ class ONLOOP_API WeakListener {
   ~WeakListener();
   /// @return The listener, or null once it was closed, drained or handed over, or its context or protocol is gone.
   [[nodiscard]] Listener* get() const noexcept;
+  /// @return True if get() is not null.
   explicit operator bool() const noexcept { return get() != nullptr; }
+  /// @return The same as get(). It must not be null.
   Listener* operator->() const noexcept { return get(); }
 
  private:
@@ -58,10 +64,12 @@ class ONLOOP_API Listener {
   [[nodiscard]] std::size_t connection_count() const noexcept;
   /// What it has done since listen(), or since it came here from another process.
   [[nodiscard]] ListenerStatistics statistics() const noexcept;
+  /// @return A weak reference to this listener, for code that may need the listener after it is closed.
   [[nodiscard]] WeakListener ref() noexcept { return WeakListener(*this); }
-  /// Clients wait in the kernel's backlog until resume().
+  /// Stops accepting. Clients wait in the kernel's backlog until resume().
   void pause();
-  /// Throws std::system_error if the loop can't watch the socket.
+  /// Accepts again after pause().
+  /// @throws std::system_error if the loop can't watch the socket.
   void resume();
   /// Stops listening, and unlinks the file of a UNIX socket that is still its own. Accepted connections live on. The
   /// reference is invalid when this returns.

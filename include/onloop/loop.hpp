@@ -50,11 +50,15 @@ class ONLOOP_API Loop {
     return changed;
   }
 
+  /// @return The name that the shim has given itself, such as "native" or "glib".
   [[nodiscard]] std::string_view name() const noexcept { return ops_->name; }
+  /// @return How a context will be hosted on this loop.
   [[nodiscard]] Hosting hosting() const noexcept { return hosting_; }
   /// @return The priority, or nothing for the shim's default.
   [[nodiscard]] std::optional<int> priority() const noexcept { return priority_; }
+  /// @return The shim's table.
   [[nodiscard]] const onloop_ops& ops() const noexcept { return *ops_; }
+  /// @return The application's loop, as the shim takes it, or null for an owned loop.
   [[nodiscard]] void* foreign() const noexcept { return foreign_; }
 
   /// @return True if both name the same loop with the same hosting. The priority is not compared. Two owned loops of

@@ -1,4 +1,6 @@
 #pragma once
+/// @file
+/// Loops by their names, such as from a command line or a configuration file.
 #include <onloop/export.h>
 #include <onloop/loop.hpp>
 
@@ -6,15 +8,16 @@
 #include <string_view>
 #include <vector>
 
-// The path of this header. A static library can't know the prefix to which it was installed, but a program that
-// includes its header does. The CMake package sets this macro, too, since __FILE__ may be mapped (ccache,
-// -fmacro-prefix-map). It is null in a build tree.
 #ifndef ONLOOP_LOOP_HEADER
+/// The path of this header. A static library can't know the prefix to which it was installed, but a program that
+/// includes its header does. The CMake package sets this macro, too, since `__FILE__` may be mapped (ccache,
+/// -fmacro-prefix-map). It is null in a build tree.
 #define ONLOOP_LOOP_HEADER __FILE__
 #endif
 
 namespace onloop {
 
+/// One loop that available_loops() has found.
 struct ONLOOP_API LoopInfo {
   std::string name;         ///< the name that loop_by_name takes
   bool available = false;   ///< whether loop_by_name can give this loop

@@ -1,6 +1,10 @@
 #pragma once
+/// @file
 /// Everything of onloop that needs no host library, except the shape of Node: onloop/node/net.hpp and
 /// onloop/node/phases.hpp.
+
+/// @namespace onloop
+/// A network library that runs on the event loop that a program already has. Begin with Context.
 #include <onloop/loop_ops.h>
 #include <onloop/address.hpp>
 #include <onloop/blocking.hpp>

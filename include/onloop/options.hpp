@@ -16,7 +16,7 @@ struct ONLOOP_API Limits {
   /// Above high_water queued bytes, write() returns Flow::wait. At or below low_water, on_drain comes. low_water must
   /// be at most high_water, and high_water at most max_queued. Otherwise the call that takes the limits throws EINVAL.
   std::size_t high_water = 64 * 1024;
-  std::size_t low_water = 16 * 1024;
+  std::size_t low_water = 16 * 1024;  ///< see high_water
   /// If more than this number of bytes is queued, the connection is aborted with ENOBUFS.
   std::size_t max_queued = std::size_t{64} * 1024 * 1024;
   /// If true, the connection stops reading above high_water until low_water. This bounds the answers that the peer can
@@ -33,9 +33,11 @@ struct ONLOOP_API Limits {
   /// close() waits for the peer's end after the flush. Zero means that close() aborts at once and does not wait.
   std::chrono::nanoseconds linger = std::chrono::seconds{5};
 
+  /// @return True if every limit is the same.
   friend bool operator==(const Limits&, const Limits&) = default;
 };
 
+/// The options of Context::listen.
 struct ONLOOP_API ListenOptions {
   Limits limits{};                         ///< the limits of each accepted connection
   int backlog = 4096;                      ///< listen(2); the kernel cuts it to net.core.somaxconn
@@ -50,8 +52,9 @@ struct ONLOOP_API ListenOptions {
   bool replace_stale = false;
 };
 
+/// The options of Context::connect.
 struct ONLOOP_API ConnectOptions {
-  Limits limits{};
+  Limits limits{};  ///< the limits of the connection
   /// After this time the attempt fails with ETIMEDOUT. Zero means as long as the kernel tries. A name or `localhost`
   /// stands for several addresses, which are tried in turn. While other addresses remain, one address has its share of
   /// the time that is left, or ten seconds if this option is zero.

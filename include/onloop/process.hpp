@@ -69,9 +69,9 @@ struct ONLOOP_API SpawnOptions {
   std::optional<std::vector<std::string>> environment = std::nullopt;
   /// The directory in which the child starts. Empty means the parent's directory.
   std::string directory = {};
-  Stdio in = Stdio::inherit();
-  Stdio out = Stdio::inherit();
-  Stdio err = Stdio::inherit();
+  Stdio in = Stdio::inherit();   ///< standard input, descriptor 0 of the child
+  Stdio out = Stdio::inherit();  ///< standard output, descriptor 1 of the child
+  Stdio err = Stdio::inherit();  ///< standard error, descriptor 2 of the child
   /// If true, the child has a session and a process group of its own. Signals of the parent's terminal then do not
   /// reach it.
   bool new_session = false;
@@ -85,7 +85,7 @@ struct ONLOOP_API SpawnOptions {
   /// parent's rights. The program is looked up and executed with the child's rights. For this change the child is made
   /// by fork, which copies the page tables.
   std::optional<uid_t> uid = std::nullopt;
-  std::optional<gid_t> gid = std::nullopt;
+  std::optional<gid_t> gid = std::nullopt;  ///< see uid
   /// The supplementary groups of the child. If they are not given, the child has none if `uid` or `gid` is given, and
   /// otherwise the parent's.
   std::optional<std::vector<gid_t>> groups = std::nullopt;
@@ -93,18 +93,20 @@ struct ONLOOP_API SpawnOptions {
 
 /// How a child has ended. The status is unknown in an object that is made by default.
 struct ONLOOP_API ExitStatus {
-  int code = -1;   ///< the exit status, 0 to 255; -1 if the child did not exit by itself
-  int signal = 0;  ///< the signal that killed the child; 0: none
-  bool core_dumped = false;
+  int code = -1;             ///< the exit status, 0 to 255; -1 if the child did not exit by itself
+  int signal = 0;            ///< the signal that killed the child; 0: none
+  bool core_dumped = false;  ///< whether the signal made the kernel write a core dump
 
   /// @return False if the child has ended but its status went to other code. The application has waited for any child
   /// (waitpid(-1)), or ignores SIGCHLD.
   [[nodiscard]] bool known() const noexcept { return code >= 0 || signal != 0; }
+  /// @return True if the child has exited by itself with status 0.
   [[nodiscard]] bool success() const noexcept { return code == 0; }
   /// @return A text such as "exited with status 1", "killed by signal 11 (Segmentation fault), core dumped" or "ended
   /// in an unknown way".
   [[nodiscard]] std::string to_string() const;
 
+  /// @return True if both children have ended in the same way.
   friend bool operator==(const ExitStatus&, const ExitStatus&) = default;
 };
 
@@ -116,6 +118,7 @@ struct ONLOOP_API ExitStatus {
 /// Thread: the context's. The handle may be destroyed in any callback, also in on_exit.
 class [[nodiscard]] ONLOOP_API Process {
  public:
+  /// A handle without a child.
   Process() noexcept = default;
 
   /// @return The process number of the child, or 0 for a handle without a child. Once running() is false, the kernel
@@ -132,8 +135,8 @@ class [[nodiscard]] ONLOOP_API Process {
   /// @return The parent's end of a standard stream that is Stdio::stream. It is null once on_close has come, and for
   /// any other kind of stream.
   [[nodiscard]] Connection* in() const noexcept;
-  [[nodiscard]] Connection* out() const noexcept;
-  [[nodiscard]] Connection* err() const noexcept;
+  [[nodiscard]] Connection* out() const noexcept;  ///< The same as in(), for the standard output.
+  [[nodiscard]] Connection* err() const noexcept;  ///< The same as in(), for the standard error.
 
  private:
   friend class Context;

@@ -26,17 +26,21 @@ class Endpoint;
 /// connection runs, no other callback of that connection is called.
 class ONLOOP_API Protocol {
  public:
+  /// Makes a protocol that no connection uses yet.
   Protocol() noexcept = default;
   Protocol(const Protocol&) = delete;
   Protocol& operator=(const Protocol&) = delete;
+  /// Severs the listeners and connections that still use this object.
   virtual ~Protocol();
 
   /// A client wants to connect. Default: true.
+  /// @param peer The address of the client.
   /// @return False to turn the client away. It is closed, and no connection is made.
   virtual bool on_accept(const Address& peer);
   /// The connection was accepted, adopted or connected. This call comes first, and once.
   virtual void on_open(Connection& connection);
   /// Bytes have arrived.
+  /// @param connection The connection on which they have arrived.
   /// @param data Is valid until this function returns.
   virtual void on_data(Connection& connection, std::span<const std::byte> data) = 0;
   /// The queue is at or below the low-water mark. This call comes after write() has returned Flow::wait.

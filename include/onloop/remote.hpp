@@ -22,6 +22,9 @@ class ONLOOP_API Remote {
   /// @return False if the task was destroyed and did not run. Either the context is gone, or ContextOptions::max_posted
   /// tasks wait. Call alive() to find out which.
   bool post(Task task) const;
+  // For a callable of a wrong shape: the compiler refuses it with a sentence. Nobody can call this function. Therefore
+  // it is not in the reference.
+  /// @cond
   template <class F>
   requires(!std::is_convertible_v<F, Task>) bool post(F&&) const {
     static_assert(detail::kNever<F>,
@@ -29,6 +32,7 @@ class ONLOOP_API Remote {
                   "One that can't be copied has to be moved in.");
     return false;
   }
+  /// @endcond
   /// Thread: any.
   /// @return False if the context is gone. Then no post() succeeds any more.
   [[nodiscard]] bool alive() const noexcept;

@@ -1,9 +1,12 @@
 #pragma once
+/// @file
+/// Loops of sd-event. A program that includes this header links the shim onloop::sdevent.
 #include <onloop/export.h>
 #include <onloop/loop.hpp>
 
 extern "C" {
-typedef struct sd_event sd_event;  // as in <systemd/sd-event.h>
+typedef struct sd_event sd_event;  ///< libsystemd's own type, as systemd/sd-event.h declares it
+/// The table of this shim. sdevent() makes a Loop of it.
 ONLOOP_API extern const onloop_ops onloop_shim_sdevent;
 }
 

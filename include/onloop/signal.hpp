@@ -31,8 +31,10 @@ namespace onloop {
 /// Several copies of onloop in one process follow the same rules among each other.
 class [[nodiscard]] ONLOOP_API Signal {
  public:
+  /// A handle without a watch. No call has an effect.
   Signal() noexcept = default;
 
+  /// Ends the watch. Its callback is not called again, also not for a signal that has arrived already.
   void cancel() noexcept;
   /// @return True until the watch was cancelled or its context is gone.
   [[nodiscard]] bool active() const noexcept;

@@ -1,4 +1,5 @@
 #pragma once
+/// @file
 /// Takeover: another process gets the listeners and the live connections of a context, and no client notices.
 ///
 /// A connected UNIX stream socket joins the two processes. They may get it in any way. One process calls
@@ -46,6 +47,7 @@ class Context;
 class Listener;
 class Protocol;
 
+/// What takes part in a takeover. Both sides use this type.
 struct ONLOOP_API TakeoverOptions {
   /// A protocol whose listeners and connections take part in the takeover.
   struct Member {
@@ -63,22 +65,24 @@ struct ONLOOP_API TakeoverOptions {
     /// on_close(). If there is no function, nothing is called.
     std::function<void(Connection& connection, std::span<const std::byte> state)> import_state = {};
   };
-  std::vector<Member> protocols;
+  std::vector<Member> protocols;  ///< listeners and connections of other protocols stay behind
   /// The time limit of the whole takeover. It counts from the call on. The exporting side waits so long for the
   /// acknowledgement, and the importing side for everything to arrive. Bytes that trickle in do not extend it. The
   /// connections are not served during all that time.
   std::chrono::nanoseconds timeout = std::chrono::seconds{10};
 };
 
+/// How a takeover has ended. `done` of export_context() and of import_context() gets it.
 struct ONLOOP_API TakeoverResult {
   std::error_code error;        ///< no error if the takeover succeeded
   std::string reason;           ///< why the takeover failed, as a message for people
   std::size_t connections = 0;  ///< connections that went over
   std::size_t left_behind = 0;  ///< exporting side: connections that stay
   std::size_t listeners = 0;    ///< listeners that went over
+  /// A listener that came from the other process.
   struct Taken {
-    std::string name;  ///< the name of its protocol
-    Listener* listener;
+    std::string name;    ///< the name of its protocol
+    Listener* listener;  ///< never null; the context owns it
   };
   std::vector<Taken> taken;  ///< importing side: the listeners that now belong to this context
   /// Importing side: how long nobody served the connections, by CLOCK_MONOTONIC.
@@ -98,7 +102,9 @@ struct ONLOOP_API TakeoverResult {
 /// belongs to the importing side, which unlinks it. If the application closes one of these listeners before the
 /// takeover has ended, the takeover fails.
 ///
-/// @param socket The function takes the descriptor, unless it throws.
+/// @param context The context that gives its listeners and connections away.
+/// @param socket A connected UNIX stream socket. The function takes the descriptor, unless it throws.
+/// @param options The protocols that take part, and the time limit. Only the export_state functions are used.
 /// @param done Is called once, from the loop. It is not called if the context is destroyed first. Destroying the
 /// context gives up the takeover if the other side has not acknowledged yet.
 /// @throws std::system_error with EBADF, ENOTSOCK, ENOTCONN or EPROTOTYPE if `socket` is not a connected UNIX stream
@@ -115,6 +121,9 @@ ONLOOP_API void export_context(Context& context, int socket, TakeoverOptions opt
 /// If the exporting process dies after the acknowledgement, this side serves the connections all the same. It also does
 /// so if the exporting process is silent for ten seconds after the acknowledgement, or for TakeoverOptions::timeout if
 /// that is longer.
+/// @param context The context that gets the listeners and connections.
+/// @param socket A connected UNIX stream socket. The function takes the descriptor, unless it throws.
+/// @param options The protocols that take part, and the time limit. Only the import_state functions are used.
 /// @param done After a takeover that succeeds, it is called when this side serves the connections.
 ONLOOP_API void import_context(Context& context, int socket, TakeoverOptions options,
                                std::function<void(const TakeoverResult&)> done);

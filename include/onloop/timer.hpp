@@ -13,8 +13,10 @@ namespace onloop {
 /// Thread: the context's. The Timer may be cancelled, replaced or destroyed in any callback, also in its own.
 class [[nodiscard]] ONLOOP_API Timer {
  public:
+  /// A handle without a timer. No call has an effect.
   Timer() noexcept = default;
 
+  /// Cancels the timer. Its callback is not called again, also not if it is due already.
   void cancel() noexcept;
   /// @return True until the timer has fired for the last time, was cancelled, or its context is gone.
   [[nodiscard]] bool active() const noexcept;

@@ -8,18 +8,20 @@ namespace onloop {
 
 /// What is wanted of a descriptor, or what it is ready for: a set of directions.
 enum class Interest : unsigned {
-  none = 0,
-  read = 1,
-  write = 2,
-  both = 3,  ///< read | write
+  none = 0,   ///< no direction
+  read = 1,   ///< bytes or a client can be taken without blocking, or the peer has ended its side
+  write = 2,  ///< bytes can be sent without blocking, or a connect has ended
+  both = 3,   ///< read | write
   /// What poll(2) reports as POLLPRI: urgent data of a TCP connection, a changed file of sysfs, a packet of a
   /// pseudo-terminal's other side. A loop whose host has no such thing refuses it (EINVAL); that is libevent 2.1 under
   /// direct hosting.
   priority = 4,
 };
+/// @return The directions that are in at least one of the two sets.
 [[nodiscard]] constexpr Interest operator|(Interest one, Interest other) noexcept {
   return static_cast<Interest>(static_cast<unsigned>(one) | static_cast<unsigned>(other));
 }
+/// @return The directions that are in both sets. Compare the result with Interest::none to test for a direction.
 [[nodiscard]] constexpr Interest operator&(Interest one, Interest other) noexcept {
   return static_cast<Interest>(static_cast<unsigned>(one) & static_cast<unsigned>(other));
 }
@@ -41,6 +43,7 @@ enum class Interest : unsigned {
 /// Thread: the context's.
 class [[nodiscard]] ONLOOP_API Watch {
  public:
+  /// A handle without a watch. No call has an effect.
   Watch() noexcept = default;
 
   /// Replaces the interest. Without effect on a watch that has ended.

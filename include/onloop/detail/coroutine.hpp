@@ -1,9 +1,9 @@
 #pragma once
-/// How onloop/coroutine.hpp works; nothing in here is for applications.
-///
-/// A suspended chain of coroutines is owned by what it waits for, by a Resumption: a timeout, the listeners of a
-/// socket, a piece of work on the pool, the queue of microtasks. The context drops all of these when it goes, and the
-/// chains with them; so there is no list of coroutines.
+// How onloop/coroutine.hpp works; nothing in here is for applications.
+//
+// A suspended chain of coroutines is owned by what it waits for, by a Resumption: a timeout, the listeners of a
+// socket, a piece of work on the pool, the queue of microtasks. The context drops all of these when it goes, and the
+// chains with them; so there is no list of coroutines.
 #include <onloop/blocking.hpp>
 #include <onloop/node/net.hpp>
 
@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+/// @cond
 namespace onloop::co::detail {
 
 /// Of a chain of coroutines that await each other, what they share: part of the outermost, which spawn() made.
@@ -313,3 +314,4 @@ struct RunBlocking {
 };
 
 }  // namespace onloop::co::detail
+/// @endcond

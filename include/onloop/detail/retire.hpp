@@ -1,9 +1,10 @@
 #pragma once
-/// How the move-only handles (Timer, Watch, Signal, Process) let go of what they stand for; not for applications.
+// How the move-only handles (Timer, Watch, Signal, Process) let go of what they stand for; not for applications.
 #include <onloop/export.h>
 
 #include <memory>
 
+/// @cond
 namespace onloop::detail {
 
 class Child;
@@ -23,3 +24,4 @@ template <class T>
 using HandleTo = std::unique_ptr<T, Retire>;
 
 }  // namespace onloop::detail
+/// @endcond

@@ -1,4 +1,5 @@
 #pragma once
+/// @file
 /// Node's phases and queues on a context: timeouts, immediates, ticks and microtasks. The sockets are in
 /// onloop/node/net.hpp.
 ///
@@ -41,19 +42,24 @@
 
 namespace onloop {
 
+/// @cond
 namespace detail {
 class KeepAliveState;
 class ImmediateState;
 class TimeoutState;
 }  // namespace detail
+/// @endcond
 
+/// The shape of Node: its phases and queues (onloop/node/phases.hpp), its servers and sockets (onloop/node/net.hpp).
 namespace node {
 
 /// A timeout or an interval. Copies mean the same one. Dropping all copies does not cancel it. A Timeout that is made
 /// by default has no effect.
 class ONLOOP_API Timeout {
  public:
+  /// A handle without a timeout. No call has an effect.
   Timeout() noexcept = default;
+  /// For the library: a handle to a timeout that exists.
   explicit Timeout(std::shared_ptr<detail::TimeoutState> state) noexcept : state_(std::move(state)) {}
   /// Cancels the timeout. Its callable is destroyed. If the callable is running, it is destroyed when it returns.
   void clear() const;
@@ -62,7 +68,9 @@ class ONLOOP_API Timeout {
   void refresh() const;
   /// Makes the timeout keep run() from returning while it is set. At first it does. unref() ends this.
   void ref() const;
+  /// Lets run() return although the timeout is set. The timeout still runs while something else keeps run() going.
   void unref() const;
+  /// @return True if ref() was called last, or neither ref() nor unref(). False for a handle without a timeout.
   [[nodiscard]] bool has_ref() const noexcept;
 
  private:
@@ -74,9 +82,11 @@ ONLOOP_API Timeout set_timeout(Context& context, Task task, std::chrono::nanosec
 /// Runs `callback` each `period`, without drift. Periods that were missed are skipped. If `period` is zero or less, the
 /// callback runs in each turn.
 ONLOOP_API Timeout set_interval(Context& context, std::function<void()> callback, std::chrono::nanoseconds period);
+/// Cancels a timeout: the same as Timeout::clear, in Node's spelling.
 inline void clear_timeout(const Timeout& timeout) {
   timeout.clear();
 }
+/// Cancels an interval: the same as Timeout::clear, in Node's spelling.
 inline void clear_interval(const Timeout& interval) {
   interval.clear();
 }
@@ -85,11 +95,18 @@ inline void clear_interval(const Timeout& interval) {
 /// caused by something else.
 class ONLOOP_API Immediate {
  public:
+  /// A handle without an immediate. No call has an effect.
   Immediate() noexcept = default;
+  /// For the library: a handle to an immediate that exists.
   explicit Immediate(std::shared_ptr<detail::ImmediateState> state) noexcept : state_(std::move(state)) {}
+  /// Cancels the immediate. It has no effect once the immediate has run.
   void clear() const;
+  /// Makes the immediate wake the loop, and keep run() from returning until it has run. At first it does both. unref()
+  /// ends this.
   void ref() const;
+  /// Lets run() return although the immediate has not run.
   void unref() const;
+  /// @return True if ref() was called last, or neither ref() nor unref(). False for a handle without an immediate.
   [[nodiscard]] bool has_ref() const noexcept;
 
  private:
@@ -98,6 +115,7 @@ class ONLOOP_API Immediate {
 
 /// Runs `task` after the I/O of this turn. If an immediate calls this, the task runs after the I/O of the next turn.
 ONLOOP_API Immediate set_immediate(Context& context, Task task);
+/// Cancels an immediate: the same as Immediate::clear, in Node's spelling.
 inline void clear_immediate(const Immediate& immediate) {
   immediate.clear();
 }
@@ -109,6 +127,7 @@ ONLOOP_API void queue_microtask(Context& context, Task task);
 
 }  // namespace node
 
+/// @cond
 namespace detail {
 
 /// Keeps run() from returning until it has been used or is destroyed.
@@ -127,6 +146,7 @@ class ONLOOP_API KeepAlive {
 };
 
 }  // namespace detail
+/// @endcond
 
 namespace node {
 
@@ -134,7 +154,9 @@ namespace node {
 template <class F>
 class Callback {
  public:
+  /// Wraps `function`, as callback() does.
   Callback(Context& context, F function) : function_(std::move(function)), hold_(context) {}
+  /// Calls the wrapped function as a callback of the layer, and discards its result.
   template <class... A>
   requires std::invocable<F&, A...>
   void operator()(A&&... arguments) {
