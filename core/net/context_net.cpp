@@ -1,4 +1,4 @@
-// The calls of Context that make listeners and connections.
+// The calls of Context that make, count and drain listeners and connections.
 
 #include <sys/socket.h>
 #include <onloop/connection.hpp>
@@ -25,13 +25,14 @@ using detail::throw_error;
 
 namespace {
 
+/// Throws EINVAL if the limits contradict each other. The text begins with `what`.
 void check_limits(const Limits& limits, const std::string& what) {
   if (limits.low_water > limits.high_water || limits.high_water > limits.max_queued) {
     throw_error(EINVAL, what + ": the limits must rise from low_water over high_water to max_queued");
   }
 }
 
-/// Severs a listener or connection whose setting up throws.
+/// Sets up a new listener or connection with `set`. If `set` throws, the new object is severed.
 template <class T, class SetUp>
 T& set_up(T* made, SetUp&& set) {
   try {
@@ -43,7 +44,7 @@ T& set_up(T* made, SetUp&& set) {
   return *made;
 }
 
-/// A connection for which `start` begins an attempt.
+/// Makes a connection, and lets `start` begin the attempt to connect.
 template <class Start>
 Connection& start_connecting(detail::Runtime& runtime, const std::string& what, Protocol& protocol,
                              const Limits& limits, Start&& start) {
@@ -116,7 +117,7 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits, std::span<
   runtime_->refuse_if_watched(fd, what);
   detail::Net& net = detail::Net::of(*runtime_);
   detail::EarlyInput::node_type early;
-  if (!already_read.empty()) early = net.new_early(already_read);  // first, since it may fail
+  if (!already_read.empty()) early = net.new_early(already_read);  // before the adoption, since it may throw
   detail::Stream& stream = detail::adopt(net, fd, protocol, limits, what);
   if (early) stream.read_already(std::move(early));
   return stream;
