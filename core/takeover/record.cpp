@@ -10,13 +10,15 @@
 namespace onloop::detail {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x6f6e6c6f6f703e3e;  // "onloop>>": also tells the byte order
+constexpr std::uint64_t kMagic = 0x6f6e6c6f6f703e3e;  // "onloop>>"; another byte order does not match
 constexpr std::size_t kLongestPath = 4096;            // PATH_MAX
 
+/// Throws EPROTO: the other side has sent a malformed record.
 [[noreturn]] void malformed(const char* why) {
   throw_error(EPROTO, std::string("the other process sends a record that is ") + why);
 }
 
+/// Appends numbers, texts and blocks of bytes to the bytes of a record.
 class Writer {
  public:
   template <class T>
@@ -42,6 +44,7 @@ class Writer {
   std::vector<std::byte> bytes_;
 };
 
+/// Reads the bytes of a record in the order in which Writer has written them. Throws EPROTO if they are malformed.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> bytes) : left_(bytes) {}
@@ -94,7 +97,8 @@ class Reader {
   std::span<const std::byte> left_;
 };
 
-/// What no connection is in would have no way out: nothing would end it, or have it read, or send its FIN.
+/// Throws if the record describes a state that a connection never has. A connection in such a state would stay in it
+/// for ever: nothing would end it, make it read, or send its FIN.
 void check_state(const ConnectionRecord& record) {
   const bool all_written = record.queued == 0 && record.write_ended;
   if (record.fin_sent && !all_written) malformed("garbled: bytes behind the end");
