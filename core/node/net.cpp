@@ -1,4 +1,4 @@
-// onloop/node/net.hpp: the handles, on top of ServerState and SocketState.
+// The handles of onloop/node/net.hpp. ServerState and SocketState do the work.
 
 #include <onloop/node/net.hpp>
 
@@ -24,7 +24,8 @@ using detail::SocketState;
 
 namespace {
 
-/// As Address reads it.
+/// @return `host` and `port` in the form that Address::parse() reads.
+/// @throws std::system_error with EINVAL for the hosts "unix" and "fd", which would make an address of another kind.
 std::string address_of(std::string_view host, std::uint16_t port) {
   const bool brackets = host.find(':') != std::string_view::npos && !host.starts_with('[');
   std::string address(host);
@@ -199,7 +200,7 @@ bool Server::has_ref() const noexcept {
   return state_ && state_->has_ref();
 }
 
-// ---- what makes them ----
+// ---- create_server() and connect() ----
 
 Server create_server(Context& context, std::function<void(Socket)> on_connection) {
   return create_server(context, ServerOptions{}, std::move(on_connection));
