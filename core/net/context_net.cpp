@@ -68,7 +68,8 @@ Listener& Context::listen(std::string_view address, Protocol& protocol, ListenOp
 
 Listener& Context::listen(const Address& address, Protocol& protocol, ListenOptions options) {
   runtime_->check_thread();
-  if (address.family() == Address::Family::none) throw_error(EINVAL, "listen on no address");
+  if (address.family() == Address::Family::none)
+    throw_error(EINVAL, "listen: the address is empty; make it with Address::parse()");
   check_limits(options.limits, "listen on " + address.to_string());
   return set_up(new detail::Acceptor(detail::Net::of(*runtime_), protocol, std::move(options)),
                 [&](detail::Acceptor& acceptor) { acceptor.listen(address); });
@@ -88,13 +89,16 @@ Connection& Context::connect(const Address& address, Protocol& protocol, Connect
 
 Connection& Context::connect(std::span<const Address> addresses, Protocol& protocol, ConnectOptions options) {
   runtime_->check_thread();
-  if (addresses.empty()) throw_error(EINVAL, "connect to no address");
+  if (addresses.empty()) throw_error(EINVAL, "connect: no address is given");
   const std::string what = "connect to " + addresses.front().to_string();
   std::vector<Address> candidates;
   for (const Address& address : addresses) {
-    if (address.family() == Address::Family::none) throw_error(EINVAL, "connect to no address");
+    if (address.family() == Address::Family::none) {
+      throw_error(EINVAL, "connect: one of the addresses is empty; make it with Address::parse()");
+    }
     if (address.family() == Address::Family::inherited) {
-      throw_error(EINVAL, "connect to " + address.to_string() + ": fd: is for listening");
+      throw_error(EINVAL, "connect to " + address.to_string() +
+                              ": an fd: address is only for listening; Context::adopt() takes a connected socket");
     }
     for (Address& each : detail::expand(address)) candidates.push_back(std::move(each));
   }

@@ -81,7 +81,8 @@ std::vector<int> named(std::string_view wanted, const std::string& what) {
 std::vector<int> inherited_sockets(const std::string& name) {
   const std::string what = "listen on fd:" + name;
   const std::optional<long> number = to_number(name);
-  if (number && (*number < 0 || *number > 1'000'000'000)) throw_error(EBADF, what);
+  if (number && (*number < 0 || *number > 1'000'000'000))
+    throw_error(EBADF, what + ": this number cannot be that of a descriptor");
   if (number && *number >= kFirst && *number - kFirst < passed(what) && !for_us()) {
     throw_error(EPERM, what + ": LISTEN_PID names another process");
   }

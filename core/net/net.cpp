@@ -84,7 +84,7 @@ void Net::report_starved(std::error_code error, const std::string& what) noexcep
 }
 
 void Net::drain(std::chrono::nanoseconds limit, Task done) {
-  if (draining_) throw_error(EALREADY, "drain a context that is draining");
+  if (draining_) throw_error(EALREADY, "drain a context that is draining already, or has drained");
   const Held<Runtime> held(runtime_);
   draining_ = true;
   try {
@@ -134,7 +134,7 @@ void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds l
   std::vector<Held<Acceptor>> chosen;
   for (Listener* listener : listeners) {
     if (!listener || &acceptor_of(*listener).net() != this) {
-      throw_error(EINVAL, "drain a listener that is null or of another context");
+      throw_error(EINVAL, "drain a listener that is null, or belongs to another context");
     }
     chosen.emplace_back(acceptor_of(*listener));
   }

@@ -348,7 +348,7 @@ void Stream::note_plain() noexcept {
   plain_ = phase_ == Phase::open && !frozen() && !early_ && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
 }
 
-/// The answer is for Phase::open only.
+/// @return True if an open connection reads now. The answer is for Phase::open only.
 bool Stream::wants_to_read() const noexcept {
   return !read_ended_ && !paused_ && !frozen() && !(full_ && limits().pause_reading_when_full);
 }

@@ -147,7 +147,9 @@ void Server::listen(std::uint16_t port, std::function<void()> listening) const {
   listen(port, "127.0.0.1", std::move(listening));
 }
 void Server::listen(std::string_view address, std::function<void()> listening) const {
-  if (!state_) detail::throw_error(EINVAL, "listen on " + std::string(address) + " with a server that is none");
+  if (!state_)
+    detail::throw_error(EINVAL,
+                        "listen on " + std::string(address) + ": this Server is empty; make one with create_server()");
   checked(state_)->listen(address, std::move(listening));
 }
 

@@ -133,7 +133,8 @@ bool Channel::read() {
         fds_in_.emplace_back(received);
       }
     }
-    if (message.msg_flags & MSG_CTRUNC) throw_error(EMFILE, "take the descriptors of the other process");
+    if (message.msg_flags & MSG_CTRUNC)
+      throw_error(EMFILE, "receive descriptors from the other process: raise the limit of open files (ulimit -n)");
   }
 }
 

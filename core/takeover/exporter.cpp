@@ -33,7 +33,8 @@ void Exporter::freeze() {
   net_.sever_draining();  // listeners that drain do not go over: they would soon be closed in either process
   for (Acceptor* acceptor : net_.acceptors()) {
     if (!member(acceptor->protocol())) continue;
-    if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
+    if (acceptor->sockets().size() > Channel::kMostFds)
+      throw_error(E2BIG, "hand over a listener that has more sockets than one message can carry");
     acceptors_.emplace_back(acceptor);
     acceptor->freeze();
   }
@@ -73,7 +74,7 @@ void Exporter::check_queued() const {
   const bool lost =
       std::any_of(queued_acceptors_.begin(), queued_acceptors_.end(), [](Acceptor* each) { return each->severed(); }) ||
       std::any_of(queued_streams_.begin(), queued_streams_.end(), [](Stream* each) { return !each->frozen(); });
-  if (lost) throw_error(ECANCELED, "the application closed what was being handed over");
+  if (lost) throw_error(ECANCELED, "the application closed a listener or a connection while it was being handed over");
 }
 
 /// @return The largest number of descriptors that the next put_next() may queue.
@@ -137,7 +138,7 @@ void Exporter::put_connection(Stream& stream) {
 }
 
 void Exporter::put_data() {
-  if (!data_of_->frozen()) throw_error(ECANCELED, "the application closed what was being handed over");
+  if (!data_of_->frozen()) throw_error(ECANCELED, "the application closed a connection while it was being handed over");
   std::vector<std::byte> piece(std::min(data_of_->queued() - data_sent_, Channel::kLongest));
   data_of_->copy_queued(data_sent_, piece);
   channel().put(FrameType::data, piece);
@@ -165,7 +166,7 @@ void Exporter::on_frame(const Channel::Frame& frame) {
 }
 
 void Exporter::on_end() {
-  throw_error(ECONNRESET, "the other process has gone before it acknowledged");
+  throw_error(ECONNRESET, "the other process closed the socket before it acknowledged");
 }
 
 bool Exporter::on_read_error(std::error_code error) {
@@ -233,7 +234,7 @@ bool Exporter::say_go() noexcept try {
 void Exporter::hand_over() {
   if (!say_go()) {
     conclude(failure_ ? failure_ : error_of(EPIPE),
-             failure_ ? why_ : "the other process has gone with its acknowledgement");
+             failure_ ? why_ : "the other process acknowledged, but ended before it could serve");
     return;
   }
   TakeoverResult result;

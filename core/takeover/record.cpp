@@ -102,12 +102,13 @@ class Reader {
 void check_state(const ConnectionRecord& record) {
   const bool all_written = record.queued == 0 && record.write_ended;
   if (record.fin_sent && !all_written) malformed("garbled: bytes behind the end");
-  if (all_written && !record.fin_sent) malformed("garbled: an end that was not sent");
-  if (record.fin_sent && record.read_ended) malformed("garbled: the connection is over");
+  if (all_written && !record.fin_sent)
+    malformed("garbled: writing has ended and nothing is queued, but no FIN was sent");
+  if (record.fin_sent && record.read_ended) malformed("garbled: both directions of the connection have ended");
   if ((record.full || record.waiting) && record.queued <= record.limits.low_water)
-    malformed("garbled: it waits for an empty queue");
+    malformed("garbled: it waits for its queue to drain, but the queue has drained");
   if (record.closing && (!record.write_ended || record.clock_ns == 0 || record.limits.linger.count() <= 0))
-    malformed("garbled: it closes without an end");
+    malformed("garbled: it closes, but writing has not ended or no time limits the close");
 }
 
 }  // namespace

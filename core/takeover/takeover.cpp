@@ -53,12 +53,14 @@ Net& checked(Runtime& runtime, const TakeoverOptions& options, const char* what)
   std::set<std::string> names;
   for (const TakeoverOptions::Member& member : options.protocols) {
     if (member.name.empty() || member.name.size() > kLongestName || !names.insert(member.name).second) {
-      throw_error(EINVAL, std::string(what) + ": the name of each protocol must be its own, of 1 to 255 bytes");
+      throw_error(EINVAL,
+                  std::string(what) + ": each protocol must have a name of 1 to 255 bytes that no other protocol has");
     }
   }
   Net& net = Net::of(runtime);
   if (runtime.subsystem<Takeover::Current>().takeover)
-    throw_error(EALREADY, std::string(what) + ": this context takes part in a takeover already");
+    throw_error(EALREADY,
+                std::string(what) + ": this context takes part in another takeover; wait until that has ended");
   return net;
 }
 
@@ -132,7 +134,7 @@ void Takeover::step(const std::function<void()>& body) {
     fail(error_of(ECANCELED), error.what());
   } catch (...) {
     if (over_) throw;
-    fail(error_of(ECANCELED), "a callback threw");
+    fail(error_of(ECANCELED), "a callback threw an exception that is not a std::exception");
   }
 }
 
