@@ -234,7 +234,7 @@ bool Exporter::say_go() noexcept try {
 void Exporter::hand_over() {
   if (!say_go()) {
     conclude(failure_ ? failure_ : error_of(EPIPE),
-             failure_ ? why_ : "the other process acknowledged, but ended before it could serve");
+             failure_ ? why_ : "the other process acknowledged, but closed the socket before it served");
     return;
   }
   TakeoverResult result;
