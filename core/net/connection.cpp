@@ -1,5 +1,5 @@
-// Connection, Cork, Ref and Listener: what users call, on top of Stream and Acceptor. (Connection::write stands with
-// Stream::send.)
+// The public calls of Connection, Cork, Ref, Listener and WeakListener. Stream and Acceptor do the work.
+// Connection::write is in stream_write.cpp, beside Stream::send.
 
 #include <onloop/connection.hpp>
 
@@ -21,13 +21,17 @@ using detail::stream_of;
 
 namespace {
 
-/// The stream, on its thread. One that is over has no context any more, and every call is without effect.
+/// @return The stream that the connection is. A stream that is over has no context any more, and every call of it has
+/// no effect.
+/// @throws std::system_error with EPERM on another thread than the context's.
 Stream& checked(Connection& connection) {
   Stream& stream = stream_of(connection);
   if (const detail::Runtime* runtime = stream.runtime()) runtime->check_thread();
   return stream;
 }
 
+/// @return The acceptor that the listener is.
+/// @throws std::system_error with EPERM on another thread than the context's.
 detail::Acceptor& checked(Listener& listener) {
   detail::Acceptor& acceptor = acceptor_of(listener);
   acceptor.net().runtime().check_thread();

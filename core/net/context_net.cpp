@@ -1,4 +1,4 @@
-// The calls of Context that make listeners and connections.
+// The calls of Context that make, count and drain listeners and connections.
 
 #include <sys/socket.h>
 #include <onloop/connection.hpp>
@@ -26,13 +26,14 @@ using detail::throw_error;
 
 namespace {
 
+/// Throws EINVAL if the limits contradict each other. The text begins with `what`.
 void check_limits(const Limits& limits, const std::string& what) {
   if (limits.low_water > limits.high_water || limits.high_water > limits.max_queued) {
     throw_error(EINVAL, what + ": the limits must rise from low_water over high_water to max_queued");
   }
 }
 
-/// Severs a listener or connection whose setting up throws.
+/// Sets up a new listener or connection with `set`. If `set` throws, the new object is severed.
 template <class T, class SetUp>
 T& set_up(T* made, SetUp&& set) {
   try {
@@ -44,7 +45,7 @@ T& set_up(T* made, SetUp&& set) {
   return *made;
 }
 
-/// A connection for which `start` begins an attempt.
+/// Makes a connection, and lets `start` begin the attempt to connect.
 template <class Start>
 Connection& start_connecting(detail::Runtime& runtime, const std::string& what, Protocol& protocol,
                              const Limits& limits, Start&& start) {
@@ -72,10 +73,11 @@ Listener& Context::listen(const Address& address, Protocol& protocol, ListenOpti
 
 Listener& Context::listen(std::span<const Address> addresses, Protocol& protocol, ListenOptions options) {
   runtime_->check_thread();
-  if (addresses.empty()) throw_error(EINVAL, "listen on no address");
+  if (addresses.empty()) throw_error(EINVAL, "listen: no address is given");
   int paths = 0;
   for (const Address& address : addresses) {
-    if (address.family() == Address::Family::none) throw_error(EINVAL, "listen on no address");
+    if (address.family() == Address::Family::none)
+      throw_error(EINVAL, "listen: one of the addresses is empty; make it with Address::parse()");
     if (address.family() == Address::Family::unix_path && ++paths > 1) {
       throw_error(EINVAL,
                   "listen on " + address.to_string() + ": a listener has at most one path; make another listener");
@@ -105,13 +107,16 @@ Connection& Context::connect(const Address& address, Protocol& protocol, Connect
 
 Connection& Context::connect(std::span<const Address> addresses, Protocol& protocol, ConnectOptions options) {
   runtime_->check_thread();
-  if (addresses.empty()) throw_error(EINVAL, "connect to no address");
+  if (addresses.empty()) throw_error(EINVAL, "connect: no address is given");
   const std::string what = "connect to " + addresses.front().to_string();
   std::vector<Address> candidates;
   for (const Address& address : addresses) {
-    if (address.family() == Address::Family::none) throw_error(EINVAL, "connect to no address");
+    if (address.family() == Address::Family::none) {
+      throw_error(EINVAL, "connect: one of the addresses is empty; make it with Address::parse()");
+    }
     if (address.family() == Address::Family::inherited) {
-      throw_error(EINVAL, "connect to " + address.to_string() + ": fd: is for listening");
+      throw_error(EINVAL, "connect to " + address.to_string() +
+                              ": an fd: address is only for listening; Context::adopt() takes a connected socket");
     }
     for (Address& each : detail::expand(address)) candidates.push_back(std::move(each));
   }
@@ -134,7 +139,7 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits, std::span<
   runtime_->refuse_if_watched(fd, what);
   detail::Net& net = detail::Net::of(*runtime_);
   detail::EarlyInput::node_type early;
-  if (!already_read.empty()) early = net.new_early(already_read);  // first, since it may fail
+  if (!already_read.empty()) early = net.new_early(already_read);  // before the adoption, since it may throw
   detail::Stream& stream = detail::adopt(net, fd, protocol, limits, what);
   if (early) stream.read_already(std::move(early));
   return stream;

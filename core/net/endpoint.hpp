@@ -5,17 +5,18 @@
 
 namespace onloop::detail {
 
-/// A listener or a connection as its protocol knows it: an entry in the protocol's list, so that a protocol that is
-/// destroyed can sever all of its own.
+/// The part of a listener or of a connection that its protocol knows: an entry in the protocol's list. A protocol that
+/// is destroyed severs all listeners and connections in its list. The list owns nothing.
 class Endpoint {
  public:
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
 
-  /// Null once it was severed.
+  /// @return The protocol, or null once the endpoint was severed.
   [[nodiscard]] Protocol* protocol() const noexcept { return protocol_; }
+  /// Moves the endpoint from the list of its protocol into the list of `protocol`. Null takes it out of any list.
   void set_protocol(Protocol* protocol) noexcept;
-  /// Closes all that have this protocol. They make no further call.
+  /// Severs all listeners and connections of `protocol`: closes them, and calls nothing of the protocol any more.
   static void sever_all(Protocol& protocol) noexcept;
 
  protected:
@@ -27,7 +28,7 @@ class Endpoint {
   Protocol* protocol_ = nullptr;
   Endpoint* before_ = nullptr;
   Endpoint* after_ = nullptr;
-  const Kind kind_;  // instead of a virtual function, which would cost each connection a pointer
+  const Kind kind_;  // not a virtual function: that would cost each connection a pointer
 };
 
 }  // namespace onloop::detail

@@ -1,4 +1,4 @@
-// Socket activation as in sd_listen_fds(3), without libsystemd.
+// Socket activation as in sd_listen_fds(3). libsystemd is not needed.
 
 #include "core/net/inherited.hpp"
 
@@ -35,8 +35,8 @@ std::string_view variable(const char* name) {
   return value ? value : "";
 }
 
-/// How many descriptors were passed, to whatever process LISTEN_PID names; 0 if LISTEN_FDS is not set. A value that
-/// sd_listen_fds(3) refuses is refused here, too: EINVAL.
+/// @return The number of descriptors that were passed, whatever process LISTEN_PID names. 0 if LISTEN_FDS is not set.
+/// @throws std::system_error with EINVAL for a value of LISTEN_FDS that sd_listen_fds(3) refuses.
 int passed(const std::string& what) {
   const std::string_view text = variable("LISTEN_FDS");
   if (text.empty()) return 0;
@@ -48,10 +48,12 @@ int passed(const std::string& what) {
   }
   return static_cast<int>(*number);
 }
+/// @return True if LISTEN_PID names this process.
 bool for_us() {
   return to_number(variable("LISTEN_PID")) == getpid();
 }
 
+/// Throws unless `fd` is a listening stream socket.
 void check(int fd, const std::string& what) {
   if (fcntl(fd, F_GETFD) < 0) throw_error(errno, what + ": no such descriptor is open");
   if (get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1 || get_option(fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM) {
@@ -59,6 +61,7 @@ void check(int fd, const std::string& what) {
   }
 }
 
+/// @return The descriptors that have the name `wanted` in LISTEN_FDNAMES, at least one. Throws if there are none.
 std::vector<int> named(std::string_view wanted, const std::string& what) {
   const int count = passed(what);
   if (count == 0) throw_error(ENOENT, what + ": LISTEN_FDS is not set, so no sockets were passed to this process");
@@ -68,7 +71,7 @@ std::vector<int> named(std::string_view wanted, const std::string& what) {
   for (int i = 0; i < count; ++i) {
     const std::size_t colon = names.find(':');
     if (names.substr(0, colon) == wanted) found.push_back(kFirst + i);
-    if (colon == std::string_view::npos) break;  // LISTEN_FDS may say more than there are names
+    if (colon == std::string_view::npos) break;  // LISTEN_FDS may be larger than the number of names
     names.remove_prefix(colon + 1);
   }
   if (found.empty()) throw_error(ENOENT, what + ": LISTEN_FDNAMES has no such name");
@@ -80,7 +83,8 @@ std::vector<int> named(std::string_view wanted, const std::string& what) {
 std::vector<int> inherited_sockets(const std::string& name) {
   const std::string what = "listen on fd:" + name;
   const std::optional<long> number = to_number(name);
-  if (number && (*number < 0 || *number > 1'000'000'000)) throw_error(EBADF, what);
+  if (number && (*number < 0 || *number > 1'000'000'000))
+    throw_error(EBADF, what + ": this number cannot be that of a descriptor");
   if (number && *number >= kFirst && *number - kFirst < passed(what) && !for_us()) {
     throw_error(EPERM, what + ": LISTEN_PID names another process");
   }

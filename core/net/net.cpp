@@ -22,8 +22,9 @@ Net& Net::of(Runtime& runtime) {
 }
 
 void Net::sever() noexcept {
-  drain_awaited_ = false;                                // nobody is told any more
-  const auto dropped = std::exchange(drain_tasks_, {});  // last: what they own may be a protocol, and severs its own
+  drain_awaited_ = false;  // the end of the drain is not announced any more
+  // The tasks are destroyed last. A task may own a protocol, and a protocol that is destroyed severs its endpoints.
+  const auto dropped = std::exchange(drain_tasks_, {});
   while (!acceptors_.empty()) acceptors_.back()->sever();
   const auto ended_drains = std::exchange(listener_drains_, {});
   while (streams_) streams_->sever();
@@ -55,7 +56,8 @@ void Net::remove(Acceptor& acceptor) noexcept {
 }
 
 void Net::post_drain_tasks(const Stream& stream) {
-  // One by one: a context that ends takes no task, and what one owns that is dropped may remove others.
+  // The tasks are taken out one by one. A context that is ending drops the task that is posted, and what this task owns
+  // may remove other tasks when it is destroyed.
   while (auto node = drain_tasks_.extract(&stream)) runtime_.post(std::move(node.mapped()));
 }
 
@@ -75,7 +77,7 @@ int Net::turn_away(int listening) noexcept {
 }
 
 void Net::report_starved(std::error_code error, const std::string& what) noexcept {
-  constexpr std::uint64_t kQuiet = 10'000'000'000;  // ns
+  constexpr std::uint64_t kQuiet = 10'000'000'000;  // nanoseconds
   const std::uint64_t now = now_ns();
   if (now < quiet_until_) return;
   quiet_until_ = now + kQuiet;
@@ -83,13 +85,14 @@ void Net::report_starved(std::error_code error, const std::string& what) noexcep
 }
 
 void Net::drain(std::chrono::nanoseconds limit, Task done) {
-  if (draining_) throw_error(EALREADY, "drain a context that is draining");
+  if (draining_) throw_error(EALREADY, "drain a context that is draining already, or has drained");
   const Held<Runtime> held(runtime_);
   draining_ = true;
   try {
     TurnBudget budget;
     budget.begin();
-    // on_accept of those who wait in a backlog may close any of them, make others, or destroy the context.
+    // on_accept is called for the clients that wait in a backlog. It may close any listener, make new listeners, or
+    // destroy the context.
     while (Acceptor* acceptor = find_acceptor(false)) {
       acceptor->drain(budget);
       if (!runtime_.alive() || runtime_.ending()) return;
@@ -132,7 +135,7 @@ void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds l
   std::vector<Held<Acceptor>> chosen;
   for (Listener* listener : listeners) {
     if (!listener || &acceptor_of(*listener).net() != this) {
-      throw_error(EINVAL, "drain a listener that is null or of another context");
+      throw_error(EINVAL, "drain a listener that is null, or belongs to another context");
     }
     if (acceptor_of(*listener).drain()) throw_error(EALREADY, "drain a listener that is draining");
     chosen.emplace_back(acceptor_of(*listener));
@@ -140,7 +143,7 @@ void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds l
   auto made = std::make_unique<ListenerDrain>();
   ListenerDrain& drain = *made;
   drain.limit = runtime_.facade().timer(limit, [this, &drain] { abort_drain(drain); });
-  drain.acceptors = 1;  // this call, until all are told
+  drain.acceptors = 1;  // stands for this call, until each listener takes part
   drain.done = std::move(done);
   listener_drains_.push_back(std::move(made));
   const Held<Runtime> held(runtime_);
@@ -154,7 +157,7 @@ void Net::drain(std::span<Listener* const> listeners, std::chrono::nanoseconds l
   budget.begin();
   std::exception_ptr thrown;
   for (const auto& acceptor : chosen) {
-    try {  // on_accept may close any of them, destroy the context, or throw: then the others drain all the same
+    try {  // on_accept may close a listener, destroy the context, or throw; then the other listeners drain all the same
       if (!acceptor->severed() && !acceptor->draining()) acceptor->drain(budget);
     } catch (...) {
       if (!thrown) thrown = std::current_exception();
@@ -180,7 +183,7 @@ void Net::drained(ListenerDrain& drain) noexcept {
   if (--drain.acceptors > 0) return;
   const auto is_it = [&drain](const std::unique_ptr<ListenerDrain>& each) { return each.get() == &drain; };
   const auto place = std::find_if(listener_drains_.begin(), listener_drains_.end(), is_it);
-  if (place == listener_drains_.end()) return;  // the context goes
+  if (place == listener_drains_.end()) return;  // the context is being destroyed
   const std::unique_ptr<ListenerDrain> over = std::move(*place);
   listener_drains_.erase(place);
   if (over->done) runtime_.post(std::move(over->done));

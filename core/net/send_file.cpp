@@ -15,9 +15,13 @@
 namespace onloop {
 namespace {
 
-constexpr std::uint64_t kPiece = 128 * 1024;
+constexpr std::uint64_t kPiece = 128 * 1024;  // bytes of one read, at most
 
-/// Owned by what it waits for: a read on the pool, or the connection's draining.
+/// Sends one file on one connection, piece by piece: reads a piece on a thread of the pool, writes it, and waits until
+/// the connection has drained if write() has returned Flow::wait.
+///
+/// What the sender waits for owns it: the read, or the task that waits for the connection to drain. Only the read runs
+/// on another thread than the context's.
 class FileSender : public std::enable_shared_from_this<FileSender> {
  public:
   FileSender(Connection& connection, File file, std::uint64_t offset, std::uint64_t length,
@@ -30,8 +34,9 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
         left_(length),
         done_(std::move(done)) {}
 
+  /// Starts to read the next piece.
   void read_next(detail::WorkerPool::Bound bound) {
-    // So large that it fits into the queue once that has drained.
+    // The piece must fit into the queue after the queue has drained to the low-water mark.
     const std::uint64_t room = std::max<std::uint64_t>(1, most_queued_ - low_water_);
     const std::size_t size = std::min({left_, kPiece, room});
     auto work = [self = shared_from_this(), size] { return self->file_.read_at(self->offset_, size); };
@@ -53,7 +58,7 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
   void write() {
     if (!connection_) return end(detail::error_of(ECONNABORTED));
     const std::size_t queued = connection_->queued_bytes();
-    if (queued > low_water_ && piece_.size() > most_queued_ - queued) {  // somebody else has written, too
+    if (queued > low_water_ && piece_.size() > most_queued_ - queued) {  // other code has written, too
       when_drained(&FileSender::write);
       return;
     }
@@ -85,7 +90,7 @@ class FileSender : public std::enable_shared_from_this<FileSender> {
   const File file_;
   std::uint64_t offset_;
   std::uint64_t left_;
-  std::vector<std::byte> piece_;  // was read, and is to be written
+  std::vector<std::byte> piece_;  // the bytes that were read and are still to be written
   Function<void(std::error_code)> done_;
 };
 

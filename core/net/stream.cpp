@@ -20,9 +20,9 @@ namespace onloop::detail {
 namespace {
 
 constexpr int kReadsPerTurn = 16;       // of one connection, so that a fast sender does not starve the others
-constexpr std::uint8_t kVainWakes = 8;  // and then it is asked why
+constexpr std::uint8_t kVainWakes = 8;  // after this number of wake-ups without a result, the reason is looked for
 
-/// close(2) then sends a reset instead of a FIN.
+/// Makes close(2) send a reset instead of a FIN.
 void reset_on_close(int fd) noexcept {
   const linger now{.l_onoff = 1, .l_linger = 0};
   (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -41,7 +41,7 @@ Stream::Stream(Protocol& protocol, Held<Origin> origin) noexcept
 
 Stream::~Stream() = default;
 
-// ---- ways in ----
+// ---- the beginning ----
 
 void Stream::accepted(int fd) {
   start_idle_clock(positive(limits().idle_timeout));
@@ -64,7 +64,7 @@ void Stream::adopted(int fd, const std::string& what) {
 
 void Stream::on_ready(std::uint32_t readiness) {
   if (readiness != ONLOOP_READ && !on_writable(readiness)) return;
-  Net& net = this->net();  // the connection may have left it when a callback returns
+  Net& net = this->net();  // asked first: after a callback the connection may have left its Net
   std::byte* const buffer = net.spare_buffer.release();
   if (!buffer) {
     read_in_nested_frame(net);
@@ -74,8 +74,9 @@ void Stream::on_ready(std::uint32_t readiness) {
   read_into(net, buffer);
 }
 
-/// A frame beneath this one uses the read buffer, or there is none yet. A span stays valid for its whole call, so this
-/// frame has a buffer of its own. The first one becomes the context's.
+/// Reads while an outer frame uses the read buffer of the context, or while there is no read buffer yet. A span must
+/// stay valid until its on_data returns. Therefore this frame reads into a buffer of its own. The first such buffer
+/// becomes the read buffer of the context.
 void Stream::read_in_nested_frame(Net& net) {
   std::unique_ptr<std::byte[]> own(new std::byte[net.buffer_size]);  // not initialised: most of it is never touched
   const bool first = net.spare_buffer.is_to_be_made();
@@ -85,10 +86,12 @@ void Stream::read_in_nested_frame(Net& net) {
   read_into(net, own.get());
 }
 
-/// The way of most messages: a short read, after which there is no more, on a connection without anything special.
+/// Reads once. Most messages take the short path here: the connection is plain (plain_) and the read does not fill the
+/// buffer, so there is nothing more to read.
 inline void Stream::read_into(Net& net, std::byte* buffer) {
   const ssize_t got = ::recv(fd(), buffer, net.buffer_size, MSG_DONTWAIT);
-  // As unsigned numbers less one, an end of file and an error are above every size.
+  // One comparison finds a short read. An end of file (0) and an error (-1), reduced by one and as unsigned numbers,
+  // are larger than every buffer size.
   if (static_cast<std::size_t>(got) - 1 < net.buffer_size - 1 && plain_) [[likely]] {
     net.statistics.bytes_received += static_cast<std::size_t>(got);
     protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
@@ -97,7 +100,8 @@ inline void Stream::read_into(Net& net, std::byte* buffer) {
   }
 }
 
-/// What comes before reading; false if there is nothing to read.
+/// Serves the readiness that comes before reading: finishes connecting, or flushes the queue.
+/// @return False if there is nothing to read.
 bool Stream::on_writable(std::uint32_t readiness) {
   if (phase_ == Phase::connecting) {
     finish_connect();
@@ -109,8 +113,8 @@ bool Stream::on_writable(std::uint32_t readiness) {
   return readiness & wanted() & ONLOOP_READ;
 }
 
-/// After a first read: goes on while reads are not short, up to a budget. Each callback may pause, close or sever this
-/// connection.
+/// Delivers the result of a first read, and reads again as long as reads fill the buffer, up to the limits of the turn.
+/// Each callback may pause, close or sever this connection.
 void Stream::read_on(const Net& net, std::byte* buffer, ssize_t got) {
   for (int left = kReadsPerTurn - 1;; --left) {
     if (got == 0 || (got < 0 && errno != EINTR)) {
@@ -127,16 +131,18 @@ void Stream::read_on(const Net& net, std::byte* buffer, ssize_t got) {
 }
 
 void Stream::received(std::byte* buffer, ssize_t got) {
-  if (phase_ != Phase::open) return;  // close() was called: discarded
+  if (phase_ != Phase::open) return;  // close() was called: the bytes are discarded
   net().statistics.bytes_received += static_cast<std::size_t>(got);
   note_activity();
   protocol()->on_data(*this, {buffer, static_cast<std::size_t>(got)});
 }
 
-/// The peer's end (0), an error, or nothing to read.
+/// Reading has stopped.
+/// @param error 0 at the peer's end. Otherwise an errno value, also EAGAIN if there is nothing to read.
 void Stream::read_stopped(int error) {
   if (write_failed_) {
-    // EPIPE: a FIN had come before the reset, whose own error the write got. After ECONNRESET zero is no end.
+    // The write has failed after a reset, and has taken the error of the reset. After EPIPE a read of zero is the
+    // peer's end, because the FIN had come before the reset. After ECONNRESET no FIN had come, and zero is not an end.
     if (error == 0 && phase_ == Phase::open && error_ == EPIPE) {
       read_ended_ = true;
       protocol()->on_end(*this);
@@ -174,7 +180,7 @@ void Stream::on_deferred() {
   if (early_) deliver_early();
   if (phase_ != Phase::open || frozen() || !std::exchange(drain_due_, false)) return;
   if (queued() > limits().low_water) {
-    waiting_ = true;  // a callback has written again meanwhile: on_drain comes when that is gone, too
+    waiting_ = true;  // a callback has written more meanwhile: on_drain comes when these bytes are sent, too
   } else {
     protocol()->on_drain(*this);
   }
@@ -186,8 +192,8 @@ void Stream::read_already(EarlyInput::node_type&& bytes) noexcept {
   early_ = true;
 }
 
-/// What was read before the socket was adopted, in pieces that are no larger than the read buffer, until reading is
-/// paused. Each callback may pause, close or sever this connection.
+/// Delivers the bytes that were read before the socket was adopted, in pieces that are no larger than the read buffer.
+/// It stops if reading is paused. Each callback may pause, close or sever this connection.
 void Stream::deliver_early() {
   const auto may_go_on = [this] {
     return early_ && runtime() && !runtime()->turn_is_over() && phase_ == Phase::open && wants_to_read();
@@ -249,7 +255,8 @@ void Stream::reset(std::error_code error) noexcept {
   shut(error);
 }
 
-/// The peer gets a reset instead of a FIN: from close(2), or at once where another process has a copy.
+/// Makes the peer get a reset instead of a FIN. Usually close(2) sends the reset. If another process may have a copy
+/// of the descriptor, close(2) sends nothing. Then connect(2) to AF_UNSPEC sends the reset at once.
 void Stream::reset_socket() noexcept {
   if (fd() < 0) return;
   constexpr sockaddr kNobody{.sa_family = AF_UNSPEC, .sa_data = {}};
@@ -262,8 +269,9 @@ void Stream::close_if_both_ended() noexcept {
 
 void Stream::shut(std::error_code error) noexcept {
   if (phase_ >= Phase::closed) return;
-  if (queue_) reset_socket();  // bytes are lost: the peer must not take that for an orderly end
-  if (copied() && fd() >= 0) ::shutdown(fd(), SHUT_RDWR);  // closing ends nothing while another process has a copy
+  if (queue_) reset_socket();  // bytes are lost: the peer must not take the close for an orderly end
+  // While another process has a copy of the descriptor, close(2) does not end the connection, but shutdown(2) does.
+  if (copied() && fd() >= 0) ::shutdown(fd(), SHUT_RDWR);
   stop_clock();
   remember_peer();
   release_socket();
@@ -280,7 +288,7 @@ void Stream::release_socket() noexcept {
 }
 
 bool Stream::lose_number() noexcept {
-  runtime()->unwatch(*this);  // the number is another socket's: it must not be closed
+  runtime()->unwatch(*this);  // the number belongs to another file now: it must not be closed
   shut(error_of(EBADF));
   return true;
 }
@@ -296,7 +304,8 @@ void Stream::sever() noexcept {
   leave();
 }
 
-/// The connection is no longer its context's; it is deleted here, or when the last frame or Ref lets go.
+/// Takes the connection out of its protocol, its listener and its context. The object is deleted here, or as soon as no
+/// frame and no Ref uses it any more.
 void Stream::leave() noexcept {
   set_protocol(nullptr);
   net().remove(*this);
@@ -306,7 +315,8 @@ void Stream::leave() noexcept {
   drop();
 }
 
-/// The reason for on_close. An error of another category than ours goes to the rare part, if there is memory for that.
+/// Keeps the reason for on_close. error_ keeps an errno value. An Extra keeps an error of another category. If there is
+/// no memory for the Extra, the reason becomes ENOMEM.
 void Stream::set_error(std::error_code error) noexcept {
   error_ = error.value();
   if (extra_) extra_->error.clear();
@@ -329,7 +339,7 @@ std::error_code Stream::close_error() const noexcept {
 void Stream::pause(bool paused) {
   if (paused_ == paused) return;
   paused_ = paused;
-  if (write_failed_ && paused && !has_input(fd())) {  // nothing else is left to do
+  if (write_failed_ && paused && !has_input(fd())) {  // nothing is left to read, and nothing can be written
     shut(close_error());
   } else {
     apply();
@@ -340,7 +350,7 @@ void Stream::note_plain() noexcept {
   plain_ = phase_ == Phase::open && !frozen() && !early_ && !queue_ && !write_ended_ && corks_ == 0 && !extra_;
 }
 
-/// In Phase::open.
+/// @return True if an open connection reads now. The answer is for Phase::open only.
 bool Stream::wants_to_read() const noexcept {
   return !read_ended_ && !paused_ && !frozen() && !(full_ && limits().pause_reading_when_full);
 }
@@ -398,10 +408,10 @@ void Stream::start_idle_clock(std::uint64_t idle_ns) {
 
 void Stream::set_idle(std::chrono::nanoseconds timeout) {
   const std::uint64_t idle_ns = positive(timeout);
-  if (write_failed_) return;  // its clock bounds what is left
+  if (write_failed_) return;  // the clock limits how long the rest of the input is read
   if (phase_ == Phase::connecting) {
     extra_->idle_ns = idle_ns;
-  } else if (frozen() && phase_ < Phase::closing) {  // thaw() starts it
+  } else if (frozen() && phase_ < Phase::closing) {  // thaw() starts the clock
     if (!extra_) extra_ = std::make_unique<Extra>(*this);
     extra_->idle_ns = idle_ns;
     extra_->last_activity = now_ns();
@@ -416,14 +426,15 @@ void Stream::note_time() noexcept {
   extra_->last_activity = now_ns();
 }
 
-/// How long after the last activity it ends; 0: when it is due.
+/// @return How many nanoseconds after the last activity the connection ends. 0 means that it ends when the timer fires.
 std::uint64_t Stream::clock_limit() const noexcept {
   if (phase_ == Phase::closing) return positive(limits().linger);
   return phase_ == Phase::connecting ? 0 : extra_->idle_ns;
 }
 
-/// Whether the peer has taken bytes since the clock last looked, and so recently that it goes on: then it does. A
-/// kernel with a large buffer becomes writable only now and then while a slow client reads steadily.
+/// Looks whether the peer has taken bytes since the last look_at_kernel(). If so, this counts as activity. Writability
+/// does not tell: a socket with a large buffer becomes writable only now and then while a slow client reads steadily.
+/// @return True if the peer has taken bytes less than `limit` ns ago, so that the connection goes on.
 bool Stream::peer_took_bytes(std::uint64_t limit) noexcept {
   const std::uint64_t most = extra_->left + extra_->sent;
   look_at_kernel();
@@ -444,10 +455,12 @@ std::uint64_t Stream::untaken() const noexcept {
   return queued() + in_kernel_queue(fd());
 }
 
-// ---- readiness without anything to be had ----
+// ---- wake-ups without a result ----
 
-/// A socket with something in its error queue is ready for ever, and no read or write clears that. The reports (of
-/// zero-copy, timestamps, ICMP) are dropped: whoever wants them takes them before the connection is woken that often.
+/// The connection was woken, but could neither read nor write. A socket whose error queue is not empty is always ready,
+/// and no read or write changes this. Therefore, after kVainWakes such wake-ups, the reports in the error queue (of
+/// zero-copy, timestamps, ICMP) are dropped. An application that wants the reports must take them before. If there is
+/// no report, the connection closes with the pending error of the socket, or with EIO.
 void Stream::woken_in_vain() noexcept {
   if (++vain_wakes_ < kVainWakes) return;
   vain_wakes_ = 0;
@@ -461,9 +474,9 @@ void Stream::woken_in_vain() noexcept {
   }
 }
 
-/// False if there were none.
+/// @return False if the error queue was empty.
 bool Stream::drop_reports() noexcept {
-  constexpr int kMost = 1024;  // at a time
+  constexpr int kMost = 1024;  // reports at a time
   msghdr report{};
   int dropped = 0;
   while (dropped < kMost && ::recvmsg(fd(), &report, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0) ++dropped;
@@ -477,14 +490,15 @@ void Stream::remember_peer() noexcept try {
   extra_ = std::make_unique<Extra>(*this);
   extra_->peer = std::move(peer);
 } catch (const std::exception&) {
-  // Then on_close does not know it.
+  // Then peer() does not know the address while on_close runs.
 }
 
 Address Stream::peer() const {
   return fd() < 0 && extra_ ? extra_->peer : peer_address(fd());
 }
 
-/// Traffic only notes its time; the timer looks at it when it fires and goes on for what is left.
+/// The timer has fired. Traffic does not move the timer, but only notes its time. If the limit has not passed since the
+/// last activity, the timer is set again for the rest.
 void Stream::on_due() {
   const std::uint64_t limit = clock_limit();
   const std::uint64_t end = extra_->last_activity + limit;

@@ -1,4 +1,4 @@
-// How a Stream connects: looks up a name, and tries one address after the other.
+// How a Stream connects: it looks up a name, and tries one address after the other.
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -53,7 +53,8 @@ void Stream::resolved(Outcome<std::vector<Address>>& found) {
   try_next(ECONNREFUSED);
 }
 
-/// Returns 0 once the attempt is under way, else why it can't be.
+/// Starts an attempt to connect to `address`.
+/// @return 0 if the attempt is under way. Otherwise the errno value that says why it is not.
 int Stream::attempt(const Address& address) {
   UniqueFd fd = make_socket(address);
   if (!fd) return errno;
@@ -67,7 +68,9 @@ int Stream::attempt(const Address& address) {
   return 0;
 }
 
-/// Tries one address after the other, until an attempt is under way; 0, or after the last one the error to close with.
+/// Tries one candidate after the other until an attempt is under way. If no candidate is left, closes the connection.
+/// @param error The error of the attempt before.
+/// @return 0 if an attempt is under way. Otherwise the last error, with which the connection closes.
 int Stream::try_next(int error) noexcept {
   release_socket();
   while (!extra_->candidates.empty()) {
@@ -84,7 +87,7 @@ int Stream::try_next(int error) noexcept {
       try {
         limit_attempt();
       } catch (const std::bad_alloc&) {
-        // Then this address has all the time that is left.
+        // Then this address may use all the time that is left.
       }
       return 0;
     }
@@ -93,9 +96,10 @@ int Stream::try_next(int error) noexcept {
   return error;
 }
 
-/// An address that does not answer leaves the others their share of the time.
+/// Limits the time of the attempt that is under way. An address that does not answer must leave the other addresses
+/// their share of the time.
 void Stream::limit_attempt() {
-  constexpr std::uint64_t kAttempt = 10'000'000'000;  // ns, where nothing bounds the whole
+  constexpr std::uint64_t kAttempt = 10'000'000'000;  // ns for one address, if the whole attempt has no time-out
   const std::uint64_t left = extra_->candidates.size();
   const std::uint64_t now = now_ns();
   const std::uint64_t end = extra_->connect_end;
@@ -110,14 +114,17 @@ void Stream::limit_attempt() {
 
 namespace {
 
-/// Linux connects a socket to itself if the port that it is to reach is the one that the kernel gave it.
+/// @return True if the socket is connected to itself. Linux does this if the kernel gives the socket the port that it
+/// is to connect to.
 bool connected_to_itself(int fd, const SocketAddress& peer) {
   if (peer.storage.ss_family == AF_UNIX) return false;
   SocketAddress own;
   return getsockname(fd, own.data(), &own.length) == 0 && own.to_address() == peer.to_address();
 }
 
-/// Hung up: a socket that is on its way is writable without, and one that has not begun can't be here.
+/// @return True if the attempt to connect has failed. poll(2) then reports a hang-up or an error. A socket that is
+/// still connecting reports neither, even if it is writable. A socket that has not begun to connect reports a hang-up
+/// too, but it does not come here.
 bool hung_up(int fd) noexcept {
   pollfd state{.fd = fd, .events = 0, .revents = 0};
   return ::poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
@@ -132,14 +139,14 @@ void Stream::finish_connect() {
   }
   SocketAddress peer;
   if (getpeername(fd(), peer.data(), &peer.length) < 0) {
-    // Either a spurious call, or it has failed and somebody else has read the error.
+    // Either the loop has called without a reason, or the attempt has failed and somebody else has read the error.
     if (hung_up(fd())) try_next(ECONNABORTED);
     return;
   }
-  if (connected_to_itself(fd(), peer)) {  // nobody listens there
+  if (connected_to_itself(fd(), peer)) {  // so nobody listens on that port
     constexpr unsigned kMostOften = 3;
     if (++extra_->self_connects <= kMostOften) extra_->candidates.push_back(peer.to_address());
-    reset_socket();  // a plain close would keep the port taken for a minute
+    reset_socket();  // an ordinary close would keep the port in use for a minute
     try_next(ECONNREFUSED);
     return;
   }
@@ -147,7 +154,7 @@ void Stream::finish_connect() {
   stop_clock();
   phase_ = Phase::open;
   start_idle_clock(idle_ns);
-  flush();  // what was written, and ended, meanwhile
+  flush();  // sends what was written meanwhile, and the FIN if writing was ended meanwhile
   if (phase_ == Phase::open) opened();
 }
 

@@ -1,4 +1,4 @@
-// How a Stream stands still while another process gets it: frozen, as a snapshot, and thawed.
+// How a Stream goes to another process: it is frozen, described by a snapshot, restored from the snapshot, and thawed.
 
 #include <algorithm>
 #include <cerrno>
@@ -30,7 +30,7 @@ void Stream::thaw() noexcept {
   }
   try {
     if (const std::uint64_t limit = extra_ ? clock_limit() : 0; limit > 0) {
-      extra_->last_activity += now_ns() - transit.frozen_at;  // meanwhile nobody could have read
+      extra_->last_activity += now_ns() - transit.frozen_at;  // the frozen time does not count: nobody could read
       runtime()->schedule(*extra_, extra_->last_activity + limit);
     } else {
       stop_clock();
@@ -54,7 +54,8 @@ void Stream::thaw() noexcept {
   if (transit.wish == Wish::reset) reset(transit.reset_with);
 }
 
-/// While it stands still, what would change it waits. The strongest wish counts.
+/// Postpones what would change a frozen connection until thaw(). Only the strongest wish is kept.
+/// @return False if the connection is not frozen. Then the caller must do at once what it wants.
 bool Stream::postpone(Wish wish) noexcept {
   if (!frozen()) return false;
   transit_->wish = std::max(transit_->wish, wish);

@@ -1,4 +1,4 @@
-// How a Stream writes: at once what the kernel takes, later what it refuses.
+// How a Stream writes: it sends at once what the kernel takes, and queues the rest.
 
 #include <sys/socket.h>
 
@@ -41,13 +41,15 @@ Flow Stream::send_rest(std::span<const std::byte> data, ssize_t sent, std::vecto
   note_sent(taken);
   try {
     return queue(data.subspan(taken), given);
-  } catch (const std::bad_alloc&) {  // some of it is sent: nothing but an end is true now
+  } catch (const std::bad_alloc&) {  // a part is sent and the rest can't be kept, so the stream must end here
     reset(error_of(ENOMEM));
     return Flow::closed;
   }
 }
 
-/// What exceeds the limit is never copied. A cork holds back what could have been sent, so it is lifted for that.
+/// Queues `data`. Bytes that exceed Limits::max_queued are never copied: the connection is reset with ENOBUFS. A cork
+/// holds back bytes that the kernel might have taken. Therefore such bytes are sent in spite of the cork before the
+/// connection is reset.
 Flow Stream::queue(std::span<const std::byte> data, std::vector<std::byte>* given) {
   if (data.size() > limits().max_queued - std::min(queued(), limits().max_queued)) {
     if (corks_ && phase_ == Phase::open) data = send_beside_cork(data);
@@ -89,9 +91,10 @@ Flow Stream::send(std::span<const std::span<const std::byte>> pieces) {
   return queue_pieces(pieces, static_cast<std::size_t>(sent));
 }
 
-/// How many bytes the kernel took, in one call; -1 if the peer takes no more.
+/// Sends the pieces with one system call.
+/// @return The number of bytes that the kernel took, or -1 (errno is set) if the connection can't be written any more.
 ssize_t Stream::send_pieces(std::span<const std::span<const std::byte>> pieces) const noexcept {
-  std::array<iovec, IOV_MAX> vectors;  // not initialised: as a rule there are few
+  std::array<iovec, IOV_MAX> vectors;  // not initialised: usually few are used
   const std::size_t count = std::min(pieces.size(), vectors.size());
   for (std::size_t i = 0; i < count; ++i) {
     vectors[i] = {.iov_base = const_cast<std::byte*>(pieces[i].data()), .iov_len = pieces[i].size()};
@@ -103,7 +106,7 @@ ssize_t Stream::send_pieces(std::span<const std::span<const std::byte>> pieces) 
   return sent < 0 && (would_block(errno) || errno == EINTR) ? 0 : sent;
 }
 
-/// All but the first `skip` bytes of them.
+/// Queues the pieces without their first `skip` bytes, which are sent already.
 Flow Stream::queue_pieces(std::span<const std::span<const std::byte>> pieces, std::size_t skip) {
   bool begun = skip > 0;
   for (const std::span<const std::byte> piece : pieces) {
@@ -114,7 +117,7 @@ Flow Stream::queue_pieces(std::span<const std::span<const std::byte>> pieces, st
       if (queue(piece.subspan(gone)) == Flow::closed) return Flow::closed;
     } catch (const std::bad_alloc&) {
       if (!begun) throw;
-      reset(error_of(ENOMEM));  // some of it is sent, or will be: nothing but an end is true now
+      reset(error_of(ENOMEM));  // a part is sent or queued and the rest can't be kept, so the stream must end here
       return Flow::closed;
     }
     begun = true;
@@ -122,7 +125,8 @@ Flow Stream::queue_pieces(std::span<const std::span<const std::byte>> pieces, st
   return waiting_ ? Flow::wait : Flow::go;
 }
 
-/// Sends what is queued and then of `data` what the kernel takes. Returns the rest.
+/// Sends the queue in spite of a cork, and then as much of `data` as the kernel takes.
+/// @return The rest of `data`.
 std::span<const std::byte> Stream::send_beside_cork(std::span<const std::byte> data) noexcept {
   flush();
   if (queue_ || phase_ != Phase::open || write_failed_) return data;
@@ -134,8 +138,10 @@ std::span<const std::byte> Stream::send_beside_cork(std::span<const std::byte> d
   return data.subspan(static_cast<std::size_t>(sent));
 }
 
-/// The peer takes no more. What it had sent before, perhaps the reason, is still read and delivered, then the
-/// connection closes with the error of the write. That has to happen within the linger time.
+/// A write has failed with `error`. If the peer has ended the connection and input may be left, the bytes that the peer
+/// had sent before are still read and delivered. They may say why it has ended. Then the connection closes with the
+/// error of the write. This must happen within the linger time, or within one second if the linger time is shorter. In
+/// every other case the connection closes at once.
 void Stream::fail_writing(std::error_code error) noexcept {
   constexpr std::chrono::nanoseconds kLeast = std::chrono::seconds{1};
   const bool gone = error == std::errc::broken_pipe || error == std::errc::connection_reset;
@@ -149,7 +155,7 @@ void Stream::fail_writing(std::error_code error) noexcept {
   }
   extra_->idle_ns = limit;
   write_failed_ = write_ended_ = true;
-  drain_due_ = paused_ && (waiting_ || drain_due_);  // who has paused until on_drain goes on, and reads
+  drain_due_ = paused_ && (waiting_ || drain_due_);  // a protocol that paused reading until on_drain reads on then
   if (drain_due_) runtime()->defer(*this);
   waiting_ = full_ = false;
   set_error(error);
@@ -208,11 +214,11 @@ void Stream::when_drained(Task task) {
 void Stream::send_fin() noexcept {
   if (std::exchange(fin_sent_, true)) return;
   ::shutdown(fd(), SHUT_WR);
-  if (phase_ == Phase::closing && extra_) extra_->last_activity = now_ns();  // the linger time starts here
+  if (phase_ == Phase::closing && extra_) extra_->last_activity = now_ns();  // the linger time counts from here
   close_if_both_ended();
 }
 
-// ---- the way of every write, here so that all of it is inlined ----
+// ---- the path of every write; it is in this file so that the compiler can inline all of it ----
 
 inline Flow Stream::send(std::span<const std::byte> data) {
   if (!plain_) return send_later(data);

@@ -7,7 +7,7 @@
 namespace onloop::detail {
 
 WriteQueue::~WriteQueue() {
-  while (first_) first_ = std::move(first_->next);  // one by one: a long list must not recurse
+  while (first_) first_ = std::move(first_->next);  // one by one: the destructors of a long list would recurse
 }
 
 void WriteQueue::append(std::span<const std::byte> data) {

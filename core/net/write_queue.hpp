@@ -8,8 +8,11 @@
 
 namespace onloop::detail {
 
-/// Bytes that wait for the kernel, in chunks that are freed as they are sent. What does not fit into the last chunk
-/// gets a chunk of its own size, but at least kSmallest: many small writes share one, and a large one wastes nothing.
+/// The bytes of one connection that wait until the kernel takes them. The Stream owns the queue.
+///
+/// The bytes are kept in chunks. A chunk is freed as soon as it is sent. Bytes that do not fit into the last chunk get
+/// a new chunk. The new chunk has the size of these bytes, but at least kSmallest. Therefore many small writes share
+/// one chunk, and a large write wastes no memory.
 class WriteQueue {
  public:
   static constexpr std::size_t kSmallest = 4096;
@@ -21,25 +24,29 @@ class WriteQueue {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
-  /// Strong guarantee: throws only std::bad_alloc.
+  /// Copies `data` to the end of the queue.
+  /// @throws std::bad_alloc Then the queue has not changed.
   void append(std::span<const std::byte> data);
-  /// Takes `data` as it is, but for its first `skip` bytes, of which there are fewer than it has.
+  /// Takes over the vector without a copy. Its first `skip` bytes do not belong to the queue. `skip` must be less than
+  /// the size of `data`.
   void append(std::vector<std::byte>&& data, std::size_t skip);
-  /// The first bytes as pieces for sendmsg; returns how many pieces of `pieces` were filled.
+  /// Describes the first bytes of the queue in `pieces`, for sendmsg(2).
+  /// @return How many elements of `pieces` were filled.
   [[nodiscard]] std::size_t front(std::span<iovec> pieces) const noexcept;
-  /// Copies the bytes from `offset` on; at most size() - offset.
+  /// Copies bytes of the queue, from `offset` on, until `into` is full. `into` must have at most size() - offset bytes.
   void copy(std::size_t offset, std::span<std::byte> into) const noexcept;
-  /// Forgets the first `count` bytes; at most size().
+  /// Removes the first `count` bytes. `count` must be at most size().
   void consume(std::size_t count) noexcept;
 
  private:
+  /// Its bytes from `begin` to `end` are still to be sent.
   struct Chunk {
     std::size_t begin = 0;
     std::size_t end = 0;
     std::size_t capacity;
     std::unique_ptr<Chunk> next;
     std::unique_ptr<std::byte[]> bytes;
-    std::vector<std::byte> given;  // instead of these
+    std::vector<std::byte> given;  // holds the bytes of the chunk if `bytes` is null
     [[nodiscard]] std::byte* data() noexcept { return bytes ? bytes.get() : given.data(); }
   };
   void add(std::unique_ptr<Chunk> chunk) noexcept;

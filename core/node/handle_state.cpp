@@ -7,7 +7,7 @@
 namespace onloop::detail {
 
 HandleState::HandleState(Phases& phases) noexcept {
-  if (phases.severed_) return;  // made by what is dropped with the context
+  if (phases.severed_) return;  // something that is dropped with the context has made this state
   phases_ = &phases;
   after_ = std::exchange(phases.handles_, this);
   if (after_) after_->before_ = this;

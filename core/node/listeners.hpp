@@ -6,7 +6,8 @@
 
 namespace onloop::detail {
 
-/// Those who listen to one event.
+/// The functions that listen to one event of a socket or a server, in the order in which they were added. The state of
+/// the socket or server owns them. Every call is for the context's thread.
 template <class... A>
 class Listeners {
  public:
@@ -16,7 +17,8 @@ class Listeners {
     if (function) functions_.push_back(std::make_shared<Function>(std::move(function)));
   }
   [[nodiscard]] bool empty() const noexcept { return functions_.empty(); }
-  /// Calls those that there are now. One of them may add others, or clear them all, which ends it.
+  /// Calls the functions that listen now. A function that is added meanwhile is not called. If a function clears the
+  /// list, no further function is called.
   void emit(A... arguments) {
     const std::size_t count = functions_.size();
     for (std::size_t i = 0; i < count && i < functions_.size(); ++i) {
@@ -24,7 +26,7 @@ class Listeners {
       (*function)(arguments...);
     }
   }
-  /// What the functions own may come back here when it goes.
+  /// Removes all functions. What they own may call this object while it is destroyed.
   void clear() noexcept { const auto dropped = std::exchange(functions_, {}); }
 
  private:

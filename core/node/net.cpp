@@ -1,4 +1,4 @@
-// onloop/node/net.hpp: the handles, on top of ServerState and SocketState.
+// The handles of onloop/node/net.hpp. ServerState and SocketState do the work.
 
 #include <onloop/node/net.hpp>
 
@@ -26,7 +26,7 @@ using detail::SocketState;
 namespace {
 
 ServerState& state_or_throw(const std::shared_ptr<ServerState>& state) {
-  if (!state) detail::throw_error(EINVAL, "listen: this handle has no server; make one by create_server()");
+  if (!state) detail::throw_error(EINVAL, "listen: this Server is empty; make one with create_server()");
   return *checked(state);
 }
 
@@ -190,7 +190,7 @@ bool Server::has_ref() const noexcept {
   return state_ && state_->has_ref();
 }
 
-// ---- what makes them ----
+// ---- create_server() and connect() ----
 
 Server create_server(Context& context, std::function<void(Socket)> on_connection) {
   return create_server(context, ServerOptions{}, std::move(on_connection));

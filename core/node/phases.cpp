@@ -15,7 +15,7 @@ Phases& Phases::of(Context& context) {
   return runtime.subsystem<Phases>();
 }
 
-/// The first turn finds out whether anything keeps the loop running.
+/// check() in the first turn finds out whether anything keeps the loop running.
 Phases::Phases(Runtime& runtime) : runtime_(runtime) {
   runtime_.set_keepalive(true);
   schedule();
@@ -24,7 +24,7 @@ Phases::Phases(Runtime& runtime) : runtime_(runtime) {
 void Phases::sever() noexcept {
   severed_ = true;
   while (HandleState* first = handles_) {
-    // Null for one whose destructor destroys the context.
+    // Null for a state that is being destroyed and whose destructor destroys the context.
     const std::shared_ptr<HandleState> held = first->weak_from_this().lock();
     handles_ = first->after_;
     if (handles_) handles_->before_ = nullptr;
@@ -34,7 +34,7 @@ void Phases::sever() noexcept {
     first->sever();
     const std::shared_ptr<HandleState> own = std::move(first->self_);
   }
-  // Out of the way first: what they own may call back here when it goes.
+  // The queues are emptied before the tasks are destroyed, because what the tasks own may call this object then.
   const auto ticks = std::exchange(ticks_, {});
   const auto microtasks = std::exchange(microtasks_, {});
   const auto immediates = std::exchange(immediates_, {});
@@ -64,7 +64,8 @@ void Phases::drain_all(std::deque<Task>& queue) {
   }
 }
 
-/// After a move, the rest comes on the next loop, like the rest of the turn.
+/// Runs all ticks and then all microtasks, until both queues are empty. If a task moves the context to another loop,
+/// the rest runs on that loop, like the rest of the turn.
 void Phases::drain() {
   while (queued() && !runtime_.turn_is_over()) {
     drain_all(ticks_);
@@ -72,7 +73,8 @@ void Phases::drain() {
   }
 }
 
-/// What is thrown here must keep nothing from what follows, so it leaves at the end of the turn.
+/// Empties the queues before something else runs. An exception from a task must not prevent what follows, so it leaves
+/// at the end of the turn.
 void Phases::settle() {
   while (queued() && !runtime_.turn_is_over()) collect([this] { drain(); });
 }
@@ -128,10 +130,10 @@ void Phases::check() {
   std::rethrow_exception(thrown);
 }
 
-/// Those that are set from here on belong to the next turn.
+/// Runs the immediates that are set already. Immediates that are set from here on belong to the next turn.
 void Phases::run_immediates() {
   const std::uint64_t mark = immediate_order_;
-  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): check() pins the runtime
+  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): check() holds the runtime
   while (!immediates_.empty() && !runtime_.turn_is_over() && immediates_.front()->order < mark) {
     const std::shared_ptr<ImmediateState> immediate = std::move(immediates_.front());
     immediates_.pop_front();
@@ -141,7 +143,7 @@ void Phases::run_immediates() {
 }
 
 void Phases::run_closings() {
-  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): check() pins the runtime
+  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDelete): check() holds the runtime
   for (std::size_t left = closings_.size(); left > 0 && !closings_.empty() && !runtime_.turn_is_over(); --left) {
     Task task = std::move(closings_.front());
     closings_.pop_front();
@@ -150,7 +152,8 @@ void Phases::run_closings() {
   }
 }
 
-/// The loop is let go only here, where a turn ends: one that can't be iterated leaves its run call at once.
+/// The end of check(). Only here, at the end of a turn, may the loop stop running. A loop that can't be iterated leaves
+/// its run call at once when keep() says so.
 void Phases::checked() {
   if (severed_) return;
   if (!kept()) {

@@ -16,13 +16,14 @@
 
 namespace onloop::detail {
 
-/// The connection's protocol. When it goes, the connection is severed: closed at once, without a call.
+/// The protocol of the connection. The SocketState owns it. When it is destroyed, the connection is severed: the
+/// connection closes at once, without a callback.
 class SocketState::SocketAdapter final : public Protocol {
  public:
   explicit SocketAdapter(SocketState& socket) noexcept : socket_(socket) {}
 
  private:
-  // Nothing of this object is touched after the call.
+  // The call may destroy this object. Therefore nothing of it is used after the call.
   void on_open(Connection&) override {
     socket_.call([](SocketState& socket) { socket.opened(); });
   }
@@ -47,7 +48,8 @@ SocketState::SocketState(Phases& phases, bool allow_half_open) noexcept
 
 SocketState::~SocketState() = default;
 
-/// A callback that the connection causes. Nothing comes of it if a tick before it has destroyed the socket.
+/// Runs `callback`, which an event of the connection causes, as a callback of the layer. `callback` is not called if a
+/// tick that runs before it has destroyed the socket.
 template <class F>
 void SocketState::call(F&& callback) {
   const std::shared_ptr<HandleState> self = shared_from_this();
@@ -56,7 +58,7 @@ void SocketState::call(F&& callback) {
   });
 }
 
-// ---- the two ways in ----
+// ---- the two ways to begin ----
 
 void SocketState::accepted(Connection& connection, std::shared_ptr<ServerState> server) {
   adapter_ = std::make_unique<SocketAdapter>(*this);
@@ -79,7 +81,7 @@ void SocketState::opened() {
   open_ = true;
   set_options();
   note_activity();
-  if (then_ == Then::reset) connection_->abort();  // whatever the listeners of 'connect' write
+  if (then_ == Then::reset) connection_->abort();  // whatever the listeners of 'connect' would write
   on_connect.emit();
   Connection* connection = connection_.get();
   if (then_ == Then::destroy_soon && connection) connection->close();
@@ -92,7 +94,8 @@ void SocketState::add_data(std::function<void(std::string_view)> listener) {
   if (flow_ == Flowing::unset) resume();
 }
 
-/// As in Node, one read is kept for those who are not there yet, so that the end of a peer that sends nothing is seen.
+/// As in Node, one read is kept for listeners that are added later. Therefore the socket can read before it has a
+/// listener, and notices the end of a peer that sends nothing.
 void SocketState::received(std::span<const std::byte> data) {
   note_activity();
   const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
@@ -132,7 +135,7 @@ bool SocketState::write(std::span<const std::byte> data) {
   if (!connection) return false;
   const Flow flow = connection->write(data);
   if (timeout_.count() > 0 && flow != Flow::closed && !data.empty()) {
-    if (written_ == 0) note_time();  // what is only buffered is no progress: see Stream::note_sent
+    if (written_ == 0) note_time();  // bytes that are only buffered are not progress: see Stream::note_sent
     written_ += data.size();
   }
   return flow == Flow::go;
@@ -142,7 +145,7 @@ void SocketState::end() {
   if (Connection* connection = connection_.get()) connection->shutdown_write();
 }
 
-/// As in Node, what was written while it connects is sent first.
+/// As in Node, bytes that were written while the socket connects are sent first.
 void SocketState::destroy_soon() {
   Connection* connection = connection_.get();
   if (!connection) return;
@@ -175,13 +178,14 @@ void SocketState::set_no_delay(bool enable) {
   set_options();
 }
 
-/// While it connects there may be no socket yet, or one of several after another: opened() sets them.
+/// Sets the options of the descriptor. While the socket connects, there may be no descriptor yet, or several
+/// descriptors one after another. Then opened() sets the options.
 void SocketState::set_options() const noexcept {
   const Connection* connection = connection_.get();
   if (!connection || !open_) return;
   if (keep_alive_) {
     set_option(connection->fd(), SOL_SOCKET, SO_KEEPALIVE, keep_alive_->count() >= 0 ? 1 : 0);
-    constexpr std::chrono::seconds kMost{32'767};  // the kernel's
+    constexpr std::chrono::seconds kMost{32'767};  // the largest value that the kernel takes
     const int delay = static_cast<int>(std::min(*keep_alive_, kMost).count());
     if (delay > 0) set_option(connection->fd(), IPPROTO_TCP, TCP_KEEPIDLE, delay);
   }
@@ -202,7 +206,7 @@ void SocketState::destroy(std::error_code error) {
   if (const auto server = std::move(server_)) server->connection_left();
 }
 
-/// The connection, and what is for an open one only.
+/// Drops the connection, and everything that only an open socket needs.
 void SocketState::drop() noexcept {
   connection_ = {};
   adapter_.reset();
@@ -250,7 +254,8 @@ void SocketState::start_clock(std::chrono::nanoseconds delay) {
   clock_ = phases()->runtime().facade().timer(delay, [this] { clock_due(); });
 }
 
-/// Traffic only notes its time while the clock runs. It stands still from one 'timeout' to the next traffic.
+/// Notes the time of traffic. While the clock runs, nothing more is needed. After 'timeout' the clock stands still, and
+/// the next traffic starts it again.
 void SocketState::note_time() {
   last_activity_ = Clock::now();
   if (!clock_.active()) start_clock(timeout_);
@@ -262,7 +267,9 @@ void SocketState::look_at_peer() noexcept {
   written_ = 0;
 }
 
-/// Since the clock last looked, and so recently that it goes on: as Stream::peer_took_bytes.
+/// Looks whether the peer has taken bytes since the last look_at_peer(). If so, this counts as activity. It works like
+/// Stream::peer_took_bytes().
+/// @return True if the peer has taken bytes within the period of 'timeout', so that the clock goes on.
 bool SocketState::peer_took_bytes() noexcept {
   const std::uint64_t most = untaken_ + written_;
   look_at_peer();

@@ -1,4 +1,4 @@
-// Timeouts, immediates, and what else stands in onloop/node/phases.hpp.
+// The functions and classes of onloop/node/phases.hpp: timeouts, immediates, ticks, microtasks and KeepAlive.
 
 #include "core/node/timers.hpp"
 
@@ -42,7 +42,7 @@ void TimeoutState::clear() noexcept {
 void TimeoutState::due() {
   const std::shared_ptr<HandleState> self = shared_from_this();
   phases()->call([this] {
-    if (!task_) return;  // cleared by a tick, or running: its callback iterates the loop
+    if (!task_) return;  // a tick has cleared the timeout, or the task is running and iterates the loop
     Task running = std::move(task_);
     const AtScopeExit at_end([&] {
       if (timer_.active()) {
@@ -77,7 +77,7 @@ void ImmediateState::sever() noexcept {
   const Task dropped = std::move(task_);
 }
 
-// ---- callbacks that are awaited ----
+// ---- KeepAlive ----
 
 KeepAlive::KeepAlive(Context& context) : state_(std::make_shared<KeepAliveState>(Phases::of(context))) {
   state_->start();

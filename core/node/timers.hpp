@@ -9,19 +9,22 @@
 
 namespace onloop::detail {
 
-/// Behind a node::Timeout.
+/// The state of a node::Timeout. HandleState says who owns it, and on which thread it is used. It is active while it is
+/// set.
 class TimeoutState final : public HandleState {
  public:
-  /// period: it repeats.
+  /// @param repeats True for an interval, which runs `task` each `delay`.
   TimeoutState(Phases& phases, Task task, std::chrono::nanoseconds delay, bool repeats) noexcept
       : HandleState(phases), task_(std::move(task)), delay_(delay), repeats_(repeats) {}
   void start();
+  /// Cancels the timeout, and destroys the task unless the task is running.
   void clear() noexcept;
+  /// Makes the timeout count from now.
   void refresh();
 
  private:
-  void arm();
-  void due();
+  void arm();  // sets timer_
+  void due();  // timer_ has fired
   void sever() noexcept override;
 
   Task task_;  // empty while it runs
@@ -30,7 +33,7 @@ class TimeoutState final : public HandleState {
   Timer timer_;
 };
 
-/// Behind a node::Immediate.
+/// The state of a node::Immediate. It is active until it runs or is cleared. The queue of Phases is one more owner.
 class ImmediateState final : public HandleState {
  public:
   ImmediateState(Phases& phases, Task task) noexcept : HandleState(phases), task_(std::move(task)) {}
@@ -38,7 +41,7 @@ class ImmediateState final : public HandleState {
   void run();
   void clear() noexcept;
 
-  std::uint64_t order = 0;  // of setting
+  std::uint64_t order = 0;  // Phases counts the immediates that are set
 
  private:
   void sever() noexcept override;
@@ -46,7 +49,7 @@ class ImmediateState final : public HandleState {
   Task task_;
 };
 
-/// Behind a detail::KeepAlive, active from the start.
+/// The state of a detail::KeepAlive. It is active from start() to end().
 class KeepAliveState final : public HandleState {
  public:
   using HandleState::HandleState;

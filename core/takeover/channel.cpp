@@ -16,11 +16,14 @@
 namespace onloop::detail {
 namespace {
 
+/// The head of a frame, as it is sent.
 struct Head {
   FrameType type;
   std::uint32_t length;
 };
 
+/// Asks poll(2) without waiting.
+/// @return True if it reports something.
 bool poll_now(pollfd& asked) noexcept {
   for (;;) {
     const int count = poll(&asked, 1, 0);
@@ -28,7 +31,8 @@ bool poll_now(pollfd& asked) noexcept {
   }
 }
 
-/// Who takes an end for a word may not take an error for an end.
+/// @return True if the other side has closed its end, or its sending direction. For a takeover the end of the socket is
+/// a message. Therefore an error must not be taken for an end, and only poll(2) counts.
 bool has_ended(int socket) noexcept {
   pollfd asked{socket, POLLRDHUP, 0};
   return poll_now(asked) && (asked.revents & (POLLRDHUP | POLLHUP)) != 0;
@@ -49,13 +53,13 @@ void Channel::put(FrameType type, std::span<const std::byte> bytes) {
 }
 
 void Channel::drop_queued() noexcept {
-  std::size_t end = 0;  // of the frames of which something was sent
+  std::size_t end = 0;  // the end of the frames that were sent in full or in part
   while (end < sent_) {
     Head head{};
     std::memcpy(&head, bytes_out_.data() + end, sizeof head);
     end += sizeof head + head.length;
   }
-  bytes_out_.resize(end);  // never grows
+  bytes_out_.resize(end);  // never grows, so it does not throw
   if (sent_ == 0) fds_out_.clear();
 }
 
@@ -97,11 +101,12 @@ bool Channel::send() {
 bool Channel::read() {
   bytes_in_.erase(bytes_in_.begin(), bytes_in_.begin() + static_cast<std::ptrdiff_t>(begin_));
   begin_ = 0;
-  // Every frame that has come in full was taken, and the descriptors of the others came in one message.
+  // The caller has taken every complete frame with its descriptors. The descriptors that are left belong to incomplete
+  // frames, and came in one message.
   if (fds_in_.size() > kMostFds) throw_error(EPROTO, "the other process sends descriptors without records");
   for (;;) {
     const std::size_t had = bytes_in_.size();
-    if (had >= 2 * kLongest || fds_in_.size() > kMostFds) return true;  // some of it has to be taken first
+    if (had >= 2 * kLongest || fds_in_.size() > kMostFds) return true;  // the caller must take frames first
     bytes_in_.resize(had + kLongest);
     iovec piece{bytes_in_.data() + had, kLongest};
     msghdr message{};
@@ -114,7 +119,8 @@ bool Channel::read() {
     const int error = errno;
     bytes_in_.resize(had + (count > 0 ? static_cast<std::size_t>(count) : 0));
     if (count < 0 && would_block(error)) return true;
-    // An end, after all that was sent; the kernel calls it a reset where the other side has closed without reading all.
+    // The end comes after everything that was sent. The kernel reports it as a reset if the other side has closed its
+    // end without having read everything.
     if ((count == 0 || (count < 0 && error == ECONNRESET)) && has_ended(fd())) return false;
     if (count == 0) throw_error(ECONNRESET, "read from the other process");
     if (count < 0) throw_error(error, "read from the other process");
@@ -127,13 +133,14 @@ bool Channel::read() {
         fds_in_.emplace_back(received);
       }
     }
-    if (message.msg_flags & MSG_CTRUNC) throw_error(EMFILE, "take the descriptors of the other process");
+    if (message.msg_flags & MSG_CTRUNC)
+      throw_error(EMFILE, "receive descriptors from the other process: raise the limit of open files (ulimit -n)");
   }
 }
 
 std::size_t Channel::untaken() const noexcept {
   int unread = 0;
-  if (ioctl(fd(), FIONREAD, &unread) < 0) unread = 1;  // it is not known
+  if (ioctl(fd(), FIONREAD, &unread) < 0) unread = 1;  // the number is not known, so there may be bytes
   return bytes_in_.size() - begin_ + static_cast<std::size_t>(unread);
 }
 

@@ -17,7 +17,7 @@
 namespace onloop::detail {
 namespace {
 
-constexpr int kBatchesPerTurn = 16;
+constexpr int kBatchesPerTurn = 16;  // a batch is what one message carries
 
 }  // namespace
 
@@ -26,15 +26,16 @@ void Exporter::on_writable() {
   send();
 }
 
-/// From here on nobody serves them.
+/// Freezes the listeners and connections that take part. Nobody serves them from now on.
 void Exporter::freeze() {
   if (getrandom(&sent_.nonce, sizeof sent_.nonce, 0) != sizeof sent_.nonce) throw_error(errno, "get a random number");
   channel().put(FrameType::hello, to_bytes(HelloRecord{now_ns()}));
   phase_ = Phase::sending;
-  net_.sever_draining();  // they are about to be closed, here as there
+  net_.sever_draining();  // listeners that drain do not go over: they would soon be closed in either process
   for (Acceptor* acceptor : net_.acceptors()) {
     if (!member(acceptor->protocol()) || acceptor->sockets().empty()) continue;
-    if (acceptor->sockets().size() > Channel::kMostFds) throw_error(E2BIG, "hand over a listener of so many sockets");
+    if (acceptor->sockets().size() > Channel::kMostFds)
+      throw_error(E2BIG, "hand over a listener that has more sockets than one message can carry");
     acceptors_.emplace_back(acceptor);
     acceptor->freeze();
   }
@@ -68,20 +69,22 @@ void Exporter::send() {
   want(Interest::both);
 }
 
-/// The application may have closed what is queued, and its number may be another descriptor's by now.
+/// Throws ECANCELED if the application has closed a listener or a connection whose descriptor is queued. The number of
+/// this descriptor may belong to another file by now.
 void Exporter::check_queued() const {
   const bool lost =
       std::any_of(queued_acceptors_.begin(), queued_acceptors_.end(), [](Acceptor* each) { return each->severed(); }) ||
       std::any_of(queued_streams_.begin(), queued_streams_.end(), [](Stream* each) { return !each->frozen(); });
-  if (lost) throw_error(ECANCELED, "the application closed what was being handed over");
+  if (lost) throw_error(ECANCELED, "the application closed a listener or a connection while it was being handed over");
 }
 
-/// How many descriptors go with what put_next() puts, at most.
+/// @return The largest number of descriptors that the next put_next() may queue.
 std::size_t Exporter::fds_of_next() const noexcept {
   return next_listener_ < acceptors_.size() ? acceptors_[next_listener_]->sockets().size() : 1;
 }
 
-/// False: user code has ended it all.
+/// Queues the next record or the next piece of data.
+/// @return False if a callback of the application has ended the takeover.
 bool Exporter::put_next() {
   if (next_listener_ < acceptors_.size()) {
     put_listener(*acceptors_[next_listener_++]);
@@ -109,10 +112,10 @@ void Exporter::put_listener(Acceptor& acceptor) {
 
 void Exporter::put_connection(Stream& stream) {
   std::vector<std::byte> state;
-  const TakeoverOptions::Member* its = member(stream.protocol());  // perhaps another one than when it was frozen
+  const TakeoverOptions::Member* its = member(stream.protocol());  // it may have changed since the freeze
   bool goes = its != nullptr;
   if (its && its->export_state) {
-    const Source::Busy busy(stream);  // as in every callback, its state outlives it
+    const Source::Busy busy(stream);  // as in every callback: the state of the connection lives until the call returns
     goes = its->export_state(stream, state) && state.size() <= kLongestState;
   }
   if (over() || !stream.frozen()) return;
@@ -137,7 +140,7 @@ void Exporter::put_connection(Stream& stream) {
 }
 
 void Exporter::put_data() {
-  if (!data_of_->frozen()) throw_error(ECANCELED, "the application closed what was being handed over");
+  if (!data_of_->frozen()) throw_error(ECANCELED, "the application closed a connection while it was being handed over");
   std::vector<std::byte> piece(std::min(data_of_->queued() - data_sent_, Channel::kLongest));
   data_of_->copy_queued(data_sent_, piece);
   channel().put(FrameType::data, piece);
@@ -145,7 +148,7 @@ void Exporter::put_data() {
   if (data_sent_ == data_of_->queued()) data_of_ = nullptr;
 }
 
-// ---- who is the owner: docs/takeover.md ----
+// ---- deciding who is the owner: see docs/takeover.md ----
 
 void Exporter::on_frame(const Channel::Frame& frame) {
   if (frame.type == FrameType::go && acknowledged_) {
@@ -165,7 +168,7 @@ void Exporter::on_frame(const Channel::Frame& frame) {
 }
 
 void Exporter::on_end() {
-  throw_error(ECONNRESET, "the other process has gone before it acknowledged");
+  throw_error(ECONNRESET, "the other process closed the socket before it acknowledged");
 }
 
 bool Exporter::on_read_error(std::error_code error) {
@@ -178,19 +181,19 @@ bool Exporter::lost_a_listener() const noexcept {
   return std::any_of(acceptors_.begin(), acceptors_.end(), [](const auto& each) { return each->severed(); });
 }
 
-/// What the other side has said, if it has said it by now.
+/// Finds out what the other side has sent by now.
 Exporter::Answer Exporter::answer() noexcept {
   bool all_read = true;
   try {
     if (channel().untaken() > 0) static_cast<void>(channel().read());
   } catch (const std::exception&) {
-    all_read = false;  // what has come before can be taken
+    all_read = false;  // frames that were read before can still be taken
   }
   try {
     Channel::Frame frame{};
     while (!served_ && channel().next(frame)) {
       if (acknowledged_) {
-        if (frame.type != FrameType::go) return Answer::none;  // it has given up
+        if (frame.type != FrameType::go) return Answer::none;  // the other side has given up
         served_ = true;
       } else {
         if (frame.type != FrameType::acknowledge || !(end_from(frame.bytes) == sent_)) return Answer::none;
@@ -198,24 +201,26 @@ Exporter::Answer Exporter::answer() noexcept {
       }
     }
   } catch (const std::exception&) {
-    return Answer::none;  // no frame at all
+    return Answer::none;  // the bytes are not a frame
   }
   if (served_) return Answer::served;
   if (!all_read) return Answer::unknown;
   return acknowledged_ ? Answer::acknowledgement : Answer::none;
 }
 
-/// By its length, since it can't be read. "Give up" has a reason.
+/// Guesses the answer from the number of bytes that have arrived, because they can't be read. acknowledge and go have
+/// fixed lengths. The length of give_up depends on its reason.
 Exporter::Answer Exporter::guess() noexcept {
   const std::size_t length = channel().untaken() + (acknowledged_ ? Channel::kHead + kEndSize : 0);
   if (length == Channel::kHead + kEndSize) return Answer::acknowledgement;
   return length == 2 * Channel::kHead + kEndSize ? Answer::served : Answer::none;
 }
 
-/// Says who is the owner. False: the other side has closed its end without having served, and so has died or given up.
-/// No other error counts: silence means the same.
+/// Sends go, which tells the other side that it is the owner. An error of sending does not count, because silence means
+/// the same.
+/// @return False if the other side has closed its end without having served: it has died or given up.
 bool Exporter::say_go() noexcept try {
-  if (channel().is_amid()) channel().mute();  // of a give_up that is not true any more
+  if (channel().is_amid()) channel().mute();  // a part of a give_up was sent, which is not true any more
   channel().drop_queued();
   channel().put(FrameType::go);
   static_cast<void>(channel().send());
@@ -226,11 +231,12 @@ bool Exporter::say_go() noexcept try {
   return (said == Answer::unknown ? guess() : said) == Answer::served;
 }
 
-/// The other process is the owner, and has been since its acknowledgement came. Only its end undoes that.
+/// Hands over. The other process has been the owner since its acknowledgement arrived. Only the end of the other
+/// process undoes this.
 void Exporter::hand_over() {
   if (!say_go()) {
     conclude(failure_ ? failure_ : error_of(EPIPE),
-             failure_ ? why_ : "the other process has gone with its acknowledgement");
+             failure_ ? why_ : "the other process acknowledged, but closed the socket before it served");
     return;
   }
   TakeoverResult result;
@@ -248,7 +254,7 @@ void Exporter::hand_over() {
 }
 
 bool Exporter::may_fail(std::error_code error, const std::string& reason) {
-  if (phase_ == Phase::freezing) return true;  // the other side knows of nothing
+  if (phase_ == Phase::freezing) return true;  // the other side has received nothing
   if (!failure_) {
     failure_ = error;
     try {
@@ -261,15 +267,17 @@ bool Exporter::may_fail(std::error_code error, const std::string& reason) {
   return false;
 }
 
-/// Goes on serving, as soon as it is certain that the other side won't: it can't say any more that it does, and has not
-/// said so, or has been told to give up.
+/// Tries to go on serving after a failure. This side may do so only when it is certain that the other side will not
+/// serve. It is certain in two cases: the other side can't acknowledge any more and has not acknowledged, or all of
+/// give_up is in its socket. If the other side is the owner, this hands over. If nothing is certain yet, it tries again
+/// after a while. If it has tried often enough and the other side has acknowledged, it hands over.
 void Exporter::retreat() {
   again_.cancel();
   const bool closed = channel().peer_closed();
   if (!closed) deaf_ = deaf_ || channel().hear_no_more();
   const bool all_said = closed || deaf_;
   if (!end_sent_) {
-    if (!all_said) channel().mute();  // the end must never get there
+    if (!all_said) channel().mute();  // the end record must never arrive there
     conclude(failure_, why_);
     return;
   }
@@ -290,18 +298,20 @@ void Exporter::retreat() {
   }
 }
 
-/// False: it was tried for long enough.
+/// Calls retreat() again after kMoment.
+/// @return False if this was tried often enough.
 bool Exporter::retreat_later() noexcept try {
   constexpr int kEnough = 200;
   if (deaf_ && ++retreats_ > kEnough) return false;
   again_ = runtime().facade().timer(kMoment, [this] { step([this] { retreat(); }); });
-  want(Interest::none);  // all that could be announced is known
+  want(Interest::none);  // the loop could report nothing new
   return true;
 } catch (const std::exception&) {
   return again_.active();
 }
 
-/// The context goes. If the other side has acknowledged, it is the owner, and serves; else it is told not to.
+/// The context is being destroyed. If the other side has acknowledged, it is the owner and serves. Otherwise this tells
+/// it to give up.
 void Exporter::on_severed() noexcept try {
   Answer said = Answer::none;
   if (phase_ != Phase::freezing) deaf_ = deaf_ || channel().hear_no_more();
@@ -320,7 +330,7 @@ void Exporter::on_severed() noexcept try {
   if (!end_sent_ && !deaf_ && phase_ != Phase::freezing) channel().mute();
   static_cast<void>(give_up("its context was destroyed"));
 } catch (const std::exception&) {
-  // It has gone itself.
+  // The other side has gone.
 }
 
 void Exporter::undo() noexcept {

@@ -15,7 +15,7 @@
 namespace onloop::detail {
 namespace {
 
-constexpr std::chrono::seconds kLongestSilence{10};  // at least, after the acknowledgement
+constexpr std::chrono::seconds kLongestSilence{10};  // the least time for which go is awaited after the acknowledgement
 
 }  // namespace
 
@@ -101,7 +101,7 @@ void Importer::take_connection(const ConnectionRecord& record) {
   socket.release();
   data_left_ = record.queued;
   if (!its.import_state) return;
-  const Source::Busy busy(*stream);  // as in every callback, its state outlives it
+  const Source::Busy busy(*stream);  // as in every callback: the state of the connection lives until the call returns
   its.import_state(*stream, record.state);
 }
 
@@ -122,14 +122,14 @@ void Importer::acknowledge(const EndRecord& end) {
   send_acknowledgement();
 }
 
-/// Once all of it is sent, this side is the owner.
+/// Sends the acknowledgement, or the rest of it. Once all of it is sent, this side is the owner.
 void Importer::send_acknowledgement() {
   if (!complete_ || acknowledged_) return;
   bool goes = false;
   try {
     goes = channel().send();
   } catch (const std::system_error&) {
-    receive();  // it has given up, or gone, and may have said why
+    receive();  // the other side has given up or gone, and may have sent the reason
     throw;
   }
   if (channel().sent()) {
@@ -146,12 +146,14 @@ void Importer::send_acknowledgement() {
   }
 }
 
-/// The other side is silent, and lives: it is stopped, or stuck. If it goes on, it finds both words in its socket, and
-/// hands over, even if this process has ended by then. As long as they can't be sent, only its word or its end counts.
+/// The other side is alive but silent: it is stopped, or it hangs. This side sends go itself, and serves once all of go
+/// is sent. When the other side goes on, it finds acknowledge and go in its socket and hands over, even if this process
+/// has ended by then. As long as go can't be sent, this side waits for go, give_up or the end of the other side.
 void Importer::serve_unbidden() {
   if (!unbidden_) channel().put(FrameType::go);
   unbidden_ = true;
-  static_cast<void>(channel().send());  // fails where the other side has gone, or listens no more: it will say why
+  // This throws if the other side has gone, or receives no more. Then its go, its give_up or its end is still to come.
+  static_cast<void>(channel().send());
   if (channel().sent()) {
     serve();
   } else {
@@ -159,19 +161,21 @@ void Importer::serve_unbidden() {
   }
 }
 
-/// Before the acknowledgement all is still the other side's, and goes on there if that lives. After it nobody else will
-/// serve it, unless the other side has said that it gave up.
+/// The other side has gone. Before the acknowledgement it was the owner, and if it is alive, it goes on serving. After
+/// the acknowledgement nobody else will serve the connections, unless the other side has sent give_up. receive() has
+/// handled a give_up before.
 void Importer::on_end() {
   if (!acknowledged_) throw_error(ECONNRESET, "the other process has gone, or refused, before everything was here");
   serve();
 }
 
-/// After the acknowledgement no error tells who is the owner: the word does, or the other side's end.
+/// After the acknowledgement an error does not tell who is the owner. Only go, give_up or the end of the other side
+/// does.
 bool Importer::on_read_error(std::error_code error) {
   if (!acknowledged_ && !is_passing(error.value())) return false;
   constexpr int kEnough = 200;
   if (acknowledged_ && channel().peer_closed() && ++failed_reads_ > kEnough) {
-    // What can't be read is told by its length: "go" has no bytes, while "give up" has a reason.
+    // The frame can't be read, but its length tells what it is: go is only a head, and give_up also has a reason.
     told_unread_ = channel().untaken() > Channel::kHead;
     if (told_unread_) return false;
     serve();
@@ -183,7 +187,7 @@ bool Importer::on_read_error(std::error_code error) {
 
 bool Importer::may_fail(std::error_code error, const std::string&) {
   if (acknowledged_ && !told() && !told_unread_ && error != std::errc::protocol_error) return false;
-  if (channel().is_amid()) channel().mute();  // half of a word that is not true any more must not become a whole one
+  if (channel().is_amid()) channel().mute();  // the rest must not complete a frame that is not true any more
   return true;
 }
 

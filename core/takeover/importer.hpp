@@ -7,7 +7,8 @@
 
 namespace onloop::detail {
 
-/// The side that takes over: makes everything, frozen, acknowledges, and serves when it is told to.
+/// The importing side of a takeover. It makes the listeners and connections from the records, frozen. When everything
+/// has arrived, it acknowledges. It serves the connections when the exporter sends go.
 class Importer final : public Takeover {
  public:
   using Takeover::Takeover;
@@ -21,6 +22,8 @@ class Importer final : public Takeover {
   void undo() noexcept override;
   void release() noexcept override;
 
+  /// @return The protocol that takes part under this name.
+  /// @throws std::system_error with EPROTONOSUPPORT if there is none.
   [[nodiscard]] const TakeoverOptions::Member& known(const std::string& name) const;
   void take_listener(const ListenerRecord& record);
   void take_connection(const ConnectionRecord& record);
@@ -28,24 +31,25 @@ class Importer final : public Takeover {
   void acknowledge(const EndRecord& end);
   void send_acknowledgement();
   void serve_unbidden();
+  /// The takeover has succeeded: thaws all listeners and connections.
   void serve();
 
   struct TakenListener {
     Held<Acceptor> acceptor;
     ListenerRecord record;
   };
-  bool greeted_ = false;
-  bool complete_ = false;      // all is here
-  bool acknowledged_ = false;  // all of that word is in the other side's socket
-  int failed_reads_ = 0;       // since then, with nobody at the other end
-  bool told_unread_ = false;   // to give up
-  TakeoverResult result_;      // has all the memory that it needs before that
-  bool unbidden_ = false;      // serves as soon as the other side can read that it does
-  Timer again_;
+  bool greeted_ = false;       // hello has arrived
+  bool complete_ = false;      // end has arrived, so everything is here
+  bool acknowledged_ = false;  // all of acknowledge is in the socket of the other side
+  int failed_reads_ = 0;       // how often reading has failed since then, while the other side had closed its end
+  bool told_unread_ = false;   // the other side has sent give_up, which can't be read
+  TakeoverResult result_;      // its memory is reserved before the acknowledgement
+  bool unbidden_ = false;      // serves as soon as all of go is in the socket of the other side
+  Timer again_;                // for serve_unbidden(), or for the rest of the acknowledgement
   HelloRecord hello_;
   std::vector<TakenListener> listeners_;
   std::vector<Held<Stream>> streams_;
-  std::uint64_t data_left_ = 0;  // of the last one
+  std::uint64_t data_left_ = 0;  // data bytes that are still to come for the last of streams_
 };
 
 }  // namespace onloop::detail

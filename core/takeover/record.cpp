@@ -10,13 +10,15 @@
 namespace onloop::detail {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x6f6e6c6f6f703e3e;  // "onloop>>": also tells the byte order
+constexpr std::uint64_t kMagic = 0x6f6e6c6f6f703e3e;  // "onloop>>"; another byte order does not match
 constexpr std::size_t kLongestPath = 4096;            // PATH_MAX
 
+/// Throws EPROTO: the other side has sent a malformed record.
 [[noreturn]] void malformed(const char* why) {
   throw_error(EPROTO, std::string("the other process sends a record that is ") + why);
 }
 
+/// Appends numbers, texts and blocks of bytes to the bytes of a record.
 class Writer {
  public:
   template <class T>
@@ -42,6 +44,7 @@ class Writer {
   std::vector<std::byte> bytes_;
 };
 
+/// Reads the bytes of a record in the order in which Writer has written them. Throws EPROTO if they are malformed.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> bytes) : left_(bytes) {}
@@ -94,16 +97,18 @@ class Reader {
   std::span<const std::byte> left_;
 };
 
-/// What no connection is in would have no way out: nothing would end it, or have it read, or send its FIN.
+/// Throws if the record describes a state that a connection never has. A connection in such a state would stay in it
+/// for ever: nothing would end it, make it read, or send its FIN.
 void check_state(const ConnectionRecord& record) {
   const bool all_written = record.queued == 0 && record.write_ended;
   if (record.fin_sent && !all_written) malformed("garbled: bytes behind the end");
-  if (all_written && !record.fin_sent) malformed("garbled: an end that was not sent");
-  if (record.fin_sent && record.read_ended) malformed("garbled: the connection is over");
+  if (all_written && !record.fin_sent)
+    malformed("garbled: writing has ended and nothing is queued, but no FIN was sent");
+  if (record.fin_sent && record.read_ended) malformed("garbled: both directions of the connection have ended");
   if ((record.full || record.waiting) && record.queued <= record.limits.low_water)
-    malformed("garbled: it waits for an empty queue");
+    malformed("garbled: it waits for its queue to drain, but the queue has drained");
   if (record.closing && (!record.write_ended || record.clock_ns == 0 || record.limits.linger.count() <= 0))
-    malformed("garbled: it closes without an end");
+    malformed("garbled: it closes, but writing has not ended or no time limits the close");
 }
 
 }  // namespace

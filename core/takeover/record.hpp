@@ -12,32 +12,35 @@
 
 namespace onloop::detail {
 
-/// The records of a takeover, as they are and as bytes. Reading one throws std::system_error (EPROTO) that says what is
-/// wrong with it; nothing in it is believed before it was looked at.
+// The records of a takeover, and their form as the bytes of a frame. to_bytes() writes a record. The functions
+// hello_from() to end_from() read a record. They check every field before they use it, and throw std::system_error
+// (EPROTO) with a message that says what is wrong.
 
 constexpr std::uint32_t kTakeoverVersion = 2;
-constexpr std::size_t kLongestName = 255;
-constexpr std::size_t kEndSize = 16;
-constexpr std::size_t kLongestState = 60'000;  // of one connection's protocol
+constexpr std::size_t kLongestName = 255;      // bytes of the name of a protocol
+constexpr std::size_t kEndSize = 16;           // bytes of an EndRecord
+constexpr std::size_t kLongestState = 60'000;  // bytes of the state that a protocol gives to one connection
 
-/// Comes first.
+/// The first record.
 struct HelloRecord {
-  std::uint64_t frozen_at = 0;  // ns of CLOCK_MONOTONIC, when the last byte was served
+  std::uint64_t frozen_at = 0;  // when the exporter stopped serving, in ns of CLOCK_MONOTONIC
 };
 
+/// A listener. The descriptors of its sockets travel with the record.
 struct ListenerRecord : ListenerSnapshot {
   std::string protocol;
 };
 
-/// One descriptor goes with it, and data frames with the `queued` bytes come after it.
+/// A connection. One descriptor travels with the record. Data frames with the `queued` bytes follow it.
 struct ConnectionRecord : ConnectionSnapshot {
   static constexpr std::uint32_t kNoListener = UINT32_MAX;
   std::string protocol;
-  std::uint32_t listener = kNoListener;  // the number of one of the listener records, from 0
-  std::vector<std::byte> state;          // the protocol's
+  std::uint32_t listener = kNoListener;  // which of the listener records, counted from 0
+  std::vector<std::byte> state;          // from TakeoverOptions::Member::export_state
 };
 
-/// Comes last, and comes back as the acknowledgement: who has not read it can't know the nonce.
+/// The last record. The importer sends it back as the acknowledgement. An importer that has not read the record does
+/// not know the nonce, and so it can't acknowledge.
 struct EndRecord {
   std::uint32_t listeners = 0;
   std::uint32_t connections = 0;

@@ -29,7 +29,7 @@ void import_context(Context& context, int socket, TakeoverOptions options,
 
 namespace onloop::detail {
 
-/// Made after Net, and so severed before it.
+/// A context makes it after its Net. Therefore it is severed before the Net.
 class Takeover::Current final : public Subsystem {
  public:
   explicit Current(Runtime&) noexcept {}
@@ -44,17 +44,23 @@ class Takeover::Current final : public Subsystem {
 
 namespace {
 
+/// Checks what a caller has given to start a takeover.
+/// @return The Net of the context.
+/// @throws std::system_error with EPERM on another thread than the context's. With EINVAL for a bad name, and with
+/// EALREADY during another takeover; then the text begins with `what`.
 Net& checked(Runtime& runtime, const TakeoverOptions& options, const char* what) {
   runtime.check_thread();
   std::set<std::string> names;
   for (const TakeoverOptions::Member& member : options.protocols) {
     if (member.name.empty() || member.name.size() > kLongestName || !names.insert(member.name).second) {
-      throw_error(EINVAL, std::string(what) + ": the name of each protocol must be its own, of 1 to 255 bytes");
+      throw_error(EINVAL,
+                  std::string(what) + ": each protocol must have a name of 1 to 255 bytes that no other protocol has");
     }
   }
   Net& net = Net::of(runtime);
   if (runtime.subsystem<Takeover::Current>().takeover)
-    throw_error(EALREADY, std::string(what) + ": this context takes part in a takeover already");
+    throw_error(EALREADY,
+                std::string(what) + ": this context takes part in another takeover; wait until that has ended");
   return net;
 }
 
@@ -122,14 +128,14 @@ void Takeover::step(const std::function<void()>& body) {
   try {
     body();
   } catch (const std::system_error& error) {
-    if (over_) throw;  // by done, or after the context
+    if (over_) throw;  // `done` has thrown, or a callback has thrown after it has destroyed the context
     fail(error.code(), error.what());
   } catch (const std::exception& error) {
     if (over_) throw;
     fail(error_of(ECANCELED), error.what());
   } catch (...) {
     if (over_) throw;
-    fail(error_of(ECANCELED), "a callback threw");
+    fail(error_of(ECANCELED), "a callback threw an exception that is not a std::exception");
   }
 }
 
@@ -180,7 +186,7 @@ void Takeover::rest() noexcept {
     rest_ = runtime().facade().timer(kMoment, again);
     watch_.set(Interest::none);
   } catch (const std::exception&) {
-    // Then it is announced again at once.
+    // Then the loop reports the socket again at once.
   }
 }
 
@@ -191,14 +197,14 @@ void Takeover::fail(std::error_code error, const std::string& reason) {
 
 bool Takeover::give_up(const std::string& reason) noexcept try {
   if (!given_up_) {
-    channel_->drop_queued();  // no word that is not true any more, no descriptor that is closed
+    channel_->drop_queued();  // queued frames may not be true any more, and queued descriptors may be closed
     channel_->put(FrameType::give_up,
                   std::as_bytes(std::span{reason}).first(std::min(reason.size(), std::size_t{500})));
     given_up_ = true;
   }
   return channel_->send() && channel_->sent();
 } catch (const std::exception&) {
-  return false;  // it has gone itself
+  return false;  // the other side has gone
 }
 
 void Takeover::conclude(std::error_code error, const std::string& reason) {
