@@ -183,10 +183,10 @@ class WorkerPool::Shared {
   std::mutex mutex_;
   std::condition_variable wanted_;
   Queue queue_;
-  std::thread names_;  // the thread that only looks up names
+  std::thread names_;                 // the thread that only looks up names
   std::vector<std::thread> threads_;  // the context's thread alone starts and joins them
-  std::size_t idle_ = 0;  // workers that wait for work; the thread for names is not counted
-  unsigned lookups_ = 0;  // look-ups that run on workers
+  std::size_t idle_ = 0;              // workers that wait for work; the thread for names is not counted
+  unsigned lookups_ = 0;              // look-ups that run on workers
   bool ending_ = false;
 };
 
