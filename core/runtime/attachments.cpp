@@ -26,7 +26,7 @@ Attachments::Attachments(Runtime& runtime, const Loop& loop)
 }
 
 void Attachments::replace(std::unique_ptr<LoopAttachment> sources, std::unique_ptr<SetAttachment> set) noexcept {
-  set_ = std::move(set);  // first, since the last one watches the set that may go
+  set_ = std::move(set);  // first, because the old host watches the native set, which the next line may destroy
   if (sources) sources_ = std::move(sources);
   find_driven();
 }

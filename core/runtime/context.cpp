@@ -1,3 +1,4 @@
+// The functions of Context: they check the arguments and the thread, and pass the call on to Runtime.
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <onloop/context.hpp>
@@ -24,12 +25,14 @@ detail::Runtime& detail::runtime_of(Context& context) noexcept {
 
 namespace {
 
-/// Files and devices; most of them can't be waited for, but /proc/self/mounts can, and a terminal.
+/// True for files, directories and devices. Nobody can wait for most of them, since they are always ready. But some can
+/// be waited for, such as /proc/self/mounts and terminals.
 bool is_perhaps_always_ready(const struct stat& status) noexcept {
   return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
 }
 
-/// Only epoll tells what can't be waited for: poll says that it is ready.
+/// Throws std::system_error (EPERM) if nobody can wait for the descriptor. It asks epoll, because poll(2) only says
+/// that such a descriptor is ready.
 void refuse_if_always_ready(int fd, const std::string& what) {
   const detail::UniqueFd set(epoll_create1(EPOLL_CLOEXEC));
   if (!set) throw_error(errno, what);
@@ -40,7 +43,7 @@ void refuse_if_always_ready(int fd, const std::string& what) {
                          : what);
 }
 
-/// A counted object that a handle owns.
+/// Makes a counted object and the handle that owns it.
 template <class T, class... Arguments>
 detail::HandleTo<T> new_entry(Arguments&&... arguments) {
   return detail::HandleTo<T>(detail::make_held<T>(std::forward<Arguments>(arguments)...).release());
@@ -56,7 +59,7 @@ Context::Context(Loop loop, ContextOptions options) {
 
 Context::~Context() {
   runtime_->shutdown();
-  detail::Held<detail::Runtime>::drop(runtime_);  // frames that use it may still own it
+  detail::Held<detail::Runtime>::drop(runtime_);  // frames on the stack that use it may still own it
 }
 
 Watch Context::watch(int fd, Interest interest, Function<void(Interest)> callback) {
