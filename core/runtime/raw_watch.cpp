@@ -17,7 +17,7 @@ static_assert(static_cast<std::uint32_t>(Interest::priority) == ONLOOP_PRIORITY)
 
 namespace {
 
-/// Each open socket or pipe has an inode of its own, so long as it is open.
+/// True for sockets and pipes: each has an inode of its own for as long as it is open.
 bool has_own_inode(mode_t mode) noexcept {
   return S_ISSOCK(mode) || S_ISFIFO(mode);
 }
@@ -93,8 +93,8 @@ void RawWatch::set_interest(Interest interest) {
   }
 }
 
-/// In the order in which they began. Those that join meanwhile have their turn at the next event: otherwise a callback
-/// that replaces its own watch would be called for ever.
+/// Calls this watch and the watches that have joined it, in the order in which they began. A watch that joins meanwhile
+/// is first called at the next event. Otherwise a callback that replaces its own watch would be called for ever.
 void RawWatch::on_ready(std::uint32_t readiness) {
   const AtScopeExit tidy([this] {
     if (next_) forget_ended();
@@ -110,10 +110,11 @@ void RawWatch::on_ready(std::uint32_t readiness) {
   }
 }
 
-/// One direction at a time. Urgent data comes first, since whoever reads on loses it.
+/// Calls the callback once for each direction that is ready. Urgent data (priority) comes first, because a callback
+/// that reads on would lose it.
 void RawWatch::call(std::uint32_t readiness) {
   for (const std::uint32_t direction : {ONLOOP_PRIORITY, ONLOOP_READ, ONLOOP_WRITE}) {
-    if (!(readiness & interest_ & direction)) continue;  // the first may change the second
+    if (!(readiness & interest_ & direction)) continue;  // an earlier call may have changed interest_
     callback_(static_cast<Interest>(direction));
     if (!runtime() || runtime()->turn_is_over()) return;
   }
@@ -137,12 +138,12 @@ void RawWatch::cancel() noexcept {
     source.end_all();
     return;
   }
-  (void)runtime()->want(source, source.wanted_by_all());  // lowering never fails
+  (void)runtime()->want(source, source.wanted_by_all());  // wanting less never fails
   if (std::exchange(first_, nullptr)) cut_off();
   if (!source.busy()) source.forget_ended();
 }
 
-/// Of the source, with all that have joined it.
+/// Ends this watch, which is the source, and all watches that have joined it.
 void RawWatch::end_all() noexcept {
   const Held<RawWatch> held(*this);
   if (std::exchange(noted_, false)) {
@@ -164,7 +165,7 @@ bool RawWatch::lose_number() noexcept {
   return true;
 }
 
-/// While the watches are being called, they stay in the list.
+/// Takes the watches that have ended out of the list. It must not be called while the watches of the list are called.
 void RawWatch::forget_ended() noexcept {
   for (Held<RawWatch>* link = &next_; *link;) {
     if ((*link)->active_) {
@@ -178,7 +179,7 @@ void RawWatch::forget_ended() noexcept {
 }
 
 void RawWatch::release() noexcept {
-  const Held<RawWatch> held(*this);  // what the callback owns may end other watches
+  const Held<RawWatch> held(*this);  // destroying the callback may destroy other watches
   cancel();
   if (fd() < 0) {
     drop();
