@@ -13,9 +13,9 @@ class Runtime;
 /// The base of everything that watches one descriptor in a context: a connection, a listening socket, a watch, a child
 /// process.
 ///
-/// A source is counted. It is made with one owner, who gives back its share with drop(). Handles and frames that use the
-/// source are further owners. A handle may be dropped on any thread. If it is the last owner, the source has been cut off
-/// from its context already, and has released what it owned. All other calls are for the context's thread.
+/// A source is counted. It is made with one owner, who gives back its share with drop(). Handles and frames that use
+/// the source are further owners. A handle may be dropped on any thread. If it is the last owner, the source has been
+/// cut off from its context already, and has released what it owned. All other calls are for the context's thread.
 class Source : public SharedCounted {
  public:
   /// The runtime of its context, or null after it was cut off from its context.
