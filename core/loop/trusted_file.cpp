@@ -177,7 +177,7 @@ class Walk {
 
 TrustedFile open_trusted(const std::string& path, const std::string& what) {
   refuse_zero_byte(path, what + ": the path");
-  if (!path.starts_with('/')) throw_error(EINVAL, what + ": " + path + " is no absolute path");
+  if (!path.starts_with('/')) throw_error(EINVAL, what + ": " + path + " is not an absolute path");
   return Walk(path, what).run();
 }
 

@@ -39,7 +39,7 @@ void refuse_if_always_ready(int fd, const std::string& what) {
   epoll_event none{};
   if (epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &none) == 0) return;
   throw_error(errno, errno == EPERM
-                         ? what + ": it is always ready, as regular files and directories, and can't be waited for"
+                         ? what + ": it is always ready, as a regular file is, and can't be watched; use it directly"
                          : what);
 }
 
@@ -52,8 +52,9 @@ detail::HandleTo<T> new_entry(Arguments&&... arguments) {
 }  // namespace
 
 Context::Context(Loop loop, ContextOptions options) {
-  if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
-  if (options.worker_threads == 0) throw_error(EINVAL, "make a context with no worker threads");
+  if (options.read_buffer == 0) throw_error(EINVAL, "make a context: ContextOptions::read_buffer must be at least 1");
+  if (options.worker_threads == 0)
+    throw_error(EINVAL, "make a context: ContextOptions::worker_threads must be at least 1");
   runtime_ = detail::make_held<detail::Runtime>(*this, loop, std::move(options)).release();
 }
 
@@ -65,7 +66,7 @@ Context::~Context() {
 Watch Context::watch(int fd, Interest interest, Function<void(Interest)> callback) {
   runtime_->check_thread();
   const std::string what = "watch descriptor " + std::to_string(fd);
-  if (!callback) throw_error(EINVAL, what + " without a callback");
+  if (!callback) throw_error(EINVAL, what + ": the callback is empty");
   struct stat status {};
   if (fstat(fd, &status) < 0) throw_error(errno, what);
   if (is_perhaps_always_ready(status)) refuse_if_always_ready(fd, what);
@@ -84,7 +85,7 @@ Timer Context::timer(std::chrono::nanoseconds delay, Task task) {
 
 Timer Context::every(std::chrono::nanoseconds period, Function<void()> callback) {
   runtime_->check_thread();
-  if (period.count() <= 0) throw_error(EINVAL, "set a timer with a period that is not above zero");
+  if (period.count() <= 0) throw_error(EINVAL, "set a repeating timer: the period must be above zero");
   if (!callback) return {};
   Timer timer(
       new_entry<detail::TimerEntry>(*runtime_, std::move(callback), static_cast<std::uint64_t>(period.count())));

@@ -168,7 +168,8 @@ bool Runtime::move_to(const Loop& loop) {
 }
 
 void Runtime::after_fork(const Loop& loop) {
-  if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
+  if (!forked())
+    throw_error(EINVAL, "after_fork: this process has made the context; call after_fork() only in a forked child");
   release_thread();
   attachments_.abandon();  // from here on the removal of a watch does not reach the parent's loop
   deadline_.close();

@@ -25,7 +25,7 @@ bool has_own_inode(mode_t mode) noexcept {
 std::uint32_t directions_of(Interest interest, const std::string& what) {
   const auto directions = static_cast<std::uint32_t>(interest);
   if (directions & ~(ONLOOP_READ | ONLOOP_WRITE | ONLOOP_PRIORITY))
-    throw_error(EINVAL, what + " for what is no interest");
+    throw_error(EINVAL, what + ": the interest has other bits than read, write and priority");
   return directions;
 }
 

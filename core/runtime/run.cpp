@@ -47,9 +47,9 @@ void Runtime::run() {
   check_thread();
   refuse_forked();
   if (!attachments_.driven().owned()) {
-    throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
+    throw_error(ENOTSUP, "run a context on a foreign loop: the application must run that loop itself");
   }
-  if (running_) throw_error(EBUSY, "run a context that is running already");
+  if (running_) throw_error(EBUSY, "run a context: run() is on the stack already");
   turn_.signals().look_after_handlers();
 
   const Held<Runtime> held(*this);
@@ -80,7 +80,8 @@ void Runtime::run_driven() {
     }
     return;
   }
-  if (!driven.can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
+  if (!driven.can_run())
+    throw_error(ENOTSUP, "run a context: the shim of its loop has neither a turn slot nor a run slot");
   if (turn_.due().any(Due::kLeave)) return;
   arm_if_due();
   const int error = driven.run();
@@ -120,7 +121,7 @@ void Runtime::dispatch() {
   check_thread();
   refuse_forked();
   if (!attachments_.driven().owned() || !attachments_.driven().can_turn()) {
-    throw_error(ENOTSUP, "dispatch a loop that is the application's, or whose shim has no turn");
+    throw_error(ENOTSUP, "dispatch a context: its loop is foreign, or the shim of the loop has no turn slot");
   }
   thread_.bind();
   const Held<Runtime> held(*this);
@@ -171,7 +172,7 @@ int Runtime::fd() {
   LoopAttachment& driven = attachments_.driven();
   const int set = driven.owned() && driven.can_turn() ? driven.fd() : -ENOSYS;
   if (set < 0) {
-    throw_error(ENOTSUP, "get a descriptor for the loop \"" + std::string(loop().name()) + "\", which has none");
+    throw_error(ENOTSUP, "get the pollable descriptor: the loop \"" + std::string(loop().name()) + "\" has none");
   }
   deadline_.use_timerfd();
   arms_before_wait_ = false;

@@ -375,7 +375,7 @@ void SignalTable::remove(SignalSubscription& removed) noexcept {
 SignalSubscription::SignalSubscription(int number, std::shared_ptr<Mailbox> mailbox)
     : number_(number), mailbox_(std::move(mailbox)) {
   if (!can_be_watched(number))
-    throw_error(EINVAL, "watch signal " + std::to_string(number) + ", which can't be watched");
+    throw_error(EINVAL, "watch signal " + std::to_string(number) + ": it is no signal, or can't be watched");
   table.add(*this);
 }
 

@@ -224,7 +224,8 @@ struct Waiters {
                       const char* what) {
     const auto waiters = weak.lock();
     if (waiters && (*waiters).*place) {
-      throw std::system_error(EBUSY, std::system_category(), std::string(what) + " while another coroutine does");
+      throw std::system_error(EBUSY, std::system_category(),
+                              std::string(what) + ": another coroutine waits for it already");
     }
     Resumption resumption(*leaf.promise().root, leaf);
     if (!waiters) return false;
