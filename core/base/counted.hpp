@@ -9,7 +9,7 @@ namespace onloop::detail {
 template <class T>
 class Held;
 
-/// Base class of an object that counted pointers (Held) own. The last of them deletes it.
+/// The base class of an object that counted pointers (Held) own. The last owner deletes the object.
 ///
 /// A new object has as many owners as its constructor is given. This is 0, or 1 for an owner that has no Held yet.
 /// `Count` is a plain integer where all pointers live on one thread. It is an atomic integer where a pointer may be

@@ -66,7 +66,7 @@ void LoopAttachment::abandon() noexcept {
   if (ops_.abandon) {
     ops_.abandon(attached_);
   } else {
-    leaked_ = true;
+    leaked_ = true;  // a removal or a detach could reach the parent's loop, so neither is called any more
   }
 }
 

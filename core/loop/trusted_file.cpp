@@ -23,7 +23,7 @@
 namespace onloop::detail {
 namespace {
 
-constexpr int kMostLinks = 40;               // as many as the kernel follows
+constexpr int kMostLinks = 40;               // the number of symbolic links that the kernel follows, too
 constexpr std::size_t kScratch = 16 * 1024;  // for an entry of the user database; a longer entry is shown as a number
 
 std::string user_text(uid_t uid) {

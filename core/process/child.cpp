@@ -78,7 +78,7 @@ void Child::watch(const std::string& what) {
 void Child::on_ready(std::uint32_t) {
   siginfo_t info{};
   if (waitid(P_PIDFD, static_cast<id_t>(fd()), &info, WEXITED | WNOHANG) < 0) {
-    end({});  // ECHILD: somebody else has reaped it
+    end({});  // ECHILD: other code has reaped the process, so its status is unknown
   } else if (info.si_pid != 0) {
     end(status_of(info));
   }

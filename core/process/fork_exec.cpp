@@ -95,7 +95,7 @@ class SignalsBlocked {
 /// those, so the child uses the system call.
 void default_signals() noexcept {
   constexpr std::size_t kKernelSet = 8;
-  const std::array<unsigned long, 8> action{};  // the kernel's struct sigaction: SIG_DFL, nothing masked
+  const std::array<unsigned long, 8> action{};  // a struct sigaction of the kernel: SIG_DFL, no mask
   for (int number = 1; number < NSIG; ++number) {
     (void)syscall(SYS_rt_sigaction, number, action.data(), nullptr, kKernelSet);
   }

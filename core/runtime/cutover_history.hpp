@@ -5,7 +5,8 @@
 
 namespace onloop::detail {
 
-/// The moves of a context from loop to loop: how many there were, and how long the last one held up its work.
+/// Statistics of the moves of a context from loop to loop: how many there were, and the stall of the last one. The
+/// Runtime owns it. Thread: the context's.
 class CutoverHistory {
  public:
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }

@@ -94,7 +94,7 @@ class Mailbox {
   static Letter* in_order(Letter* newest_first) noexcept;
   /// The value of head_ after close(). It is the address of the mailbox, which no letter has.
   [[nodiscard]] Letter* closed_mark() const noexcept {
-    return reinterpret_cast<Letter*>(const_cast<Mailbox*>(this));  // NOLINT: only compared
+    return reinterpret_cast<Letter*>(const_cast<Mailbox*>(this));  // NOLINT: it is only compared
   }
   void give_back(Letter* in_order) noexcept;
   /// True if the last write to the eventfd has failed. Then each sender must write to it, and not only the first.

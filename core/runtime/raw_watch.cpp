@@ -31,7 +31,7 @@ std::uint32_t directions_of(Interest interest, const std::string& what) {
 
 }  // namespace
 
-// ---- begin ----
+// ---- how a watch begins ----
 
 void RawWatch::start(int fd, const struct stat& status, Interest interest, const std::string& what) {
   const std::uint32_t wanted = directions_of(interest, what);
@@ -71,7 +71,7 @@ bool RawWatch::has_its_file() const noexcept {
   return !noted_ || runtime()->subsystem<WatchedFiles>().has(fd());
 }
 
-// ---- meanwhile ----
+// ---- while it watches ----
 
 std::uint32_t RawWatch::wanted_by_all() const noexcept {
   std::uint32_t wanted = interest_;
@@ -124,7 +124,7 @@ void RawWatch::on_watch_error(std::error_code error) noexcept {
   runtime()->report(error, "watch descriptor " + std::to_string(fd()));
 }
 
-// ---- end ----
+// ---- how a watch ends ----
 
 void RawWatch::cancel() noexcept {
   if (!active_) return;

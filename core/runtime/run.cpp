@@ -1,4 +1,4 @@
-// How a Runtime runs its loop, and how the loop's up-calls and waits lead to turns.
+// How a Runtime runs its loop, and how the up-calls of a loop lead to turns.
 
 #include <poll.h>
 
@@ -156,7 +156,7 @@ void Runtime::stop_driven() noexcept {
 
 void Runtime::set_keepalive(bool on) noexcept {
   if (ending_) return;
-  // A loop that has only run and stop was stopped when this was turned off, so run() has to run it again.
+  // Turning keepalive off has stopped a loop that has no `turn` slot. So run() must run that loop again.
   if (on && !keepalive_ && running_ && !attachments_.driven().can_turn()) turn_.due().set(Due::kSwitched);
   keepalive_ = on;
   if (stop_ || !on) {

@@ -1,3 +1,4 @@
+// The life of a Runtime, its sources, timers and tasks, and its deadline. The rest is in run.cpp and cutover.cpp.
 #include "core/runtime/runtime.hpp"
 
 #include <string>

@@ -36,7 +36,7 @@ class ReadyList {
 
  private:
   Source* head_ = nullptr;
-  Source* last_ = nullptr;  // unless the list is empty
+  Source* last_ = nullptr;  // valid only if the list is not empty
 };
 
 /// The list of the sources that have deferred a call, in order. Each source is in the list at most once. The list
@@ -65,7 +65,7 @@ class DeferredList {
 
  private:
   Held<Source> head_;
-  Source* last_ = nullptr;  // unless the list is empty
+  Source* last_ = nullptr;  // valid only if the list is not empty
   std::size_t size_ = 0;
 };
 

@@ -25,7 +25,7 @@ class Subsystem {
 /// The subsystems of one context. The Runtime owns them.
 class Subsystems {
  public:
-  /// Null if there is no subsystem of this kind.
+  /// The subsystem of this kind, or null if there is none.
   template <class T>
   [[nodiscard]] T* find() const noexcept {
     for (const auto& each : subsystems_) {

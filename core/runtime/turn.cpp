@@ -8,7 +8,7 @@
 
 namespace onloop::detail {
 
-// ---- what comes ----
+// ---- the work for the next turn ----
 
 bool Turn::defer(Source& source) noexcept {
   if (!deferred_.add(source)) return false;

@@ -24,8 +24,8 @@ class Mailbox;
 ///  2. the sources that are ready,
 ///  3. the calls that sources have deferred,
 ///  4. ContextOptions::on_wake, then signals, then posted tasks.
-/// serve_in_order() is that turn. A timer, a deferred call or a task that is added while its kind is being served waits
-/// for the next turn.
+/// serve_in_order() contains this order. A timer, a deferred call or a task that is added while its kind is being
+/// served waits for the next turn.
 ///
 /// Where an application waits for the end of a turn, the turn has a budget of time (TurnBudget). When the budget is
 /// spent, the turn ends after the callback that is running. The rest of the work makes the next turn due at once, and
@@ -35,14 +35,16 @@ class Mailbox;
 /// A turn also ends when a callback destroys the context or moves it to another loop.
 ///
 /// User code may iterate the loop in a callback. The turn that this starts takes from the same lists, and the outer
-/// turn goes on with what the inner turn has left there. What an exception leaves is served in the next turn.
+/// turn goes on with what the inner turn has left there. If an exception leaves a turn, the next turn serves the rest.
+///
+/// The Runtime owns it. Thread: the context's.
 class Turn {
  public:
   explicit Turn(Runtime& runtime) noexcept : runtime_(runtime) {}
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
-  // ---- what comes ----
+  // ---- the work for the next turn ----
   [[nodiscard]] Due& due() noexcept { return due_; }
   [[nodiscard]] const Due& due() const noexcept { return due_; }
   [[nodiscard]] TimerHeap& timers() noexcept { return timers_; }
