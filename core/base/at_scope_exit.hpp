@@ -4,7 +4,7 @@
 
 namespace onloop::detail {
 
-/// Calls a function when the scope ends, by whichever way. The function must not throw.
+/// Calls a function when the scope ends, also when an exception ends it. The function must not throw.
 template <class F>
 class [[nodiscard]] AtScopeExit {
  public:

@@ -9,10 +9,11 @@ namespace onloop::detail {
 template <class T>
 class Held;
 
-/// Base class of an object that counted pointers (Held) own. The last of them deletes it.
+/// The base class of an object that counted pointers (Held) own. The last owner deletes the object.
 ///
-/// The object starts without an owner, or with one that has no Held yet. `Count` is a plain integer where all pointers
-/// live on one thread, and an atomic one where a pointer may be dropped on another thread.
+/// A new object has as many owners as its constructor is given. This is 0, or 1 for an owner that has no Held yet.
+/// `Count` is a plain integer where all pointers live on one thread. It is an atomic integer where a pointer may be
+/// dropped on another thread.
 template <class Count>
 class BasicCounted {
  public:
@@ -21,7 +22,8 @@ class BasicCounted {
 
  protected:
   explicit BasicCounted(std::uint32_t owners = 0) noexcept : owners_(owners) {}
-  virtual ~BasicCounted() = 0;  // pure, so that GCC 14 does not take an object for one of this class, and warn
+  // This is pure because GCC 14 otherwise takes a derived object for an object of this class, and warns.
+  virtual ~BasicCounted() = 0;
 
  private:
   template <class T>
@@ -48,9 +50,9 @@ class BasicCounted {
 template <class Count>
 BasicCounted<Count>::~BasicCounted() = default;
 
-/// All its pointers live on one thread.
+/// The base of an object whose pointers all live on one thread.
 using Counted = BasicCounted<std::uint32_t>;
-/// Its pointers may be copied and dropped on any thread.
+/// The base of an object whose pointers may be copied and dropped on any thread.
 using SharedCounted = BasicCounted<std::atomic<std::uint32_t>>;
 
 /// A pointer that shares the ownership of a counted object. The count is in the object, so a Held can be made from a
@@ -83,7 +85,7 @@ class Held {
   bool operator==(const Held&) const noexcept = default;
   bool operator==(const T* other) const noexcept { return object_ == other; }
 
-  /// Gives the ownership to the caller, as a plain pointer, which goes to adopt() or drop().
+  /// Gives the ownership to the caller, as a plain pointer. The caller must pass this pointer to adopt() or drop().
   [[nodiscard]] T* release() noexcept { return std::exchange(object_, nullptr); }
   /// Takes over the ownership that release() gave.
   [[nodiscard]] static Held adopt(T* released) noexcept {

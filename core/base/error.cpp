@@ -32,7 +32,7 @@ void log_line(const std::string& text) noexcept try {
   std::string line = "onloop: ";
   for (const char character : text) {
     const auto code = static_cast<unsigned char>(character);
-    if (code < 0x20 || code == 0x7f) {  // the text may name a peer, which must not write to the terminal
+    if (code < 0x20 || code == 0x7f) {  // the text may contain bytes from a peer, which must not control the terminal
       constexpr char kDigits[] = "0123456789abcdef";
       line.append({'\\', 'x', kDigits[code >> 4], kDigits[code & 0xf]});
     } else {
@@ -42,7 +42,7 @@ void log_line(const std::string& text) noexcept try {
   line += '\n';
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 } catch (const std::bad_alloc&) {
-  // There is nobody left to tell.
+  // There is no memory for the line, so the text is lost.
 }
 
 void die(const char* words) noexcept {

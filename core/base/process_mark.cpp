@@ -1,6 +1,7 @@
-// The kernel wipes one page of ours in each forked child (MADV_WIPEONFORK, Linux 4.14). Whoever finds it empty is the
-// first to ask in its process, and writes the next number there. That needs no handler, so clone(2) is seen as well.
-// The page is made at the first use and stays until the process ends.
+// The mark of this process stands in a memory page that the kernel fills with zeros in each forked child
+// (MADV_WIPEONFORK, Linux 4.14). The first caller in a process finds a zero there, and writes the next number in its
+// place. This needs no fork handler, so it also works for a child that clone(2) made. The page is made at the first use
+// and stays until the process ends.
 #include "core/base/process_mark.hpp"
 
 #include <pthread.h>
@@ -17,9 +18,10 @@ using Mark = std::atomic<ProcessMark>;
 static_assert(Mark::is_always_lock_free);
 
 constinit std::atomic<Mark*> page{nullptr};
-constinit std::atomic<ProcessMark> last{0};  // that was given, to this process or to one that it was forked from
+constinit std::atomic<ProcessMark> last{0};  // the last mark given to this process or to a process it was forked from
 
-// Where there is no such page: a handler of fork(), and the pid for what runs no handlers.
+// These two replace the page where the kernel can't make one. A handler of fork() clears the mark. The pid shows a fork
+// that runs no handlers.
 constinit Mark by_handler{0};
 constinit std::atomic<pid_t> pid{0};
 
@@ -28,7 +30,7 @@ Mark* make_page() noexcept {
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   Mark* made = &by_handler;
   if (memory != MAP_FAILED && madvise(memory, size, MADV_WIPEONFORK) == 0) {
-    made = static_cast<Mark*>(memory);  // zeroed, which is what a new one is
+    made = static_cast<Mark*>(memory);  // the memory is zero, as a new Mark is
   } else {
     pid.store(getpid());
     pthread_atfork(nullptr, nullptr, [] { by_handler.store(0); });

@@ -3,13 +3,14 @@
 
 namespace onloop::detail {
 
-/// Which process this is, among those that have come of one another by fork. A pid does not tell: a child in a PID
+/// A number that tells a process from its parent and from its forked children. A pid can't do this: a child in a PID
 /// namespace of its own may have the pid of its parent.
 using ProcessMark = std::uint32_t;
 
-/// The mark of this process: never 0, and another in each forked child, whether it was forked by fork(), by _Fork() or
-/// by clone(2). A child that shares the memory of its parent (vfork) has its parent's. Any thread; in signal handlers,
-/// too, once it was called outside of one.
+/// The mark of this process. It is never 0. Each forked child has another mark, whether it was made by fork(), _Fork()
+/// or clone(2). A child that shares the memory of its parent (vfork) has the mark of its parent.
+///
+/// Thread: any. A signal handler may call it after it was called once outside of a signal handler.
 [[nodiscard]] ProcessMark this_process() noexcept;
 
 }  // namespace onloop::detail

@@ -2,13 +2,14 @@
 
 namespace onloop::detail {
 
-/// Which thread this is: the address of something that each thread has of its own. Cheaper than pthread_self(), which
-/// is a call; each write() compares it.
+/// Identifies a thread by the address of a thread-local variable. Each write() compares it, so it must be cheap. It is
+/// cheaper than pthread_self(), which is a function call.
 using ThreadId = const void*;
 
-// The initial-exec model spares a shared library the call of __tls_get_addr.
+// With the initial-exec model, a shared library reads the address without a call of __tls_get_addr.
 [[gnu::tls_model("initial-exec")]] inline constinit thread_local char thread_mark = 0;
 
+/// The id of the calling thread.
 inline ThreadId this_thread() noexcept {
   return &thread_mark;
 }

@@ -5,7 +5,7 @@
 
 namespace onloop::detail {
 
-/// Owns a descriptor; -1 is none.
+/// Owns a file descriptor and closes it when it is destroyed. It holds -1 if it owns none.
 class UniqueFd {
  public:
   UniqueFd() noexcept = default;
@@ -19,7 +19,9 @@ class UniqueFd {
 
   [[nodiscard]] int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
+  /// Gives the descriptor to the caller, who must close it.
   int release() noexcept { return std::exchange(fd_, -1); }
+  /// Closes the descriptor, if there is one, and owns `fd` from now on.
   void reset(int fd = -1) noexcept {
     if (const int old = std::exchange(fd_, fd); old >= 0) ::close(old);
   }

@@ -1,3 +1,4 @@
+// The functions of blocking.hpp: Job, error_code_of(), and the start of blocking work in a context.
 #include <onloop/blocking.hpp>
 
 #include <cerrno>

@@ -60,7 +60,7 @@ void File::close() {
 std::string read_file_blocking(const std::string& path) {
   const File file = File::open(path);
   std::string content;
-  for (char piece[64 * 1024];;) {  // read(2), since not all files have offsets
+  for (char piece[64 * 1024];;) {  // not pread(2), because not all files have offsets
     const ssize_t got = ::read(file.fd(), piece, sizeof piece);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw_error(errno, "read " + path);

@@ -20,24 +20,25 @@
 namespace onloop::detail {
 namespace {
 
+/// The outcome of work that was cancelled before it began: a std::system_error with ECANCELED.
 std::exception_ptr canceled() noexcept try {
   throw std::system_error(error_of(ECANCELED), "blocking work");
 } catch (...) {
-  return std::current_exception();  // the error, or that there was no memory for its words
+  return std::current_exception();  // the error above, or std::bad_alloc if there was no memory for it
 }
 
-/// A value that is left as it is, for good.
+/// Holds a value that is never destroyed.
 template <class T>
 union NeverDestroyed {
   explicit NeverDestroyed(T left) noexcept : value(std::move(left)) {}
   NeverDestroyed(const NeverDestroyed&) = delete;
   NeverDestroyed& operator=(const NeverDestroyed&) = delete;
-  ~NeverDestroyed() {}  // NOLINT: that is the point of it
+  ~NeverDestroyed() {}  // NOLINT: an empty destructor keeps the union from destroying the value
   T value;
 };
 
-/// While one lives, a thread that is started has all signals blocked but those of its own faults: the others are for
-/// the application's threads.
+/// Blocks signals in this thread while it lives. A thread that is started meanwhile inherits the blocked signals. Only
+/// the signals of a thread's own faults stay unblocked. All others are for the application's threads.
 class SignalsBlocked {
  public:
   SignalsBlocked() noexcept {
@@ -56,7 +57,8 @@ class SignalsBlocked {
 
 }  // namespace
 
-/// The queue and its threads.
+/// The queue of work and the workers. The WorkerPool owns it. The context's thread and the workers use it, under its
+/// lock.
 class WorkerPool::Shared {
  public:
   explicit Shared(WorkerPool& pool)
@@ -66,7 +68,7 @@ class WorkerPool::Shared {
         most_waiting_(pool.runtime_.options().worker_queue) {}
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
-  /// Waits for what the threads are doing; what waits is dropped.
+  /// Drops the work that waits in the queue, and waits for the work that is running.
   ~Shared() {
     {
       const std::lock_guard lock(mutex_);
@@ -78,6 +80,8 @@ class WorkerPool::Shared {
     if (names_.joinable()) names_.join();
   }
 
+  /// Queues the work. It starts a worker if no idle worker is left for the work, and another may be started. Throws as
+  /// WorkerPool::start() does.
   void add(const std::shared_ptr<BlockingWork>& work, Bound bound) {
     const std::lock_guard lock(mutex_);
     const bool start = idle_ <= queue_.size() && threads_.size() < most_threads_;
@@ -86,15 +90,16 @@ class WorkerPool::Shared {
                               " pieces wait for a thread already (ContextOptions::worker_queue)");
     }
     const bool for_names = work->is_lookup && !((start || idle_ > queue_.size()) && may_look_up());
-    // Made now: when it is sent there may be no memory.
+    // The letter is made now, because there may be no memory for it when it is sent.
     auto letter = std::make_unique<Mailbox::Letter>([pool = &pool_, done = work.get()] { pool->finish(done); });
     queue_.push_back({work, std::move(letter)});
     if (start) start_thread();
     if (for_names && !names_.joinable()) start_names_thread();
-    wanted_.notify_all();  // the one that wakes may be the one for names
+    wanted_.notify_all();  // all, because a single one could be the thread for names, which can't take other work
   }
 
-  /// Unless a thread has taken it, it is refused, and its end is on the way.
+  /// Takes the work from the queue, refuses it with ECANCELED and sends its letter. Does nothing if a worker has taken
+  /// the work already.
   void remove(BlockingWork& work) noexcept {
     const std::lock_guard lock(mutex_);
     const auto there =
@@ -106,7 +111,8 @@ class WorkerPool::Shared {
   }
 
  private:
-  /// With fewer threads than allowed it goes on, but not with none.
+  /// Starts a worker. If the system refuses it, the pool goes on with the workers that it has. If it has none, this
+  /// takes the last piece of work from the queue and throws std::system_error.
   void start_thread() try {
     const SignalsBlocked blocked;
     threads_.reserve(threads_.size() + 1);
@@ -118,14 +124,16 @@ class WorkerPool::Shared {
     throw_error(refused ? refused->code().value() : ENOMEM, "start a thread for blocking work");
   }
 
-  /// A name must not wait for work that may block for ever: one thread more, for names alone. Without it they wait.
+  /// Starts one additional thread that only looks up names, because a look-up must not wait for work that may block for
+  /// ever. If the system refuses the thread, look-ups wait for a worker.
   void start_names_thread() noexcept try {
     const SignalsBlocked blocked;
     names_ = std::thread([this] { serve(true); });
   } catch (const std::exception&) {
   }
 
-  /// It is idle before anybody is told, so that who is told finds it so.
+  /// What a worker runs until the pool ends. After a piece of work, the worker counts as idle before it sends the
+  /// letter. So the context's thread, when it gets the letter, finds the worker idle.
   void serve(bool names_only) {
     const unsigned counts = names_only ? 0 : 1;
     std::unique_lock lock(mutex_);
@@ -145,20 +153,23 @@ class WorkerPool::Shared {
       idle_ += counts;
       lookups_ -= lookups;
       lock.unlock();
-      piece.work.reset();  // the context's thread has it, and destroys it
+      piece.work.reset();  // the pool still holds the work, so the context's thread destroys it
       mailbox_->send(std::move(piece.letter));
       lock.lock();
     }
   }
 
+  /// A piece of work that waits in the queue.
   struct Piece {
     std::shared_ptr<BlockingWork> work;
-    std::unique_ptr<Mailbox::Letter> letter;  // says that it is done
+    std::unique_ptr<Mailbox::Letter> letter;  // tells the context's thread that the work is done
   };
   using Queue = std::deque<Piece>;
 
-  /// Look-ups take at most half of the threads: with a name server that is down, each takes half a minute.
+  /// True if a worker may take another look-up. Look-ups take at most half of the workers, because each takes half a
+  /// minute if the name server is down.
   [[nodiscard]] bool may_look_up() const noexcept { return lookups_ < std::max(1U, most_threads_ / 2); }
+  /// The first piece in the queue that the calling thread may take; the end of the queue if there is none.
   [[nodiscard]] Queue::iterator first_to_do(bool names_only) {
     const bool names_too = names_only || may_look_up();
     return std::find_if(queue_.begin(), queue_.end(),
@@ -172,10 +183,10 @@ class WorkerPool::Shared {
   std::mutex mutex_;
   std::condition_variable wanted_;
   Queue queue_;
-  std::thread names_;
+  std::thread names_;                 // the thread that only looks up names
   std::vector<std::thread> threads_;  // the context's thread alone starts and joins them
-  std::size_t idle_ = 0;
-  unsigned lookups_ = 0;  // under way
+  std::size_t idle_ = 0;              // workers that wait for work; the thread for names is not counted
+  unsigned lookups_ = 0;              // look-ups that run on workers
   bool ending_ = false;
 };
 
@@ -195,7 +206,7 @@ void WorkerPool::start(const std::shared_ptr<BlockingWork>& work, Bound bound) {
   work->pool = this;
 }
 
-/// In a forked child the lock may be held by a thread that there is not.
+/// It does nothing in a forked child: a thread that the child does not have may hold the lock there.
 void WorkerPool::cancel(BlockingWork& work) noexcept {
   runtime_.check_thread_or_die();
   if (!shared_ || runtime_.forked()) return;
@@ -203,12 +214,15 @@ void WorkerPool::cancel(BlockingWork& work) noexcept {
   shared_->remove(work);
 }
 
+/// In a forked child: finishes the work with ECANCELED in the next turn.
 void WorkerPool::finish_undone(const std::shared_ptr<BlockingWork>& work) {
   work->refuse(canceled());
   runtime_.post([this, done = work.get()] { finish(done); });
 }
 
-/// work: is looked for, since a forked child may have cancelled it.
+/// Finishes the work on the context's thread: calls its `done`.
+///
+/// @param work May be over already, because a forked child has cancelled it. So it is looked up and not dereferenced.
 void WorkerPool::finish(const BlockingWork* work) {
   const auto there = active_.find(work);
   if (there == active_.end()) return;
@@ -233,7 +247,8 @@ void WorkerPool::after_fork() noexcept {
   for (const auto& [work, held] : active_) finish_undone(held);
 }
 
-/// Nothing of it is destroyed any more, nor asked to stop: how it does that could reach what the parent has, too.
+/// In a forked child: keeps Shared and the work from being destroyed, and the work from being asked to stop. Either
+/// could reach something that the parent has, too.
 void WorkerPool::abandon() noexcept {
   static_cast<void>(shared_.release());
   for (const auto& [work, held] : active_) {

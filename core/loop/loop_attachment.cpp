@@ -12,11 +12,11 @@ namespace onloop::detail {
 
 std::string refusal(const onloop_ops& ops) {
   if (ops.version >> 16 != ONLOOP_OPS_MAJOR) {
-    return "its shim has version " + std::to_string(ops.version >> 16) + " of the ops contract, this library has " +
-           std::to_string(ONLOOP_OPS_MAJOR);
+    return "its shim has version " + std::to_string(ops.version >> 16) +
+           " of the loop contract, this library needs version " + std::to_string(ONLOOP_OPS_MAJOR);
   }
   if (ops.struct_size < offsetof(onloop_ops, deadline_set))
-    return "its shim's table is too short for the required slots";
+    return "the table of its shim is too short for the required slots";
   if (!ops.name || !ops.attach || !ops.detach || !ops.watch_add || !ops.watch_set || !ops.watch_remove) {
     return "its shim lacks a required slot or a name";
   }
@@ -66,7 +66,7 @@ void LoopAttachment::abandon() noexcept {
   if (ops_.abandon) {
     ops_.abandon(attached_);
   } else {
-    leaked_ = true;
+    leaked_ = true;  // a removal or a detach could reach the parent's loop, so neither is called any more
   }
 }
 

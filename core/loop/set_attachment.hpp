@@ -3,11 +3,14 @@
 
 namespace onloop::detail {
 
-/// The loop around a context's native set, under aggregate hosting: all that it watches is the set's descriptor.
+/// The attachment of a context to its host under aggregate hosting. The host watches one descriptor for the context,
+/// which is the descriptor of the context's native set. Attachments owns this object. Thread: the context's.
 class SetAttachment {
  public:
-  /// Attaches and watches `set`; `guest.on_ready` is called with `guest.context` when the set has events. Throws
-  /// std::system_error, and then nothing stays in the loop.
+  /// Attaches to the loop and watches `set`. When the set has events, the loop calls `guest.on_ready` with
+  /// `guest.context`. Throws std::system_error; nothing stays in the loop then.
+  ///
+  /// @param set The descriptor of the native set. The caller keeps it open for as long as this object lives.
   SetAttachment(const Loop& loop, const onloop_guest& guest, int set);
   SetAttachment(const SetAttachment&) = delete;
   SetAttachment& operator=(const SetAttachment&) = delete;

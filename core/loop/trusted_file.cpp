@@ -1,7 +1,8 @@
-// Files whose contents this process may run.
+// Opens files whose code this process may run, such as shims: files that no other user could have put there or changed.
 //
-// The path is walked from the root by descriptors, one component after the other, and symbolic links are resolved here.
-// So what has been checked is what is opened, whatever is renamed meanwhile.
+// The code walks the path from the root, one component after the other. It opens each component relative to the
+// descriptor of the last one, and resolves symbolic links itself. So the file that is opened is the file that was
+// checked, even if somebody renames a component meanwhile.
 #include "core/loop/trusted_file.hpp"
 
 #include <fcntl.h>
@@ -22,8 +23,8 @@
 namespace onloop::detail {
 namespace {
 
-constexpr int kMostLinks = 40;               // as many as the kernel follows
-constexpr std::size_t kScratch = 16 * 1024;  // for an entry of the user database; a longer one is left out
+constexpr int kMostLinks = 40;               // the number of symbolic links that the kernel follows, too
+constexpr std::size_t kScratch = 16 * 1024;  // for an entry of the user database; a longer entry is shown as a number
 
 std::string user_text(uid_t uid) {
   passwd entry{};
@@ -41,14 +42,15 @@ std::string group_text(gid_t gid) {
   return "group " + (named ? std::string(entry.gr_name) : std::to_string(gid));
 }
 
-/// Who could change it beside root and this user; empty: nobody. An ACL that lets somebody write shows in the group's
-/// bits, too.
+/// Says who else than its owner can write to a file. The string is empty if nobody can. An ACL that lets somebody write
+/// shows in the bits of the group, too.
 std::string writers(const struct stat& status) {
   if (status.st_mode & S_IWOTH) return "is writable by everybody";
   if (status.st_mode & S_IWGRP) return "is writable by " + group_text(status.st_gid);
   return {};
 }
 
+/// One walk along a path. The walk checks each component as it goes.
 class Walk {
  public:
   Walk(const std::string& path, const std::string& what) : what_(what) {
@@ -103,6 +105,7 @@ class Walk {
     enter(status_of(at_, place()), place());
   }
 
+  /// Opens a component. `path` is its whole path, for an error.
   UniqueFd opened(const UniqueFd& at, const std::string& name, int flags, const std::string& path) const {
     UniqueFd fd(openat(at.get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) throw_error(errno, what_ + ": " + path);
@@ -115,6 +118,7 @@ class Walk {
     return status;
   }
 
+  /// Goes on with the target of a symbolic link.
   void follow(const UniqueFd& link, const std::string& path) {
     if (++links_ > kMostLinks) throw_error(ELOOP, what_ + ": " + path);
     std::array<char, PATH_MAX> target{};
@@ -124,6 +128,8 @@ class Walk {
     if (target.front() == '/') to_root();
   }
 
+  /// Checks the directory that the walk goes into. If others can write to it, it must be sticky, and `shared_` says who
+  /// they are.
   void enter(const struct stat& status, const std::string& path) {
     check_owner(status, path);
     shared_.clear();
@@ -133,9 +139,10 @@ class Walk {
     shared_ = whose;
   }
 
+  /// Opens the last component for reading, and checks what was opened.
   TrustedFile file(const std::string& name, const std::string& path, const struct stat& seen) {
     if (!S_ISREG(seen.st_mode)) refuse(path, "is no regular file");
-    // In a shared directory others can add what they like, although they can't replace this one.
+    // In a sticky directory others can't replace this file, but they can add files of their own.
     if (!shared_.empty()) refuse(place(), shared_);
     TrustedFile file{.fd = opened(at_, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, path), .path = path};
     const struct stat status = status_of(file.fd, path);
@@ -159,18 +166,18 @@ class Walk {
   [[nodiscard]] std::string place() const { return where_.empty() ? "/" : where_; }
 
   const std::string& what_;
-  std::vector<std::string> left_;  // the next one is last
-  UniqueFd at_;
-  std::string where_;   // the path of at_; empty: the root
-  std::string shared_;  // who can write to at_, although it is sticky
-  int links_ = 0;
+  std::vector<std::string> left_;  // components that the walk has not reached; the next one is the last element
+  UniqueFd at_;                    // the directory that the walk has reached
+  std::string where_;              // the path of at_; empty for the root
+  std::string shared_;             // who else can write to at_, which is sticky then; empty if nobody can
+  int links_ = 0;                  // symbolic links that the walk has followed
 };
 
 }  // namespace
 
 TrustedFile open_trusted(const std::string& path, const std::string& what) {
   refuse_zero_byte(path, what + ": the path");
-  if (!path.starts_with('/')) throw_error(EINVAL, what + ": " + path + " is no absolute path");
+  if (!path.starts_with('/')) throw_error(EINVAL, what + ": " + path + " is not an absolute path");
   return Walk(path, what).run();
 }
 

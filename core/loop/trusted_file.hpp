@@ -7,18 +7,22 @@
 
 namespace onloop::detail {
 
-/// A regular file that nobody but root and this user could have put there or can change.
+/// An open regular file. Only root and the effective user could have put it there, and only they can change it.
 struct TrustedFile {
   UniqueFd fd;       ///< open for reading
-  std::string path;  ///< where it is, without symbolic links
+  std::string path;  ///< its absolute path, without symbolic links
   dev_t device = 0;
   ino_t inode = 0;
 };
 
-/// Opens the file at an absolute path. Root or the effective user must own each directory, each symbolic link and the
-/// file itself, and neither a group nor others may write to them. A directory that others can write to is accepted
-/// further up if it is sticky, as /tmp is: they can't replace what they do not own. Throws std::system_error that
-/// begins with `what` and says which component is refused and why (EPERM), or what could not be opened.
+/// Opens the file at an absolute path, for reading, if no other user can have changed it.
+///
+/// Root or the effective user must own each directory, each symbolic link and the file itself. Neither a group nor
+/// others may be able to write to them. There is one exception: a directory that is not the file's own may be writable
+/// if it is sticky, as /tmp is, because others can't replace there what they do not own.
+///
+/// @throws std::system_error Its text begins with `what`, and says which component is refused and why (EPERM), or what
+/// could not be opened.
 [[nodiscard]] TrustedFile open_trusted(const std::string& path, const std::string& what);
 
 }  // namespace onloop::detail

@@ -22,7 +22,8 @@ ExitStatus status_of(const siginfo_t& info) noexcept {
   return {.signal = info.si_status, .core_dumped = info.si_code == CLD_DUMPED};
 }
 
-/// A child that can't be watched: nothing of it may stay. One that may not be killed is not waited for.
+/// Kills and reaps a child process that can't be watched, so that nothing of it stays. If this process may not kill the
+/// child, it does not wait for it.
 void undo(pid_t pid) noexcept {
   if (::kill(pid, SIGKILL) < 0) return;
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
@@ -55,7 +56,8 @@ void Child::start(Launch& launch) try {
   throw;
 }
 
-/// ESRCH: it is over already, and somebody else has reaped it.
+/// Watches the pidfd of the child process. ESRCH from the kernel means that the process is over, and that somebody else
+/// has reaped it. Then on_exit is called later, from on_deferred().
 void Child::watch(const std::string& what) {
   UniqueFd pidfd = open_pidfd(pid_);
   if (!pidfd && errno == ESRCH) {
@@ -72,11 +74,11 @@ void Child::watch(const std::string& what) {
   (void)pidfd.release();
 }
 
-/// Also called for nothing.
+/// The pidfd is readable. The loop may call this although the process has not ended; then nothing happens.
 void Child::on_ready(std::uint32_t) {
   siginfo_t info{};
   if (waitid(P_PIDFD, static_cast<id_t>(fd()), &info, WEXITED | WNOHANG) < 0) {
-    end({});  // ECHILD: somebody else has reaped it
+    end({});  // ECHILD: other code has reaped the process, so its status is unknown
   } else if (info.si_pid != 0) {
     end(status_of(info));
   }
@@ -86,14 +88,16 @@ void Child::on_deferred() {
   end({});
 }
 
+/// The process has ended: leaves the context, and calls on_exit.
 void Child::end(ExitStatus status) {
   auto on_exit = std::exchange(on_exit_, nullptr);
   leave();
   if (on_exit) on_exit(status);
 }
 
+/// Ends the watch, closes the pidfd and takes the child out of its context.
 void Child::leave() noexcept {
-  const auto dropped = std::exchange(on_exit_, nullptr);  // what it owns goes last: it may be the Process
+  const auto dropped = std::exchange(on_exit_, nullptr);  // destroyed last, because it may own the Process
   {
     const UniqueFd pidfd(fd());
     runtime()->unwatch(*this);
@@ -128,7 +132,7 @@ bool Child::kill_now() const noexcept {
   return fd() >= 0 && send_signal(fd(), SIGKILL) == 0;
 }
 
-/// By poll(2), since a shim may have made the pidfd non-blocking.
+/// It waits with poll(2), because a shim may have made the pidfd non-blocking.
 void Child::reap() const noexcept {
   pollfd ended{.fd = fd(), .events = POLLIN, .revents = 0};
   while (poll(&ended, 1, -1) < 0 && errno == EINTR) {

@@ -13,26 +13,31 @@ namespace onloop::detail {
 
 class Children;
 
-/// One child process: watches its pidfd, and reaps it. Belongs to its context until it has ended, and its memory also
-/// to the Process.
+/// One child process. The object watches the pidfd of the process, and reaps the process when it ends.
+///
+/// The context owns the object until the process has ended. The user's Process shares the ownership of its memory.
+/// Thread: the context's.
 class Child final : public Source {
  public:
   Child(Children& children, Function<void(ExitStatus)> on_exit);
 
-  /// Once. If it throws, there is no child process, and no stream of it; then only drop() is left.
+  /// Starts the process and watches it. It must be called once. If it throws, there is no child process and no stream
+  /// of it, and the only call that is allowed then is drop().
   void start(Launch& launch);
 
-  // ---- Process ----
+  // ---- for Process ----
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   [[nodiscard]] bool running() const noexcept;
   void kill(int signal);
   [[nodiscard]] Connection* stream(std::size_t number) const noexcept { return streams_[number].get(); }
-  /// Nobody is told any more.
+  /// Destroys on_exit, so that the end of the process calls nobody. The process goes on.
   void cancel() noexcept;
 
-  /// Sends SIGKILL; false if it can't be waited for, since it may not be killed.
+  // ---- for Children ----
+  /// Sends SIGKILL. Returns false if that is not possible, because this process may not kill the child or the child is
+  /// not watched. The caller must not wait for the child then.
   [[nodiscard]] bool kill_now() const noexcept;
-  /// Waits for its end, and reaps it.
+  /// Waits until the process has ended, and reaps it. Blocks.
   void reap() const noexcept;
   void sever() noexcept override;
 

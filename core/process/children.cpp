@@ -6,7 +6,7 @@ namespace onloop::detail {
 
 void Children::sever() noexcept {
   if (!runtime_.forked()) {
-    for (const Child* child : children_) (void)child->kill_now();  // all of them, before one is waited for
+    for (const Child* child : children_) (void)child->kill_now();  // all are killed before this waits for the first
     for (const Child* child : children_) {
       if (child->kill_now()) child->reap();
     }

@@ -7,7 +7,7 @@ namespace onloop::detail {
 
 class Child;
 
-/// The children of one context.
+/// The list of the child processes of one context. The context owns it; it owns no child. Thread: the context's.
 class Children final : public Subsystem {
  public:
   explicit Children(Runtime& runtime) noexcept : runtime_(runtime) {}
@@ -15,9 +15,9 @@ class Children final : public Subsystem {
   void add(Child& child) { children_.push_back(&child); }
   void remove(Child& child) noexcept { std::erase(children_, &child); }
 
-  /// Kills and reaps them, so that no zombie is left.
+  /// Kills and reaps all children, so that no zombie is left. In a forked child it only forgets them.
   void sever() noexcept override;
-  /// They are the parent's.
+  /// Forgets all children, because they are children of the parent process.
   void after_fork() noexcept override;
 
  private:

@@ -1,8 +1,11 @@
-// Between fork and exec there are system calls only: another thread may have held any lock, that of malloc included.
+// Starts a program as another user or group. posix_spawn can't do this.
 //
-// It is a fork and no vfork: a child that shares the parent's memory must not change its user, since who may trace the
-// child could then change the parent. The user is changed by the bare system call, since glibc's function wants to
-// change all the threads that the parent has.
+// Between fork and exec the child makes system calls only. At the moment of the fork another thread of the parent may
+// have held any lock, such as the lock of malloc.
+//
+// The child is made by fork and not by vfork. A child of vfork shares the memory of its parent, and must not change its
+// user: whoever may trace the child could change the parent. The child changes its user with the system call itself and
+// not with glibc's function, because that function tries to change the user of all threads of the parent.
 #include "core/process/fork_exec.hpp"
 
 #include <fcntl.h>
@@ -23,7 +26,7 @@
 namespace onloop::detail {
 namespace {
 
-#ifdef SYS_setresuid32  // where the plain ones have 16 bits
+#ifdef SYS_setresuid32  // on machines where the system calls without this suffix take ids of 16 bits
 constexpr long kSetUser = SYS_setresuid32;
 constexpr long kSetGroup = SYS_setresgid32;
 constexpr long kSetGroups = SYS_setgroups32;
@@ -33,14 +36,16 @@ constexpr long kSetGroup = SYS_setresgid;
 constexpr long kSetGroups = SYS_setgroups;
 #endif
 
+/// What the child does before the program runs; a Failure names the step that failed.
 enum class Step : int { prepare, groups, group, user, program };
 
-/// What the child sends if it can't go on.
+/// What the child writes into the pipe to its parent if it can't go on.
 struct Failure {
   Step step;
   int error;
 };
 
+/// What an error message says about the failed step. It is empty where the step adds nothing.
 const char* words_for(Step step) noexcept {
   switch (step) {
     case Step::groups:
@@ -56,7 +61,7 @@ const char* words_for(Step step) noexcept {
   return "";
 }
 
-/// Where the program may be.
+/// The paths under which the program may be, in the order in which they are tried.
 std::vector<std::string> places(const std::string& program) {
   if (program.find('/') != std::string::npos) return {program};
   const char* variable = std::getenv("PATH");
@@ -70,6 +75,7 @@ std::vector<std::string> places(const std::string& program) {
   }
 }
 
+/// Blocks all signals in this thread while it lives.
 class SignalsBlocked {
  public:
   SignalsBlocked() noexcept {
@@ -85,15 +91,17 @@ class SignalsBlocked {
   sigset_t before_;
 };
 
-/// Those of glibc's own included, which it lets nobody name.
+/// Sets all signals to their default. This includes the signals that glibc keeps for itself. glibc's functions refuse
+/// those, so the child uses the system call.
 void default_signals() noexcept {
   constexpr std::size_t kKernelSet = 8;
-  const std::array<unsigned long, 8> action{};  // the kernel's struct sigaction: SIG_DFL, nothing masked
+  const std::array<unsigned long, 8> action{};  // a struct sigaction of the kernel: SIG_DFL, no mask
   for (int number = 1; number < NSIG; ++number) {
     (void)syscall(SYS_rt_sigaction, number, action.data(), nullptr, kKernelSet);
   }
 }
 
+/// The child between fork and exec. It runs in the forked process and never returns.
 class Forked {
  public:
   Forked(const ForkExec& plan, const std::vector<std::string>& programs, int report) noexcept
@@ -112,11 +120,12 @@ class Forked {
   }
 
  private:
+  /// Gives the child's descriptors their numbers, and closes all others but the pipe to the parent.
   void descriptors() noexcept {
     for (const auto& [fd, number] : plan_.copies) {
       if (dup2(fd, number) < 0) fail(Step::prepare);
     }
-    // The last one, and it closes itself by exec.
+    // The pipe to the parent gets the number after the last one. The exec closes it.
     if (report_ != plan_.first_free) {
       if (dup3(report_, plan_.first_free, O_CLOEXEC) < 0) fail(Step::prepare);
       report_ = plan_.first_free;
@@ -129,7 +138,7 @@ class Forked {
     closefrom(plan_.first_free + 1);
   }
 
-  /// By the system call where there is one (Linux 5.9).
+  /// Uses the system call where there is one (Linux 5.9), and otherwise closes one descriptor after the other.
   static void close_range(unsigned first, unsigned last) noexcept {
 #ifdef SYS_close_range
     if (syscall(SYS_close_range, first, last, 0) == 0) return;
@@ -137,13 +146,14 @@ class Forked {
     for (unsigned fd = first; fd <= last; ++fd) ::close(static_cast<int>(fd));
   }
 
+  /// Changes the groups first and the user last, because the new user may not be allowed to change groups.
   void identity() noexcept {
     if (plan_.groups && syscall(kSetGroups, plan_.groups->size(), plan_.groups->data()) < 0) fail(Step::groups);
     if (plan_.gid && syscall(kSetGroup, *plan_.gid, *plan_.gid, *plan_.gid) < 0) fail(Step::group);
     if (plan_.uid && syscall(kSetUser, *plan_.uid, *plan_.uid, *plan_.uid) < 0) fail(Step::user);
   }
 
-  /// As posix_spawnp looks it up.
+  /// Runs the program. It tries the paths as posix_spawnp does.
   [[noreturn]] void program() noexcept {
     bool forbidden = false;
     for (const std::string& each : programs_) {
@@ -158,6 +168,7 @@ class Forked {
     fail(Step::program);
   }
 
+  /// Tells the parent which step failed and why (errno), and ends the child.
   [[noreturn]] void fail(Step step) const noexcept {
     const Failure failure{step, errno};
     while (write(report_, &failure, sizeof failure) < 0 && errno == EINTR) {
@@ -167,7 +178,7 @@ class Forked {
 
   const ForkExec& plan_;
   const std::vector<std::string>& programs_;
-  int report_;
+  int report_;  // the writing end of the pipe to the parent
 };
 
 }  // namespace
@@ -182,8 +193,8 @@ pid_t ForkExec::start(const std::string& what) const {
   if (!writing) throw_error(errno, what);
   pid_t pid = 0;
   {
-    const SignalsBlocked blocked;  // a handler of the parent's must not run in the child
-    pid = _Fork();                 // without what pthread_atfork has registered: that is for children that stay
+    const SignalsBlocked blocked;  // a signal handler of the parent must not run in the child
+    pid = _Fork();                 // this runs no pthread_atfork handlers, which are for children that do not exec
     if (pid == 0) Forked(*this, programs, writing.get()).run();
     if (pid < 0) throw_error(errno, what);
   }

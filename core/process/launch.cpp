@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::array<const char*, Launch::kStreams> kNames{"standard input", "standard output", "standard error"};
 
+/// Owns a posix_spawn_file_actions_t.
 class Actions {
  public:
   Actions() noexcept { posix_spawn_file_actions_init(&actions_); }
@@ -33,6 +34,7 @@ class Actions {
   posix_spawn_file_actions_t actions_;
 };
 
+/// Owns the attributes for posix_spawn: no blocked signals, all signals at their default, and a new session if wanted.
 class Attributes {
  public:
   explicit Attributes(bool new_session) noexcept {
@@ -40,7 +42,9 @@ class Attributes {
     sigset_t none;
     sigset_t all;
     sigemptyset(&none);
-    std::memset(&all, 0xff, sizeof all);  // sigfillset leaves out two of glibc's, which would reach the child ignored
+    // This is not sigfillset, which leaves out two signals that glibc keeps for itself. If they are ignored here, they
+    // would then be ignored in the child.
+    std::memset(&all, 0xff, sizeof all);
     posix_spawnattr_setsigmask(&attributes_, &none);
     posix_spawnattr_setsigdefault(&attributes_, &all);
     const int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (new_session ? POSIX_SPAWN_SETSID : 0);
@@ -55,7 +59,7 @@ class Attributes {
   posix_spawnattr_t attributes_;
 };
 
-/// Ends with a null pointer, as exec wants it.
+/// Pointers to the strings, and a null pointer at the end, as exec needs them.
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
   for (const std::string& string : strings) pointers.push_back(const_cast<char*>(string.c_str()));
@@ -90,13 +94,15 @@ void Launch::check_strings() const {
   }
 }
 
-/// To the kernel -1 means to leave it as it is: a child that keeps the parent's rights by mistake.
+/// Refuses -1 as a user or group. The kernel would leave the user or group unchanged, and the child would keep the
+/// rights of the parent by mistake.
 void Launch::check_identity() const {
   if (options_.uid == static_cast<uid_t>(-1)) throw_error(EINVAL, what_ + ": -1 is no user");
   if (options_.gid == static_cast<gid_t>(-1)) throw_error(EINVAL, what_ + ": -1 is no group");
 }
 
-/// Beforehand, since posix_spawn does not tell a missing directory from a missing program.
+/// Opens the directory of the child before the start, because an error of posix_spawn does not tell a missing directory
+/// from a missing program.
 void Launch::open_directory() {
   const std::string& path = options_.directory;
   if (path.empty()) return;
@@ -106,6 +112,7 @@ void Launch::open_directory() {
   if (!directory_ || faccessat(directory_.get(), ".", X_OK, AT_EACCESS) < 0) throw_error(errno, what);
 }
 
+/// Checks the numbers of the child's descriptors, and makes copies of the descriptors that the child gets.
 void Launch::open_descriptors() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) < 0) throw_error(errno, what_);
@@ -133,11 +140,13 @@ void Launch::open_descriptors() {
   }
 }
 
-/// To a number at which the child's own descriptors do not overwrite it; empty with errno set if there is none.
+/// Moves a descriptor to a number that no descriptor of the child overwrites. The result is empty, with errno set, if
+/// there is no such number.
 UniqueFd Launch::moved_up(UniqueFd fd) const noexcept {
   return !fd || fd.get() >= first_free_ ? std::move(fd) : UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, first_free_));
 }
 
+/// Opens what the child gets as a standard stream: 0 is its input, 1 its output, 2 its errors.
 UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
   const std::string what = what_ + ": " + kNames[number];
   switch (stdio.kind_) {
@@ -161,7 +170,8 @@ UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
   return theirs;
 }
 
-/// What has FD_CLOEXEC is no standard stream, but something else that came to such a number when the stream was closed.
+/// A copy of a standard stream of this process; /dev/null if this process has none. A descriptor with FD_CLOEXEC is not
+/// a standard stream: it is another file that got this number after the stream was closed.
 UniqueFd Launch::inherited(int number) const {
   const int flags = fcntl(number, F_GETFD);
   if (flags < 0 || (flags & FD_CLOEXEC)) return null();
@@ -198,7 +208,7 @@ pid_t Launch::spawn(char* const* arguments, char* const* environment) const {
   for (const Given& each : given_) {
     add(posix_spawn_file_actions_adddup2(actions.get(), each.fd.get(), each.number));
   }
-  // Also those without FD_CLOEXEC.
+  // All other descriptors are closed in the child, also those without FD_CLOEXEC.
   int next = 0;
   for (const Given& each : given_) {
     for (; next < each.number; ++next) add(posix_spawn_file_actions_addclose(actions.get(), next));
@@ -214,7 +224,8 @@ pid_t Launch::spawn(char* const* arguments, char* const* environment) const {
 pid_t Launch::fork_and_exec(char* const* arguments, char* const* environment) const {
   static const std::vector<gid_t> none;
   const std::vector<gid_t>* groups = options_.groups ? &*options_.groups : &none;
-  // Who may not change the groups may keep them, if that is all: nothing is gained by them.
+  // A process that may not change its groups keeps them, if the user and the group stay the same. The child gains no
+  // rights by that.
   const bool same = (!options_.uid || *options_.uid == geteuid()) && (!options_.gid || *options_.gid == getegid());
   if (!options_.groups && same && geteuid() != 0) groups = nullptr;
   ForkExec plan{.program = options_.arguments.front(),

@@ -11,26 +11,29 @@
 
 namespace onloop::detail {
 
-/// A program that is to be started, and the descriptors that it is to have. Knows no context.
+/// The start of one child process: checks the options, opens the descriptors that the child gets, and starts the
+/// program. It knows no context. It lives on the stack of Context::spawn().
 class Launch {
  public:
   static constexpr std::size_t kStreams = 3;
-  /// The parent's end of a Stdio::stream.
+  /// The parent's end of a standard stream of the child.
   struct End {
-    UniqueFd fd;  // none: it is no such stream
+    UniqueFd fd;  // empty if the stream is not a Stdio::stream
     Protocol* protocol = nullptr;
     const Limits* limits = nullptr;
-    std::string what;  // how an error about it begins
+    std::string what;  // how an error about this stream begins
   };
 
-  /// Checks the options, which must outlive it, and opens what there is to open. Throws std::system_error.
+  /// Checks the options and opens the descriptors. The options must outlive this object. Throws std::system_error.
   explicit Launch(const SpawnOptions& options);
 
-  /// "spawn PROGRAM", for errors.
+  /// How an error begins: "spawn PROGRAM".
   [[nodiscard]] const std::string& what() const noexcept { return what_; }
+  /// The parent's ends of standard input, output and error. The caller may take their descriptors.
   [[nodiscard]] std::array<End, kStreams>& ends() noexcept { return ends_; }
 
-  /// Starts it, and closes its descriptors. Throws std::system_error, and then there is no child.
+  /// Starts the program, and closes the child's descriptors in this process. Throws std::system_error; there is no
+  /// child then.
   [[nodiscard]] pid_t start();
 
  private:
@@ -48,14 +51,14 @@ class Launch {
   const SpawnOptions& options_;
   std::string what_;
   UniqueFd directory_;
-  /// One that the child gets, under a number where nothing that the child gets overwrites it.
+  /// A descriptor that the child gets.
   struct Given {
-    UniqueFd fd;
-    int number;
+    UniqueFd fd;  // its number here is so high that no number of the child's overwrites it
+    int number;   // its number in the child
   };
 
-  int first_free_ = static_cast<int>(kStreams);  // above all numbers that the child gets
-  std::vector<Given> given_;                     // in the order of their numbers
+  int first_free_ = static_cast<int>(kStreams);  // higher than all numbers that the child gets
+  std::vector<Given> given_;                     // in rising order of the child's numbers
   std::array<End, kStreams> ends_;
 };
 

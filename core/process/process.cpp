@@ -1,3 +1,4 @@
+// Context::spawn(), and the functions of Process and ExitStatus.
 #include <onloop/process.hpp>
 
 #include <onloop/context.hpp>

@@ -16,7 +16,7 @@ std::unique_ptr<LoopAttachment> Attachments::for_sources(Runtime& runtime, const
 std::unique_ptr<SetAttachment> Attachments::for_set(Runtime& runtime, const Loop& loop, LoopAttachment& set) {
   if (loop.hosting() == Hosting::direct) return nullptr;
   const int fd = set.fd();
-  if (fd < 0) throw_error(ENOTSUP, "be hosted by one descriptor, where the native loop has none");
+  if (fd < 0) throw_error(ENOTSUP, "host by one descriptor: the native loop has none; use direct hosting");
   return std::make_unique<SetAttachment>(loop, Upcalls::set_guest(runtime), fd);
 }
 
@@ -26,7 +26,7 @@ Attachments::Attachments(Runtime& runtime, const Loop& loop)
 }
 
 void Attachments::replace(std::unique_ptr<LoopAttachment> sources, std::unique_ptr<SetAttachment> set) noexcept {
-  set_ = std::move(set);  // first, since the last one watches the set that may go
+  set_ = std::move(set);  // first, because the old host watches the native set, which the next line may destroy
   if (sources) sources_ = std::move(sources);
   find_driven();
 }

@@ -8,28 +8,36 @@ namespace onloop::detail {
 
 class Runtime;
 
-/// How a context is attached to its loop: directly or, under aggregate hosting, by a native set that the loop hosts.
+/// The attachments of a context to its loop. Under direct hosting there is one, to the loop. Under aggregate hosting
+/// there are two: the native set watches the sources, and the loop watches the native set.
+///
+/// The Runtime owns it. Thread: the context's.
 class Attachments {
  public:
-  /// The attachment that watches the sources: to the loop, or to a native set under aggregate hosting. These functions
-  /// throw std::system_error that says what failed.
+  /// Makes the attachment that watches the sources: to the loop, or to a native set under aggregate hosting. Throws
+  /// std::system_error that says what failed.
   [[nodiscard]] static std::unique_ptr<LoopAttachment> for_sources(Runtime& runtime, const Loop& loop);
-  /// The attachment to the loop that hosts `set`. Null if the loop watches the sources itself.
+  /// Makes the attachment to the loop that hosts `set`. The result is null if the loop watches the sources itself.
+  /// Throws std::system_error that says what failed.
   [[nodiscard]] static std::unique_ptr<SetAttachment> for_set(Runtime& runtime, const Loop& loop, LoopAttachment& set);
 
   Attachments(Runtime& runtime, const Loop& loop);
 
+  /// True until detach().
   [[nodiscard]] bool attached() const noexcept { return sources_ != nullptr; }
+  /// True under aggregate hosting.
   [[nodiscard]] bool is_aggregate() const noexcept { return set_ != nullptr; }
-  /// Watches the sources.
+  /// The attachment that watches the sources.
   [[nodiscard]] LoopAttachment& sources() const noexcept { return *sources_; }
-  /// To the loop that was asked for, which is the one that is run.
+  /// The attachment to the loop that the application has chosen. Context::run() runs this loop.
   [[nodiscard]] LoopAttachment& driven() const noexcept { return *driven_; }
 
-  /// Detaches from the last loop. The attachment that watches the sources stays if `sources` is null.
+  /// Detaches from the last loop, and uses these attachments from now on. If `sources` is null, the old attachment that
+  /// watches the sources stays.
   void replace(std::unique_ptr<LoopAttachment> sources, std::unique_ptr<SetAttachment> set) noexcept;
-  /// In a forked child: from here on a removal reaches no loop of the parent's.
+  /// Gives up the loops of the parent, in a forked child. From here on the removal of a watch does not reach them.
   void abandon() noexcept;
+  /// Detaches from everything.
   void detach() noexcept;
 
  private:
@@ -37,7 +45,7 @@ class Attachments {
 
   std::unique_ptr<LoopAttachment> sources_;
   std::unique_ptr<SetAttachment> set_;
-  LoopAttachment* driven_ = nullptr;  // sources_, or within set_
+  LoopAttachment* driven_ = nullptr;  // points to *sources_, or into *set_
 };
 
 }  // namespace onloop::detail

@@ -1,3 +1,4 @@
+// The functions of Context: they check the arguments and the thread, and pass the call on to Runtime.
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <onloop/context.hpp>
@@ -24,23 +25,25 @@ detail::Runtime& detail::runtime_of(Context& context) noexcept {
 
 namespace {
 
-/// Files and devices; most of them can't be waited for, but /proc/self/mounts can, and a terminal.
+/// True for files, directories and devices. Nobody can wait for most of them, since they are always ready. But some can
+/// be waited for, such as /proc/self/mounts and terminals.
 bool is_perhaps_always_ready(const struct stat& status) noexcept {
   return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
 }
 
-/// Only epoll tells what can't be waited for: poll says that it is ready.
+/// Throws std::system_error (EPERM) if nobody can wait for the descriptor. It asks epoll, because poll(2) only says
+/// that such a descriptor is ready.
 void refuse_if_always_ready(int fd, const std::string& what) {
   const detail::UniqueFd set(epoll_create1(EPOLL_CLOEXEC));
   if (!set) throw_error(errno, what);
   epoll_event none{};
   if (epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &none) == 0) return;
   throw_error(errno, errno == EPERM
-                         ? what + ": it is always ready, as regular files and directories, and can't be waited for"
+                         ? what + ": it is always ready, as a regular file is, and can't be watched; use it directly"
                          : what);
 }
 
-/// A counted object that a handle owns.
+/// Makes a counted object and the handle that owns it.
 template <class T, class... Arguments>
 detail::HandleTo<T> new_entry(Arguments&&... arguments) {
   return detail::HandleTo<T>(detail::make_held<T>(std::forward<Arguments>(arguments)...).release());
@@ -49,20 +52,21 @@ detail::HandleTo<T> new_entry(Arguments&&... arguments) {
 }  // namespace
 
 Context::Context(Loop loop, ContextOptions options) {
-  if (options.read_buffer == 0) throw_error(EINVAL, "make a context with a read buffer of no bytes");
-  if (options.worker_threads == 0) throw_error(EINVAL, "make a context with no worker threads");
+  if (options.read_buffer == 0) throw_error(EINVAL, "make a context: ContextOptions::read_buffer must be at least 1");
+  if (options.worker_threads == 0)
+    throw_error(EINVAL, "make a context: ContextOptions::worker_threads must be at least 1");
   runtime_ = detail::make_held<detail::Runtime>(*this, loop, std::move(options)).release();
 }
 
 Context::~Context() {
   runtime_->shutdown();
-  detail::Held<detail::Runtime>::drop(runtime_);  // frames that use it may still own it
+  detail::Held<detail::Runtime>::drop(runtime_);  // frames on the stack that use it may still own it
 }
 
 Watch Context::watch(int fd, Interest interest, Function<void(Interest)> callback) {
   runtime_->check_thread();
   const std::string what = "watch descriptor " + std::to_string(fd);
-  if (!callback) throw_error(EINVAL, what + " without a callback");
+  if (!callback) throw_error(EINVAL, what + ": the callback is empty");
   struct stat status {};
   if (fstat(fd, &status) < 0) throw_error(errno, what);
   if (is_perhaps_always_ready(status)) refuse_if_always_ready(fd, what);
@@ -81,7 +85,7 @@ Timer Context::timer(std::chrono::nanoseconds delay, Task task) {
 
 Timer Context::every(std::chrono::nanoseconds period, Function<void()> callback) {
   runtime_->check_thread();
-  if (period.count() <= 0) throw_error(EINVAL, "set a timer with a period that is not above zero");
+  if (period.count() <= 0) throw_error(EINVAL, "set a repeating timer: the period must be above zero");
   if (!callback) return {};
   Timer timer(
       new_entry<detail::TimerEntry>(*runtime_, std::move(callback), static_cast<std::uint64_t>(period.count())));

@@ -1,4 +1,4 @@
-// How a context leaves one loop for another: by move_to(), and in a forked child.
+// How a context moves from one loop to another: by move_to(), and by after_fork() in a forked child.
 
 #include "core/runtime/cutover.hpp"
 
@@ -13,8 +13,8 @@
 namespace onloop::detail {
 namespace {
 
-/// Whether its sources are in a native set that another loop can watch: under aggregate hosting, and on the native loop
-/// itself.
+/// True if the sources of a context on this loop are in a native set that another loop can watch. This is so under
+/// aggregate hosting, and on the native loop itself.
 bool has_set(const Loop& loop) noexcept {
   return loop.hosting() == Hosting::aggregate || (&loop.ops() == &native().ops() && !loop.foreign());
 }
@@ -34,14 +34,16 @@ Cutover::Cutover(Runtime& runtime, const Loop& loop, bool keeps_set)
   } else if (set_) {
     runtime_.deadline_.use_timerfd();  // the last step: nothing can fail after it
   } else if (loop.priority()) {
-    next_sources().set_priority(*loop.priority());  // which it refuses, as in an attach
+    next_sources().set_priority(*loop.priority());  // the native loop refuses this, as it does in an attach
   }
 }
 
+/// The attachment that watches the sources after the cutover.
 LoopAttachment& Cutover::next_sources() const noexcept {
   return sources_ ? *sources_ : runtime_.attachments_.sources();
 }
 
+/// Watches all sources on the next loop. If that fails, it removes the watches again and throws std::system_error.
 void Cutover::attach_sources() try {
   watches_.resize(runtime_.sources_.size());
   for (Source* source : runtime_.sources_) {
@@ -53,7 +55,8 @@ void Cutover::attach_sources() try {
   throw;
 }
 
-/// By the loop's slot, or by a timerfd: the one that there is already comes along.
+/// Sets up the deadline on the next loop: with the loop's `deadline_set` slot or, if the loop has none, with a timerfd.
+/// If the context uses a timerfd already, that one moves to the next loop.
 void Cutover::attach_deadline() {
   const int error = set_ ? -ENOSYS : sources_->deadline_set(0);
   if (error >= 0) return;
@@ -72,7 +75,8 @@ void Cutover::attach_deadline() {
   add(deadline, timer_.get(), ONLOOP_READ);
 }
 
-/// A stale watch of a number that the kernel has given out again.
+/// Ends a stale watch of this descriptor number: its descriptor was closed, and the kernel has given out the number
+/// again.
 void Cutover::vacate(int fd) noexcept {
   const auto slot = static_cast<std::size_t>(fd);
   if (!runtime_.source_of(fd)) return;
@@ -80,6 +84,7 @@ void Cutover::vacate(int fd) noexcept {
   if (slot < watches_.size() && watches_[slot]) sources_->watch_remove(std::exchange(watches_[slot], nullptr));
 }
 
+/// Watches the descriptor on the next loop, for the source. Throws std::system_error.
 void Cutover::add(Source& source, int fd, std::uint32_t interest) {
   const int error = sources_->watch_add(fd, interest, &source, &watches_[static_cast<std::size_t>(fd)]);
   if (error < 0) {
@@ -87,13 +92,14 @@ void Cutover::add(Source& source, int fd, std::uint32_t interest) {
   }
 }
 
+/// Removes the watches that the next loop has and no source uses yet.
 void Cutover::remove_watches() noexcept {
   for (onloop_watch*& watch : watches_) {
     if (watch) sources_->watch_remove(std::exchange(watch, nullptr));
   }
 }
 
-/// Each source has its watch on the next loop, and none on the last any more.
+/// Gives each source its watch on the next loop, and removes its watch on the last loop.
 void Cutover::switch_watches() noexcept {
   Deadline& deadline = runtime_.deadline_;
   if (!needs_timer_) deadline.close();
@@ -110,11 +116,11 @@ void Cutover::switch_watches() noexcept {
   }
 }
 
-/// Where the set stays, its deadline is set here. Returns 0 or a negative errno.
+/// Switches the deadline where the native set stays. Returns 0 or a negative errno.
 int Cutover::switch_deadline() noexcept {
   LoopAttachment& loop = runtime_.attachments_.sources();
   if (set_) {
-    loop.deadline_set(ONLOOP_NO_DEADLINE);  // from here on by the timerfd
+    loop.deadline_set(ONLOOP_NO_DEADLINE);  // the timerfd takes over
     return 0;
   }
   runtime_.deadline_.close();
@@ -131,12 +137,13 @@ void Cutover::commit() noexcept {
   const UniqueFd& timer = timer_ ? timer_ : runtime_.deadline_.timer();
   if (timer) error = Deadline::arm(timer, 0);
   runtime_.deadline_.moved(error < 0 ? ONLOOP_NO_DEADLINE : 0, std::move(timer_));
-  if (error < 0) runtime_.mailbox_->nudge();  // brings about the turn that tries again
+  if (error < 0) runtime_.mailbox_->nudge();  // wakes the loop for a turn, which tries again
 
   runtime_.attachments_.replace(std::move(sources_), std::move(set_));
   if (!runtime_.keepalive_) runtime_.attachments_.driven().keepalive(false);
 
-  // The rest of the batch is not delivered in the frame of the last loop: the next announces it again.
+  // The sources that are still in the list of what is ready are not served in a frame of the last loop. The next loop
+  // reports them again.
   runtime_.turn_.forget_ready();
   runtime_.collecting_ = runtime_.arms_before_wait_ = false;
   runtime_.turn_.due().set(Due::kMoved | Due::kDeadline);
@@ -161,9 +168,10 @@ bool Runtime::move_to(const Loop& loop) {
 }
 
 void Runtime::after_fork(const Loop& loop) {
-  if (!forked()) throw_error(EINVAL, "after_fork in the process that made the context");
+  if (!forked())
+    throw_error(EINVAL, "after_fork: this process has made the context; call after_fork() only in a forked child");
   release_thread();
-  attachments_.abandon();  // from here on a removal reaches no loop
+  attachments_.abandon();  // from here on the removal of a watch does not reach the parent's loop
   deadline_.close();
   unwatch(waker_);
   mailbox_->renew();

@@ -15,15 +15,22 @@ namespace onloop::detail {
 class Runtime;
 class Source;
 
-/// Everything of a context on its next loop, while the last loop still has it. Until commit() the cutover can be given
-/// up, and then nothing has happened.
+/// The move of a context from its last loop to its next loop.
 ///
-/// Where both loops can do with the native set of the context, the set stays, and only the attachment around it is
-/// another.
+/// The constructor attaches everything to the next loop, while the last loop still watches everything. commit() then
+/// takes everything off the last loop. If the object is destroyed before commit(), the context stays on its last loop
+/// and nothing has changed.
+///
+/// If both loops can work with the native set of the context, the set stays. Then the cutover only replaces the
+/// attachment between the set and its host.
+///
+/// It lives on the stack of Runtime::move_to() or Runtime::after_fork(). Thread: the context's.
 class Cutover {
  public:
-  /// Attaches to the next loop, where a turn is due at once. Throws std::system_error that says what failed, and then
-  /// nothing stays in the next loop.
+  /// Attaches to the next loop, and sets its deadline so that a turn is due there at once. Throws std::system_error
+  /// that says what failed; nothing stays in the next loop then.
+  ///
+  /// @param keeps_set The native set stays.
   Cutover(Runtime& runtime, const Loop& loop, bool keeps_set);
   Cutover(const Cutover&) = delete;
   Cutover& operator=(const Cutover&) = delete;
@@ -43,11 +50,11 @@ class Cutover {
   [[nodiscard]] int switch_deadline() noexcept;
 
   Runtime& runtime_;
-  std::unique_ptr<LoopAttachment> sources_;  // watches the sources from then on; null where the set stays
-  std::unique_ptr<SetAttachment> set_;       // to the loop that hosts the set, under aggregate hosting
-  std::vector<onloop_watch*> watches_;       // on sources_, by descriptor
-  UniqueFd timer_;                           // the deadline's there, if it had none before
-  bool needs_timer_ = false;
+  std::unique_ptr<LoopAttachment> sources_;  // will watch the sources; null if the native set stays
+  std::unique_ptr<SetAttachment> set_;       // to the next host of the native set, under aggregate hosting
+  std::vector<onloop_watch*> watches_;       // the watches on sources_; the index is the descriptor
+  UniqueFd timer_;                           // a new timerfd for the deadline, if it is needed and there was none
+  bool needs_timer_ = false;                 // the next loop needs a timerfd for the deadline
 };
 
 }  // namespace onloop::detail

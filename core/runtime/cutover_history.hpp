@@ -5,21 +5,25 @@
 
 namespace onloop::detail {
 
-/// The moves of a context from loop to loop: how many there were, and how long the last one held up its work.
+/// Statistics of the moves of a context from loop to loop: how many there were, and the stall of the last one. The
+/// Runtime owns it. Thread: the context's.
 class CutoverHistory {
  public:
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   /// Nanoseconds from the last move_to() to the first turn on the loop that it led to.
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return last_stall_; }
 
-  /// The context has moved. began: the time at which move_to() was called.
+  /// Notes that the context has moved.
+  ///
+  /// @param began The time at which move_to() was called, as now_ns() gives it.
   void moved(std::uint64_t began) noexcept {
     ++count_;
     began_ = began;
   }
-  /// The context is in a forked child now. The loop that it is on there was not reached by a cutover.
+  /// Notes that the context is in a forked child. It has not come to the loop there by move_to(), so no stall is
+  /// measured.
   void forked() noexcept { began_ = 0; }
-  /// The first turn on the other loop begins.
+  /// Notes that the first turn on the next loop begins.
   void arrived() noexcept {
     if (began_ != 0) last_stall_ = now_ns() - began_;
   }

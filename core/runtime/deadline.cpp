@@ -29,7 +29,7 @@ int Deadline::change(LoopAttachment& loop, std::uint64_t at) noexcept {
 int Deadline::arm(const UniqueFd& timer, std::uint64_t at) noexcept {
   itimerspec when{};
   if (at != ONLOOP_NO_DEADLINE) {
-    const std::uint64_t moment = std::max<std::uint64_t>(at, 1);  // zero would disarm it
+    const std::uint64_t moment = std::max<std::uint64_t>(at, 1);  // a time of zero would disarm the timer
     when.it_value = {static_cast<time_t>(moment / 1'000'000'000u), static_cast<long>(moment % 1'000'000'000u)};
   }
   return timerfd_settime(timer.get(), TFD_TIMER_ABSTIME, &when, nullptr) < 0 ? -errno : 0;

@@ -7,40 +7,49 @@
 
 namespace onloop::detail {
 
-/// The one moment at which the context wants to be called: by the loop's own slot or, where that is absent or the loop
-/// is driven through its descriptor, by a timerfd in the loop.
+/// The deadline of a context: the one moment at which it wants to be called next, for its earliest timer.
+///
+/// The loop's `deadline_set` slot keeps the deadline. A timerfd that the loop watches keeps it instead if the loop has
+/// no such slot, if the application drives the loop through its descriptor, or under aggregate hosting.
+///
+/// The Runtime owns it. Thread: the context's.
 class Deadline final : public Source {
  public:
   explicit Deadline(Runtime& runtime) noexcept : Source(runtime, Upcall::heard_at_once) {}
 
-  /// Sets it; ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno, and then tries again when next called.
+  /// Sets the deadline; ONLOOP_NO_DEADLINE sets none. Returns 0 or a negative errno. After an error the next call tries
+  /// again.
   int set(LoopAttachment& loop, std::uint64_t at) noexcept { return at == set_ ? 0 : change(loop, at); }
-  /// It is set to the past, for work that waits for a turn.
+  /// True if the deadline is set to the past, because work waits for a turn.
   [[nodiscard]] bool is_at_once() const noexcept { return set_ == 0; }
-  /// It has fired, or may have.
+  /// Notes that the deadline has fired, or may have fired.
   void fired() noexcept;
-  /// A timerfd as it is used here. Throws std::system_error.
+  /// Makes a timerfd for a deadline. Throws std::system_error.
   [[nodiscard]] static UniqueFd make_timerfd();
-  /// Arms `timer` for a moment, ONLOOP_NO_DEADLINE for none. Returns 0 or a negative errno.
+  /// Arms `timer` for the moment `at`; ONLOOP_NO_DEADLINE disarms it. Returns 0 or a negative errno.
   static int arm(const UniqueFd& timer, std::uint64_t at) noexcept;
-  /// From now on by timerfd. Throws std::system_error.
+  /// Uses a timerfd from now on. Throws std::system_error.
   void use_timerfd();
   [[nodiscard]] const UniqueFd& timer() const noexcept { return timer_; }
   [[nodiscard]] bool uses_timerfd() const noexcept { return static_cast<bool>(timer_); }
-  /// Disarms and closes the timerfd, if there is one. When it is needed again, it is made again.
+  /// Closes the timerfd, if there is one. set() makes another one if it needs one.
   void close() noexcept;
-  /// On another loop, where it is set to `at` already. timer: the timerfd that is used there, if another than before.
+  /// Notes that the context has moved to another loop.
+  ///
+  /// @param at The moment to which the deadline is set there already.
+  /// @param timer The timerfd that is used there, if it is not the one that was used before.
   void moved(std::uint64_t at, UniqueFd timer = {}) noexcept;
 
  private:
   void sever() noexcept override;
-  /// The timerfd has fired. It is heard at once, not in its place among the ready sources, because timers come first.
+  /// The timerfd has fired. The up-call is handled at once and not in the order of the ready sources, because a turn
+  /// serves timers first.
   void on_ready(std::uint32_t) override;
 
   int change(LoopAttachment& loop, std::uint64_t at) noexcept;
 
-  UniqueFd timer_;
-  std::uint64_t set_ = ONLOOP_NO_DEADLINE;
+  UniqueFd timer_;                          // the timerfd, if one is used
+  std::uint64_t set_ = ONLOOP_NO_DEADLINE;  // the moment that the loop or the timerfd knows
 };
 
 }  // namespace onloop::detail

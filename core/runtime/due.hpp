@@ -3,8 +3,8 @@
 
 namespace onloop::detail {
 
-/// What a context has to look at besides the sources that are ready. These are flags in one byte, so that a turn in
-/// which none is set looks at a single byte.
+/// The kinds of work that a context has to do besides the sources that are ready. They are flags in one byte, so that a
+/// turn without such work looks at a single byte. The Turn owns it. Thread: the context's.
 class Due {
  public:
   enum Flag : std::uint8_t {
@@ -14,7 +14,7 @@ class Due {
     kMoved = 8,      // The context has moved to a loop that has not had a turn yet.
     kDeadline = 16,  // The next deadline may have changed. The loop has to be told.
     kLeave = 32,     // run() is to return: after stop(), without keepalive, or because the context ends.
-    kSwitched = 64,  // run() is to look which loop it runs, and how.
+    kSwitched = 64,  // The loop that run() runs has changed, or must be run again. run() looks at it anew.
   };
 
   void set(int flags) noexcept { flags_ = static_cast<std::uint8_t>(flags_ | flags); }

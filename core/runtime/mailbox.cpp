@@ -10,7 +10,7 @@
 namespace onloop::detail {
 namespace {
 
-constexpr int kTries = 8;
+constexpr int kTries = 8;  // attempts to write to the eventfd
 
 UniqueFd make_event() {
   UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -48,12 +48,13 @@ bool Mailbox::send(std::unique_ptr<Letter> sent) noexcept {
     }
     letter->next_ = head;
   } while (!head_.compare_exchange_weak(head, letter, std::memory_order_release, std::memory_order_relaxed));
-  // Whoever put the first one there has signalled, or is about to, unless that failed.
+  // If there were letters before this one, the sender of the first has signalled or is about to, unless that failed.
   if (!head || is_unsignalled()) signal();
   return true;
 }
 
-/// Behind what has come meanwhile, by which the list is kept newest first.
+/// Puts letters back that take_tasks() has not delivered. They are older than the letters that have come meanwhile, and
+/// the list is kept newest first, so they go to its end.
 void Mailbox::give_back(Letter* ordered) noexcept {
   Letter* list = in_order(ordered);
   for (Letter* none = nullptr;; none = nullptr) {
@@ -77,10 +78,11 @@ void Mailbox::note_signal(int number) noexcept {
   if (before == 0 || is_unsignalled()) signal();
 }
 
-/// The kernel documents no error of this write but EAGAIN, and then the loop is woken already. After any other it is
-/// tried again at once, a few times, and again at the next post, wake or signal.
+/// Writes to the eventfd. The only error that the kernel documents for this write is EAGAIN. It means that the eventfd
+/// is readable already, so the loop wakes anyway. After any other error the write is repeated at once, a few times. If
+/// they all fail, the next post, wake or signal tries again.
 void Mailbox::signal() noexcept {
-  const int saved = errno;  // for signal handlers
+  const int saved = errno;  // a signal handler must leave errno as it was
   if (this_process() == process_) {
     const std::uint64_t one = 1;
     bool written = false;
@@ -95,7 +97,7 @@ void Mailbox::signal() noexcept {
 void Mailbox::clear() noexcept {
   std::uint64_t count = 0;
   while (::read(event_.get(), &count, sizeof count) < 0 && errno == EINTR) {
-  }  // after another error it stays readable, and the next turn tries again
+  }  // after another error the eventfd stays readable, and the next turn tries again
 }
 
 void Mailbox::close() noexcept {
@@ -109,6 +111,7 @@ void Mailbox::renew() {
   if (woken_.load() || signals_.load() || head_.load()) signal();
 }
 
+/// Reverses the list. The result begins with the oldest letter.
 Mailbox::Letter* Mailbox::in_order(Letter* newest_first) noexcept {
   Letter* ordered = nullptr;
   while (newest_first) {

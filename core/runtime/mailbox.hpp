@@ -12,11 +12,16 @@
 
 namespace onloop::detail {
 
-/// How other threads and signal handlers reach a context: a list of tasks and a flag, both lock-free (so that neither a
-/// signal handler nor a child forked at any moment can find a lock held), and an eventfd that the loop watches.
+/// The mailbox of a context: other threads and signal handlers reach the context through it. It holds a list of tasks,
+/// a flag for wake(), the signals that came, and an eventfd that the context's loop watches.
+///
+/// All of this is lock-free. With a lock, a signal handler could find the lock held, and so could a child that is
+/// forked at any moment.
+///
+/// The Runtime, every Remote and everything else in the library that sends to it share the ownership.
 class Mailbox {
  public:
-  /// What is sent: made beforehand, so that sending can't fail for want of memory.
+  /// One task in the list. The sender makes it beforehand, so that sending can't fail for want of memory.
   class Letter {
    public:
     explicit Letter(Task task) noexcept : task_(std::move(task)) {}
@@ -25,37 +30,43 @@ class Mailbox {
     friend class Mailbox;
     Task task_;
     Letter* next_ = nullptr;
-    bool counted_ = false;
+    bool counted_ = false;  // counted in posted_
   };
 
-  /// Throws std::system_error. most_posted: posts that may wait to be run; 0 is no limit.
+  /// Throws std::system_error if the eventfd can't be made.
+  ///
+  /// @param most_posted The number of posted tasks that may wait; 0 means no limit.
   explicit Mailbox(std::size_t most_posted = 0);
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
   ~Mailbox();
 
   // ---- any thread ----
-  /// False if it is closed, or full.
+  /// Sends a task. Returns false if the mailbox is closed or full; the task is destroyed then.
   bool post(Task task);
-  /// A completion of our own: not counted, and refused only if the mailbox is closed.
+  /// Sends a letter of the library itself, such as the end of blocking work. It does not count as a post. Returns false
+  /// only if the mailbox is closed; the letter is destroyed then.
   bool send(std::unique_ptr<Letter> letter) noexcept;
   [[nodiscard]] bool closed() const noexcept { return head_.load(std::memory_order_acquire) == closed_mark(); }
+  /// Makes the context call ContextOptions::on_wake.
   void wake() noexcept;
-  /// In a signal handler: it has come.
+  /// Notes that the signal came. A signal handler may call it.
   void note_signal(int number) noexcept;
 
-  /// Wakes the loop, and tells it nothing.
+  /// Wakes the loop for a turn, without any task, wake-up or signal.
   void nudge() noexcept { signal(); }
 
   // ---- the context's thread ----
   [[nodiscard]] int fd() const noexcept { return event_.get(); }
-  /// Makes the eventfd unreadable; to be called before the two that follow.
+  /// Makes the eventfd unreadable. It must be called before take_wake(), take_signals() and take_tasks().
   void clear() noexcept;
+  /// Returns whether wake() was called since the last take_wake().
   [[nodiscard]] bool take_wake() noexcept { return woken_.exchange(false, std::memory_order_acquire); }
-  /// Which signals have come: of number n, bit n - 1.
+  /// Returns which signals came since the last take_signals(). For signal n, bit n - 1 is set.
   [[nodiscard]] std::uint64_t take_signals() noexcept { return signals_.exchange(0, std::memory_order_acquire); }
-  /// Calls `sink` with each posted task, in order, and whether done_with_one() is to be called for it. If `sink` throws
-  /// before it has taken a task, that one and the rest stay.
+  /// Calls `sink(task, counted)` for each task, in the order of the posts. If `counted` is true, the caller must call
+  /// done_with_one() when the task is about to run. If `sink` throws before it has taken a task, this task and the rest
+  /// stay in the mailbox.
   template <class Sink>
   void take_tasks(Sink sink) {
     Letter* letter = in_order(head_.exchange(nullptr, std::memory_order_acquire));
@@ -71,33 +82,34 @@ class Mailbox {
       letter = next;
     }
   }
-  /// One that was counted is about to run.
+  /// A counted task no longer waits, because it is about to run.
   void done_with_one() noexcept { posted_.fetch_sub(1, std::memory_order_relaxed); }
-  /// Refuses posts from now on and destroys what is left.
+  /// Refuses posts from now on, and destroys the letters that are left.
   void close() noexcept;
-  /// In a forked child: an eventfd of its own, signalled if anything is waiting. Throws std::system_error.
+  /// Makes a new eventfd in a forked child, which must not use the eventfd of its parent. The new one is readable at
+  /// once if anything waits. Throws std::system_error.
   void renew();
 
  private:
   static Letter* in_order(Letter* newest_first) noexcept;
-  /// What stands in head_ after close(): no letter has this address.
+  /// The value of head_ after close(). It is the address of the mailbox, which no letter has.
   [[nodiscard]] Letter* closed_mark() const noexcept {
-    return reinterpret_cast<Letter*>(const_cast<Mailbox*>(this));  // NOLINT: only compared
+    return reinterpret_cast<Letter*>(const_cast<Mailbox*>(this));  // NOLINT: it is only compared
   }
   void give_back(Letter* in_order) noexcept;
-  /// Whether the eventfd has to be written although somebody else has put the first thing there.
+  /// True if the last write to the eventfd has failed. Then each sender must write to it, and not only the first.
   [[nodiscard]] bool is_unsignalled() const noexcept { return unsignalled_.load(std::memory_order_relaxed); }
   static void destroy(Letter* letters) noexcept;
   void signal() noexcept;
 
   UniqueFd event_;
-  ProcessMark process_;  // whose eventfd it is: a forked child must not wake its parent
+  ProcessMark process_;  // the process that made the eventfd: a forked child must not wake its parent
   const std::size_t most_posted_;
-  std::atomic<std::size_t> posted_{0};    // that wait to be run, if there is a limit
-  std::atomic<bool> unsignalled_{false};  // the last write has failed
+  std::atomic<std::size_t> posted_{0};    // posted tasks that wait; counted only if there is a limit
+  std::atomic<bool> unsignalled_{false};  // the last write to the eventfd has failed
   std::atomic<bool> woken_{false};
   std::atomic<std::uint64_t> signals_{0};
-  std::atomic<Letter*> head_{nullptr};  // newest first
+  std::atomic<Letter*> head_{nullptr};  // the list of letters, the newest first
 };
 
 }  // namespace onloop::detail

@@ -17,7 +17,7 @@ static_assert(static_cast<std::uint32_t>(Interest::priority) == ONLOOP_PRIORITY)
 
 namespace {
 
-/// Each open socket or pipe has an inode of its own, so long as it is open.
+/// True for sockets and pipes: each has an inode of its own for as long as it is open.
 bool has_own_inode(mode_t mode) noexcept {
   return S_ISSOCK(mode) || S_ISFIFO(mode);
 }
@@ -25,13 +25,13 @@ bool has_own_inode(mode_t mode) noexcept {
 std::uint32_t directions_of(Interest interest, const std::string& what) {
   const auto directions = static_cast<std::uint32_t>(interest);
   if (directions & ~(ONLOOP_READ | ONLOOP_WRITE | ONLOOP_PRIORITY))
-    throw_error(EINVAL, what + " for what is no interest");
+    throw_error(EINVAL, what + ": the interest has other bits than read, write and priority");
   return directions;
 }
 
 }  // namespace
 
-// ---- begin ----
+// ---- how a watch begins ----
 
 void RawWatch::start(int fd, const struct stat& status, Interest interest, const std::string& what) {
   const std::uint32_t wanted = directions_of(interest, what);
@@ -71,7 +71,7 @@ bool RawWatch::has_its_file() const noexcept {
   return !noted_ || runtime()->subsystem<WatchedFiles>().has(fd());
 }
 
-// ---- meanwhile ----
+// ---- while it watches ----
 
 std::uint32_t RawWatch::wanted_by_all() const noexcept {
   std::uint32_t wanted = interest_;
@@ -93,8 +93,8 @@ void RawWatch::set_interest(Interest interest) {
   }
 }
 
-/// In the order in which they began. Those that join meanwhile have their turn at the next event: otherwise a callback
-/// that replaces its own watch would be called for ever.
+/// Calls this watch and the watches that have joined it, in the order in which they began. A watch that joins meanwhile
+/// is first called at the next event. Otherwise a callback that replaces its own watch would be called for ever.
 void RawWatch::on_ready(std::uint32_t readiness) {
   const AtScopeExit tidy([this] {
     if (next_) forget_ended();
@@ -110,10 +110,11 @@ void RawWatch::on_ready(std::uint32_t readiness) {
   }
 }
 
-/// One direction at a time. Urgent data comes first, since whoever reads on loses it.
+/// Calls the callback once for each direction that is ready. Urgent data (priority) comes first, because a callback
+/// that reads on would lose it.
 void RawWatch::call(std::uint32_t readiness) {
   for (const std::uint32_t direction : {ONLOOP_PRIORITY, ONLOOP_READ, ONLOOP_WRITE}) {
-    if (!(readiness & interest_ & direction)) continue;  // the first may change the second
+    if (!(readiness & interest_ & direction)) continue;  // an earlier call may have changed interest_
     callback_(static_cast<Interest>(direction));
     if (!runtime() || runtime()->turn_is_over()) return;
   }
@@ -123,7 +124,7 @@ void RawWatch::on_watch_error(std::error_code error) noexcept {
   runtime()->report(error, "watch descriptor " + std::to_string(fd()));
 }
 
-// ---- end ----
+// ---- how a watch ends ----
 
 void RawWatch::cancel() noexcept {
   if (!active_) return;
@@ -137,12 +138,12 @@ void RawWatch::cancel() noexcept {
     source.end_all();
     return;
   }
-  (void)runtime()->want(source, source.wanted_by_all());  // lowering never fails
+  (void)runtime()->want(source, source.wanted_by_all());  // wanting less never fails
   if (std::exchange(first_, nullptr)) cut_off();
   if (!source.busy()) source.forget_ended();
 }
 
-/// Of the source, with all that have joined it.
+/// Ends this watch, which is the source, and all watches that have joined it.
 void RawWatch::end_all() noexcept {
   const Held<RawWatch> held(*this);
   if (std::exchange(noted_, false)) {
@@ -164,7 +165,7 @@ bool RawWatch::lose_number() noexcept {
   return true;
 }
 
-/// While the watches are being called, they stay in the list.
+/// Takes the watches that have ended out of the list. It must not be called while the watches of the list are called.
 void RawWatch::forget_ended() noexcept {
   for (Held<RawWatch>* link = &next_; *link;) {
     if ((*link)->active_) {
@@ -178,7 +179,7 @@ void RawWatch::forget_ended() noexcept {
 }
 
 void RawWatch::release() noexcept {
-  const Held<RawWatch> held(*this);  // what the callback owns may end other watches
+  const Held<RawWatch> held(*this);  // destroying the callback may destroy other watches
   cancel();
   if (fd() < 0) {
     drop();

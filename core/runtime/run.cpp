@@ -1,4 +1,4 @@
-// How a Runtime runs its loop, and how the loop's up-calls and waits lead to turns.
+// How a Runtime runs its loop, and how the up-calls of a loop lead to turns.
 
 #include <poll.h>
 
@@ -18,15 +18,15 @@ namespace {
   throw_error(error, "wait on the loop");
 }
 
-/// One turn of the loop itself, whose up-calls only collect.
+/// Runs one turn of the loop itself. The up-calls of this turn only collect sources, and serve nothing.
 inline void wait(LoopAttachment& loop, std::int64_t max_wait_ns) {
   if (const int error = loop.turn(max_wait_ns); error < 0) wait_failed(error);
 }
 
 }  // namespace
 
-/// While one lives, up-calls come from a loop that this context drives, and only collect. A move ends that for all
-/// frames on the stack.
+/// While one of these lives, the context itself drives its loop, and the up-calls of the loop only collect sources.
+/// When the context moves to another loop, this ends for all frames on the stack.
 class Runtime::Collecting {
  public:
   explicit Collecting(Runtime& runtime) noexcept
@@ -47,28 +47,28 @@ void Runtime::run() {
   check_thread();
   refuse_forked();
   if (!attachments_.driven().owned()) {
-    throw_error(ENOTSUP, "run a loop that is the application's: the application runs it");
+    throw_error(ENOTSUP, "run a context on a foreign loop: the application must run that loop itself");
   }
-  if (running_) throw_error(EBUSY, "run a context that is running already");
+  if (running_) throw_error(EBUSY, "run a context: run() is on the stack already");
   turn_.signals().look_after_handlers();
 
   const Held<Runtime> held(*this);
   const ThreadBinding::Frame frame(thread_);
   thread_.bind();
   running_ = true;
-  TurnBudget* const outer = turn_.set_current_budget(nullptr);  // of a turn by dispatch()
+  TurnBudget* const outer = turn_.set_current_budget(nullptr);  // the budget of an outer turn, which dispatch() serves
   const AtScopeExit at_end([this, outer] {
     turn_.set_current_budget(outer);
     run_ended();
   });
 
-  do {  // again on the next loop after a move, if we own that one, too
+  do {  // after a move this runs the next loop, if it is an owned loop, too
     turn_.due().clear(Due::kSwitched);
     run_driven();
   } while (!turn_.due().any(Due::kLeave) && turn_.due().any(Due::kSwitched) && attachments_.driven().owned());
 }
 
-/// Until it is to stop, or was left for another loop.
+/// Runs the loop until run() is to return, or until the context has moved to another loop.
 void Runtime::run_driven() {
   LoopAttachment& driven = attachments_.driven();
   if (driven.can_turn()) {
@@ -80,7 +80,8 @@ void Runtime::run_driven() {
     }
     return;
   }
-  if (!driven.can_run()) throw_error(ENOTSUP, "run a loop whose shim has neither turn nor run");
+  if (!driven.can_run())
+    throw_error(ENOTSUP, "run a context: the shim of its loop has neither a turn slot nor a run slot");
   if (turn_.due().any(Due::kLeave)) return;
   arm_if_due();
   const int error = driven.run();
@@ -88,16 +89,17 @@ void Runtime::run_driven() {
   if (error < 0) throw_error(error, "run the loop");
 }
 
+/// What run() does at its end, whichever way it ends.
 void Runtime::run_ended() noexcept {
   running_ = stop_ = arms_before_wait_ = false;
   if (keepalive_ && alive()) turn_.due().clear(Due::kLeave);
   release_thread();
   turn_.due().set(Due::kDeadline);
-  arm_if_due();  // for an application that goes on with fd() and dispatch()
+  arm_if_due();  // the application may go on with fd() and dispatch()
   if (fd_given_) announce_rest();
 }
 
-/// Turns until something says leave, or the loop was left for another.
+/// Calls the loop's `turn` slot and then `serve`, again and again, until run() is to return or the context has moved.
 template <class Serve>
 inline void Runtime::turns(Serve serve) try {
   const Collecting collecting(*this);
@@ -111,7 +113,7 @@ inline void Runtime::turns(Serve serve) try {
   }
 } catch (...) {
   blamed_ = nullptr;                // the caller of run() gets the exception
-  turn_.due().set(Due::kDeadline);  // there may be sources left
+  turn_.due().set(Due::kDeadline);  // ready sources may be left, for which the deadline must be set to the past
   throw;
 }
 
@@ -119,7 +121,7 @@ void Runtime::dispatch() {
   check_thread();
   refuse_forked();
   if (!attachments_.driven().owned() || !attachments_.driven().can_turn()) {
-    throw_error(ENOTSUP, "dispatch a loop that is the application's, or whose shim has no turn");
+    throw_error(ENOTSUP, "dispatch a context: its loop is foreign, or the shim of the loop has no turn slot");
   }
   thread_.bind();
   const Held<Runtime> held(*this);
@@ -146,14 +148,15 @@ void Runtime::stop() noexcept {
   stop_driven();
 }
 
-/// Needed only for a loop's own run call that is on the stack: one that was left meanwhile returns by itself.
+/// Stops the loop if its own `run` slot is on the stack. If the context has left that loop meanwhile, this is not
+/// needed, because the `run` slot then returns by itself.
 void Runtime::stop_driven() noexcept {
   if (running_ && !turn_.due().any(Due::kSwitched) && !attachments_.driven().can_turn()) attachments_.driven().stop();
 }
 
 void Runtime::set_keepalive(bool on) noexcept {
   if (ending_) return;
-  // A loop that has only run and stop was stopped when this was turned off, so run() has to run it again.
+  // Turning keepalive off has stopped a loop that has no `turn` slot. So run() must run that loop again.
   if (on && !keepalive_ && running_ && !attachments_.driven().can_turn()) turn_.due().set(Due::kSwitched);
   keepalive_ = on;
   if (stop_ || !on) {
@@ -169,7 +172,7 @@ int Runtime::fd() {
   LoopAttachment& driven = attachments_.driven();
   const int set = driven.owned() && driven.can_turn() ? driven.fd() : -ENOSYS;
   if (set < 0) {
-    throw_error(ENOTSUP, "get a descriptor for the loop \"" + std::string(loop().name()) + "\", which has none");
+    throw_error(ENOTSUP, "get the pollable descriptor: the loop \"" + std::string(loop().name()) + "\" has none");
   }
   deadline_.use_timerfd();
   arms_before_wait_ = false;
@@ -179,9 +182,12 @@ int Runtime::fd() {
   return set;
 }
 
-/// A set that watches our descriptor edge-triggered hears of it only when something in it becomes ready. A dispatch
-/// that leaves something ready, an end of file behind the last bytes or what a callback has not read, therefore writes
-/// to the eventfd. The kernel alone knows what is left, so it is asked.
+/// Tells an edge-triggered watcher of our descriptor that something is still ready.
+///
+/// The application may watch our descriptor with an edge-triggered epoll set. Such a set reports the descriptor only
+/// when something behind it becomes ready. But a dispatch may leave something ready: an end of file behind the last
+/// bytes, or bytes that a callback has not read. Therefore this writes to the eventfd, which is a new event. Only the
+/// kernel knows whether something is left, so this asks it with poll(2).
 void Runtime::announce_rest() noexcept {
   if (!alive() || !attachments_.driven().owned()) return;
   pollfd set{.fd = attachments_.driven().fd(), .events = POLLIN, .revents = 0};
@@ -190,12 +196,12 @@ void Runtime::announce_rest() noexcept {
 
 // ---- a loop drives the context ----
 
-/// A turn for the end of which somebody waits: the application, or the loop that it runs. Whatever the turn leaves
-/// makes the next one due at once.
+/// Serves a turn with a budget, because the application or the loop that it runs waits for the end of the turn. Work
+/// that is left makes the next turn due at once.
 void Runtime::serve_within_budget() {
   const auto serve = [this] {
-    // If the deadline was set to the past, the turn that it asks for is this one, also if a descriptor's up-call came
-    // first. A host under whose priorities the deadline waits would otherwise keep the timers waiting.
+    // If the deadline was set to the past, this is the turn that it asked for, even if the up-call of a descriptor came
+    // first. Otherwise a host that gives the deadline a low priority could keep the timers waiting.
     if (deadline_.is_at_once()) turn_.due().set(Due::kTimers);
     turn_.serve_within_budget();
   };
@@ -207,7 +213,8 @@ void Runtime::serve_within_budget() {
   turn_.due().set(Due::kDeadline);
 }
 
-/// The loop calls because a source is ready, or because of the deadline.
+/// Serves a turn within an up-call, where no frame of the context collects: a source is ready, or the deadline has
+/// passed.
 void Runtime::serve_upcall() noexcept {
   const Held<Runtime> held(*this);
   const ThreadBinding::Frame frame(thread_);
@@ -222,8 +229,8 @@ void Runtime::serve_upcall() noexcept {
   arm_if_due();
 }
 
-/// The loop calls because the native set that it hosts is ready. One turn of the set collects what is ready in it, its
-/// deadline and its waker among that.
+/// Serves an up-call of a host because the native set is ready. One turn of the set collects the sources that are
+/// ready. The deadline and the waker are among these sources.
 void Runtime::serve_set() noexcept {
   const Held<Runtime> held(*this);
   const ThreadBinding::Frame frame(thread_);
@@ -238,6 +245,9 @@ void Runtime::serve_set() noexcept {
   if (alive() && !collecting_ && cutovers() == moves) serve_upcall();
 }
 
+/// Handles an exception of a callback that was called from an up-call. Under run() it stops the loop, and run() throws
+/// the exception again. Otherwise it calls ContextOptions::on_exception. If there is none, it aborts the connection
+/// whose callback threw, and reports the exception.
 void Runtime::caught(const std::exception_ptr& exception, bool in_run) noexcept {
   Source* culprit = blamed_.get();
   std::string words = "a callback threw";

@@ -1,3 +1,4 @@
+// The life of a Runtime, its sources, timers and tasks, and its deadline. The rest is in run.cpp and cutover.cpp.
 #include "core/runtime/runtime.hpp"
 
 #include <string>
@@ -26,11 +27,12 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
 void Runtime::shutdown() noexcept {
   check_thread_or_die();
   if (forked()) {
-    release_thread();  // of the parent, perhaps not the one that forked
+    release_thread();  // the context may be bound to a thread of the parent other than the one that forked
     attachments_.abandon();
   }
 
-  // Tasks first, while all is there that their destructors may call. From here on nothing is posted.
+  // The tasks are destroyed first, while everything that their destructors may call still exists. From here on nothing
+  // can be posted.
   ending_ = true;
   mailbox_->close();
   turn_.drop_tasks();
@@ -87,20 +89,20 @@ bool Runtime::vacate(int fd) noexcept {
   return true;
 }
 
-/// READ that is wanted no more is left in the loop until the next event: most pauses are short, and removing and adding
-/// again costs more than two changes.
+/// An interest in READ that is no longer wanted stays in the loop until the next event of the source. Most pauses are
+/// short, and removing and adding again costs more than two changes.
 std::error_code Runtime::want(Source& source, std::uint32_t interest) noexcept {
   source.wanted_ = static_cast<std::uint8_t>(interest);
   if (interest == source.set_ || (interest | ONLOOP_READ) == source.set_) return {};
   if (const int error = attachments_.sources().watch_set(source.watch_, interest); error < 0) return error_of(error);
   source.set_ = static_cast<std::uint8_t>(interest);
-  if (fd_given_ && frames() == 0) announce_rest();  // what lay there while nobody wanted it is no news to the kernel
+  if (fd_given_ && frames() == 0) announce_rest();  // data that came while nobody wanted it is no new event
   return {};
 }
 
 void Runtime::unwatch(Source& source) noexcept {
   if (source.fd_ < 0) return;
-  source.ready_ = Source::kGone;  // if it is queued, it stays there until it is come to
+  source.ready_ = Source::kGone;  // if the source is in the list of what is ready, it stays there until its turn
   if (source.watch_) {
     if (forked()) attachments_.sources().abandon();  // a removal must not reach the parent's loop
     attachments_.sources().watch_remove(std::exchange(source.watch_, nullptr));
@@ -132,7 +134,7 @@ void Runtime::schedule(TimerNode& timer, std::uint64_t at) {
 
 void Runtime::cancel(TimerNode& timer) noexcept {
   turn_.timers().cancel(timer);
-  turn_.due().set(Due::kDeadline);  // an early call does no harm, so the loop is told with the next change
+  turn_.due().set(Due::kDeadline);  // an early up-call does no harm, so the loop is not told before the next change
 }
 
 void Runtime::post(Task task) {
@@ -156,7 +158,7 @@ void Runtime::report(std::error_code error, std::string_view what) noexcept try 
 
 // ---- the deadline ----
 
-/// Tells the loop the next deadline, if another than before. Returns 0 or a negative errno.
+/// Tells the loop the next deadline, if it has changed. Returns 0 or a negative errno.
 int Runtime::arm() noexcept {
   if (!alive()) return 0;
   const int error = deadline_.set(attachments_.sources(), turn_.has_work() ? 0 : turn_.timers().earliest());
@@ -164,7 +166,7 @@ int Runtime::arm() noexcept {
   return error;
 }
 
-/// Reports what fails.
+/// Tells the loop the next deadline, if it may have changed. Reports an error.
 void Runtime::arm_if_due() noexcept {
   if (!turn_.due().any(Due::kDeadline)) return;
   const int error = arm();
@@ -172,7 +174,8 @@ void Runtime::arm_if_due() noexcept {
     deadline_failed_ = false;
     return;
   }
-  // Nothing else may bring about the turn that tries again. Once only, since it may fail for good.
+  // Perhaps nothing else causes the turn that tries again, so this wakes the loop. It does so only once, because
+  // setting the deadline may fail for good.
   if (!std::exchange(deadline_failed_, true)) mailbox_->nudge();
   report(error_of(error), "set the loop's deadline");
 }
@@ -182,6 +185,7 @@ void Runtime::deadline_fired() noexcept {
   turn_.due().set(Due::kTimers | Due::kDeadline);
 }
 
+/// Some work now waits for a turn, so the deadline may have to change.
 void Runtime::deadline_changed() noexcept {
   turn_.due().set(Due::kDeadline);
   if (!arms_before_wait_) arm_if_due();

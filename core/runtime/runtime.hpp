@@ -19,28 +19,35 @@
 
 namespace onloop::detail {
 
-/// The engine behind a Context: sources, timers and tasks on one loop, served in turns (Turn), which the up-calls of
-/// the loop bring about (Upcalls).
+/// The implementation of a Context: sources, timers and tasks on one loop. Turns serve them (Turn). The up-calls of the
+/// loop cause the turns (Upcalls).
 ///
-/// The Context and each frame that uses a Runtime own it. When the Context is destroyed, alive() turns false and every
-/// frame on the stack winds up.
+/// The Context and each frame that uses a Runtime share its ownership. When the Context is destroyed, alive() turns
+/// false, and every frame on the stack returns as soon as it can.
+///
+/// Thread: the context's. Other threads use the mailbox.
 class Runtime final : public Counted {
  public:
   Runtime(Context& facade, const Loop& loop, ContextOptions options);
 
   // ---- the context's life ----
-  void shutdown() noexcept;  // ~Context
+  /// Ends everything and detaches from the loop. ~Context calls it.
+  void shutdown() noexcept;
+  /// True until the context is destroyed.
   [[nodiscard]] bool alive() const noexcept { return attachments_.attached(); }
-  /// The context is being destroyed, or has been.
+  /// True as soon as the destruction of the context begins, and afterwards.
   [[nodiscard]] bool ending() const noexcept { return ending_; }
+  /// True in a forked child that has not called after_fork() for this context.
   [[nodiscard]] bool forked() const noexcept { return this_process() != process_; }
   [[nodiscard]] Context& facade() noexcept { return facade_; }
   [[nodiscard]] const ContextOptions& options() const noexcept { return options_; }
   [[nodiscard]] const Loop& loop() const noexcept { return attachments_.driven().loop(); }
+  /// The subsystem of this kind. It is made at the first call.
   template <class T>
   [[nodiscard]] T& subsystem() {
     return subsystems_.find_or_make<T>(*this);
   }
+  /// The subsystem of this kind, or null if there is none.
   template <class T>
   [[nodiscard]] T* find_subsystem() const noexcept {
     return subsystems_.find<T>();
@@ -53,10 +60,13 @@ class Runtime final : public Counted {
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return cutover_history_.last_stall(); }
 
   // ---- threads ----
+  /// Throws std::system_error (EPERM) if the context is bound to another thread.
   void check_thread() const { thread_.check(); }
-  /// For destructors, which can't throw: logs the reason and aborts.
+  /// Logs the reason and aborts if the context is bound to another thread. It is for destructors, which can't throw. It
+  /// does nothing in a forked child.
   void check_thread_or_die() const noexcept;
   void release_thread() noexcept { thread_.release(); }
+  /// The number of frames on the stack in which a loop, run() or dispatch() has called into this context.
   [[nodiscard]] unsigned frames() const noexcept { return thread_.frames(); }
   [[nodiscard]] const std::shared_ptr<Mailbox>& mailbox() const noexcept { return mailbox_; }
 
@@ -67,43 +77,48 @@ class Runtime final : public Counted {
   [[nodiscard]] int fd();
   void dispatch();
   [[nodiscard]] Turn& turn() noexcept { return turn_; }
-  /// The context was destroyed in this turn, or has moved to another loop, which serves the rest.
+  /// True if the context was destroyed in this turn, or has moved to another loop. That loop serves the rest.
   [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || turn_.due().any(Due::kMoved); }
-  /// The application has waited long enough for the end of this turn. Whoever calls user code repeatedly must ask after
-  /// each call, and leave the rest for the next turn.
+  /// True if the application has waited long enough for the end of this turn. Code that calls user code in a loop must
+  /// ask this after each call, and leave the rest for the next turn if the budget is spent.
   [[nodiscard]] bool budget_is_spent() noexcept { return turn_.budget_is_spent(); }
-  /// The moment has come that was set as the deadline.
+  /// Notes that the deadline has passed.
   void deadline_fired() noexcept;
 
   // ---- sources ----
-  /// Watches `fd` for `source`. The caller has just got it from the kernel, or has asked refuse_if_watched(): whatever
-  /// else is watched under this number is stale. Throws std::system_error that begins with `what`.
+  /// Watches `fd` for `source`. The caller must have just got `fd` from the kernel, or must have called
+  /// refuse_if_watched(). So another watch of this number is stale, and is ended. Throws std::system_error with a text
+  /// that begins with `what`.
   void watch(Source& source, int fd, std::uint32_t interest, std::string_view what);
-  /// For a descriptor of the application's. Throws EEXIST if a source watches that file already.
+  /// Throws std::system_error (EEXIST) if a source watches this file already. It is for descriptors that the
+  /// application has made.
   void refuse_if_watched(int fd, std::string_view what) const;
-  /// Null if none watches that number.
+  /// The source that watches this number, or null if there is none.
   [[nodiscard]] Source* source_of(int fd) const noexcept {
     const auto slot = static_cast<std::size_t>(fd);
     return slot < sources_.size() ? sources_[slot] : nullptr;
   }
-  /// Ends a stale watch of that number and reports it. False if the source can't do without the number.
+  /// Ends a stale watch of this number, and reports it. Returns false if the source can't work without the number.
   bool vacate(int fd) noexcept;
-  /// READ that is wanted no more leaves the loop at its next event only, since most pauses are short.
+  /// Changes the directions that the source wants. An interest in READ that is no longer wanted stays in the loop until
+  /// the next event of the source, because most pauses are short.
   [[nodiscard]] std::error_code want(Source& source, std::uint32_t interest) noexcept;
-  /// The caller must do this before it closes the descriptor. Harmless without a watch.
+  /// Ends the watch of the source. The caller must call it before it closes the descriptor. It does nothing if the
+  /// source watches no descriptor.
   void unwatch(Source& source) noexcept;
-  /// Calls source.on_deferred() later in this turn, or in the next: never from within the call that defers.
+  /// Calls source.on_deferred() later in this turn or in the next turn, and never before defer() returns.
   void defer(Source& source) noexcept;
-  /// User code has thrown that was called for `source`. If nobody catches, the first source that was blamed is aborted.
+  /// Notes that user code that was called for `source` has thrown an exception. If nobody handles the exception, the
+  /// first source that was blamed is aborted.
   void blame(Source& source) noexcept;
 
   // ---- timers and tasks ----
-  /// Throws std::system_error if the loop can't take the deadline. Then the timer is not set.
+  /// Sets the timer. Throws std::system_error if the loop can't take the deadline; the timer is not set then.
   void schedule(TimerNode& timer, std::uint64_t at);
   void cancel(TimerNode& timer) noexcept;
   void post(Task task);
 
-  /// To ContextOptions::on_error, or as a line on standard error.
+  /// Passes the error to ContextOptions::on_error, or writes it as a line to standard error if there is none.
   void report(std::error_code error, std::string_view what) noexcept;
 
  private:
@@ -132,23 +147,23 @@ class Runtime final : public Counted {
   ThreadBinding thread_;
   ProcessMark process_ = this_process();
   Attachments attachments_;
-  std::vector<Source*> sources_;  // by descriptor
+  std::vector<Source*> sources_;  // the index is the descriptor; null where no source watches it
   Turn turn_{*this};
   std::shared_ptr<Mailbox> mailbox_;
   Waker waker_{*this};
   Deadline deadline_{*this};
   Subsystems subsystems_;
   CutoverHistory cutover_history_;
-  Held<Source> blamed_;         // whose callback threw
-  std::exception_ptr escaped_;  // from a callback under the loop's own run call
+  Held<Source> blamed_;         // the source whose callback threw
+  std::exception_ptr escaped_;  // an exception of a callback under the loop's `run` slot, for run() to throw
   bool ending_ = false;
-  bool running_ = false;
-  bool stop_ = false;
+  bool running_ = false;  // run() is on the stack
+  bool stop_ = false;     // stop() was called during this run()
   bool keepalive_ = true;
-  bool collecting_ = false;        // up-calls only collect
-  bool arms_before_wait_ = false;  // run() sets the deadline before each wait, so nobody else need
-  bool deadline_failed_ = false;
-  bool fd_given_ = false;  // the application may watch our descriptor, edge-triggered too
+  bool collecting_ = false;        // up-calls only collect sources, and serve nothing
+  bool arms_before_wait_ = false;  // run() sets the deadline before each wait, so nobody else has to set it
+  bool deadline_failed_ = false;   // the last attempt to set the deadline has failed, and the loop was woken for that
+  bool fd_given_ = false;          // the application may watch our descriptor, perhaps edge-triggered
 };
 
 }  // namespace onloop::detail

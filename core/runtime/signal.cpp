@@ -1,3 +1,4 @@
+// Signal, and the object behind it (SignalEntry).
 #include <onloop/signal.hpp>
 
 #include "core/runtime/runtime.hpp"

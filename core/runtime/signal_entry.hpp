@@ -10,22 +10,25 @@ namespace onloop::detail {
 
 class Runtime;
 
-/// What a Signal owns. The handle owns it, and so does the frame that is calling back.
+/// The object behind a Signal: one watch of a signal in one context. The Signal handle owns it, and so does the frame
+/// that calls its callback. Thread: the context's.
 class SignalEntry final : public Counted {
  public:
-  SignalEntry(Runtime& runtime, int number, Function<void()> callback);  // throws std::system_error
+  /// Throws std::system_error if the signal can't be watched.
+  SignalEntry(Runtime& runtime, int number, Function<void()> callback);
 
   [[nodiscard]] bool active() const noexcept { return runtime_ != nullptr; }
   [[nodiscard]] int number() const noexcept { return number_; }
   void cancel() noexcept;
-  /// The context goes.
+  /// Ends the watch because the context is destroyed. SignalWatches takes it out of its list.
   void sever() noexcept;
+  /// Calls the callback.
   void call();
 
-  bool due = false;  // came, and is to be called: kept by SignalWatches
+  bool due = false;  // the signal came, and the callback is still to be called; SignalWatches sets and clears this
 
  private:
-  Runtime* runtime_;
+  Runtime* runtime_;  // null when the watch has ended
   const int number_;
   Function<void()> callback_;
   std::optional<SignalSubscription> subscription_;

@@ -49,6 +49,7 @@ void SignalWatches::serve(Runtime& runtime) {
   }
 }
 
+/// A frame leaves serve(). The last one takes the removed entries out of the list.
 void SignalWatches::end_serving() noexcept {
   if (--serving_ == 0) std::erase(entries_, nullptr);
   due_ = std::any_of(entries_.begin(), entries_.end(), [](const SignalEntry* entry) { return entry && entry->due; });

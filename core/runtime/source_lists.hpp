@@ -7,8 +7,9 @@
 
 namespace onloop::detail {
 
-/// The sources that are ready, in the order of their up-calls. The links are in the sources, so adding one can't fail.
-/// It owns no source: one that is dropped while it is in the list is kept until it has been taken.
+/// The list of the sources that are ready, in the order of their up-calls. The links are in the sources, so adding a
+/// source can't fail. The list owns no source. But a source that is dropped while it is in the list stays until it has
+/// been taken from the list. The Turn owns the list. Thread: the context's.
 class ReadyList {
  public:
   [[nodiscard]] bool empty() const noexcept { return !head_; }
@@ -35,15 +36,16 @@ class ReadyList {
 
  private:
   Source* head_ = nullptr;
-  Source* last_ = nullptr;  // unless the list is empty
+  Source* last_ = nullptr;  // valid only if the list is not empty
 };
 
-/// The sources that have deferred a call, in order. Each is in the list at most once. The list owns them.
+/// The list of the sources that have deferred a call, in order. Each source is in the list at most once. The list
+/// shares the ownership of its sources. The Turn owns the list. Thread: the context's.
 class DeferredList {
  public:
   [[nodiscard]] bool empty() const noexcept { return !head_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  /// False if the source is in the list already.
+  /// Adds a source. Returns false if the source is in the list already.
   bool add(Source& source) noexcept {
     if (source.deferred_) return false;
     source.deferred_ = true;
@@ -63,7 +65,7 @@ class DeferredList {
 
  private:
   Held<Source> head_;
-  Source* last_ = nullptr;  // unless the list is empty
+  Source* last_ = nullptr;  // valid only if the list is not empty
   std::size_t size_ = 0;
 };
 

@@ -6,7 +6,7 @@
 
 namespace onloop::detail {
 
-/// Unless the context is bound to none.
+/// Throws if the context is bound to a thread. check() has found out that this is not the calling thread.
 void ThreadBinding::refuse_other_thread(ThreadId owner) {
   if (owner) throw_error(EPERM, kWrongThread);
 }

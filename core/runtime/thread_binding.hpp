@@ -5,14 +5,15 @@
 
 namespace onloop::detail {
 
-/// Which thread a context is bound to: the one that runs it, or none.
+/// Knows the thread that a context is bound to: the thread that runs it, or no thread. The Runtime owns it. check() and
+/// is_other() may be called on any thread.
 class ThreadBinding {
  public:
   static constexpr const char* kWrongThread =
       "a context was used from another thread than the one that runs it; use a Remote, or release_thread() first";
 
-  /// While a Frame lives, code of ours is on the stack, called by a loop, by run() or by dispatch(). User code that
-  /// iterates the loop in a callback makes a further Frame.
+  /// While a Frame lives, code of the context is on the stack that a loop, run() or dispatch() has called. If user code
+  /// iterates the loop in a callback, this makes a further Frame.
   class Frame {
    public:
     explicit Frame(ThreadBinding& binding) noexcept : binding_(binding) { ++binding_.frames_; }
@@ -28,13 +29,15 @@ class ThreadBinding {
 
   /// Binds the context to this thread.
   void bind() noexcept { owner_.store(this_thread(), std::memory_order_relaxed); }
-  /// Binds the context to the thread on which a loop calls it. The loop must not change its thread.
+  /// Binds the context to the thread on which a loop calls it. If the context is bound to another thread, it logs the
+  /// reason and aborts, because a loop must always call on the same thread.
   void bind_in_upcall() noexcept {
     if (is_other()) die_of_other_thread();
     bind();
   }
+  /// Binds the context to no thread.
   void release() noexcept { owner_.store(nullptr, std::memory_order_relaxed); }
-  /// Releases the thread as soon as no Frame lives, which may be now.
+  /// Releases the thread as soon as no Frame lives. This may be at once.
   void release_after_frames() noexcept {
     release_is_due_ = frames_ != 0;
     if (!release_is_due_) release();
@@ -45,7 +48,7 @@ class ThreadBinding {
     const ThreadId owner = owner_.load(std::memory_order_relaxed);
     if (owner != this_thread()) refuse_other_thread(owner);
   }
-  /// The context is bound to another thread.
+  /// True if the context is bound to another thread.
   [[nodiscard]] bool is_other() const noexcept {
     const ThreadId owner = owner_.load(std::memory_order_relaxed);
     return owner && owner != this_thread();
@@ -56,7 +59,7 @@ class ThreadBinding {
   [[gnu::noinline]] static void refuse_other_thread(ThreadId owner);
   [[noreturn]] static void die_of_other_thread() noexcept;
 
-  std::atomic<ThreadId> owner_{nullptr};
+  std::atomic<ThreadId> owner_{nullptr};  // the thread; null if the context is bound to none
   unsigned frames_ = 0;
   bool release_is_due_ = false;
 };

@@ -1,3 +1,4 @@
+// Timer, and the object behind it (TimerEntry).
 #include "core/runtime/timer_entry.hpp"
 
 #include <onloop/timer.hpp>

@@ -8,10 +8,11 @@ namespace onloop::detail {
 
 class Runtime;
 
-/// What a Timer owns. The handle owns it, and so does the frame that is running it.
+/// The object behind a Timer: a timer of one context. The Timer handle owns it, and so does the frame that calls its
+/// callback. Thread: the context's.
 class TimerEntry final : public Counted, public TimerNode {
  public:
-  /// period: nanoseconds, 0 for a timer that fires once.
+  /// @param period In nanoseconds. 0 makes a timer that fires once.
   TimerEntry(Runtime& runtime, Task task, std::uint64_t period) noexcept
       : runtime_(&runtime), task_(std::move(task)), period_(period) {}
 
@@ -21,7 +22,7 @@ class TimerEntry final : public Counted, public TimerNode {
  private:
   void on_due() override;
 
-  Runtime* runtime_;  // used only while scheduled: the context takes every timer off its heap when it goes
+  Runtime* runtime_;  // valid while the timer is scheduled: a context that is destroyed takes all timers off its heap
   Task task_;
   std::uint64_t period_;
 };

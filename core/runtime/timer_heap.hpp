@@ -9,17 +9,17 @@ namespace onloop::detail {
 
 class TimerHeap;
 
-/// Something that is due at a moment. Its owner takes it off the heap before destroying it.
+/// The base of an object that is due at a moment. Its owner must take it off the heap before destroying it.
 class TimerNode {
  public:
   TimerNode() noexcept = default;
   TimerNode(const TimerNode&) = delete;
   TimerNode& operator=(const TimerNode&) = delete;
 
-  /// Called off the heap, so it may set or destroy itself.
+  /// Called when it is due, after it was taken off the heap. So it may schedule or destroy itself.
   virtual void on_due() = 0;
   [[nodiscard]] bool scheduled() const noexcept { return index_ != kNowhere; }
-  /// Nanoseconds of CLOCK_MONOTONIC; of the last schedule().
+  /// The moment of the last schedule(), in nanoseconds of CLOCK_MONOTONIC.
   [[nodiscard]] std::uint64_t due_at() const noexcept { return at_; }
 
  protected:
@@ -29,24 +29,27 @@ class TimerNode {
   friend class TimerHeap;
   static constexpr std::size_t kNowhere = SIZE_MAX;
   std::uint64_t at_ = 0;
-  std::uint64_t order_ = 0;  // of setting, which decides between equal deadlines
+  std::uint64_t order_ = 0;  // the order in which timers were set; it decides between equal moments
   std::size_t index_ = kNowhere;
 };
 
-/// A binary heap of timers, the earliest on top. It owns nothing.
+/// The timers of a context: a binary heap with the earliest timer on top. It owns no timer. The Turn owns it. Thread:
+/// the context's.
 class TimerHeap {
  public:
-  /// Puts `node` on the heap, or moves it to its new place. Strong guarantee: throws only std::bad_alloc.
+  /// Puts `node` on the heap, or moves it to its new place. It throws only std::bad_alloc, and then nothing has
+  /// changed.
   void schedule(TimerNode& node, std::uint64_t at);
   void cancel(TimerNode& node) noexcept;
+  /// The moment of the earliest timer, or ONLOOP_NO_DEADLINE if there is none.
   [[nodiscard]] std::uint64_t earliest() const noexcept {
     return heap_.empty() ? ONLOOP_NO_DEADLINE : heap_.front()->at_;
   }
-  /// A mark between the timers that are set by now and those set later.
+  /// A mark that separates the timers that were set so far from timers that are set later.
   [[nodiscard]] std::uint64_t mark() const noexcept { return next_order_; }
-  /// Takes the earliest timer off the heap if it is due at `now` and was set before `mark`; else null.
+  /// Takes the earliest timer off the heap if it is due at `now` and was set before `mark`. Otherwise returns null.
   TimerNode* take_due(std::uint64_t now, std::uint64_t mark) noexcept;
-  /// Takes off any one timer; null if there is none.
+  /// Takes any one timer off the heap. Returns null if there is none.
   TimerNode* take_any() noexcept;
 
  private:

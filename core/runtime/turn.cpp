@@ -8,7 +8,7 @@
 
 namespace onloop::detail {
 
-// ---- what comes ----
+// ---- the work for the next turn ----
 
 bool Turn::defer(Source& source) noexcept {
   if (!deferred_.add(source)) return false;
@@ -26,7 +26,7 @@ void Turn::take_mail(Mailbox& mailbox) {
   if (mailbox.take_wake()) wake_is_due_ = true;
   signals_.look_after_handlers();
   signals_.note(mailbox.take_signals());
-  due_.set(Due::kPosted);  // also if there is no memory for the tasks
+  due_.set(Due::kPosted);  // before the tasks are taken, so that it is also set if there is no memory for them
   mailbox.take_tasks([this](Task&& task, bool counted) {
     tasks_.emplace_back();
     tasks_.back() = {std::move(task), counted};
@@ -40,7 +40,7 @@ void Turn::forget_ready() noexcept {
 }
 
 void Turn::drop_tasks() noexcept {
-  while (!tasks_.empty()) {  // one by one: making another deque could fail for want of memory
+  while (!tasks_.empty()) {  // one by one, because making another deque could fail for want of memory
     const Task dropped = std::move(tasks_.front().task);
     tasks_.pop_front();
   }
@@ -63,14 +63,14 @@ void Turn::serve_within_budget() {
   serve_in_order(&budget);
 }
 
-/// This is the first turn on a loop that the context has moved to.
+/// Called in the first turn on a loop that the context has moved to.
 void Turn::arrive() noexcept {
   due_.clear(Due::kMoved);
   runtime_.cutover_history_.arrived();
 }
 
-/// If the turn ends in the timers, those that are left come in the next turn, alone and before any that has become due
-/// since. So the rest of the work has its turn however often timers end one.
+/// Calls the timers that are due. If the turn ends while timers are left, the next turn serves only those that are
+/// left, and no timer that has become due since. So the other kinds of work are served, even if timers end every turn.
 void Turn::serve_timers() {
   due_.clear(Due::kTimers);
   const bool goes_on = unfinished_timers_.has_value();
@@ -88,8 +88,10 @@ void Turn::serve_timers() {
   unfinished_timers_ = limits;
 }
 
-/// The rare cases of a delivery. READ that was wanted no more leaves the loop now. And while user code of a source
-/// iterates the loop, nothing of that source is wanted, so that the loop does not spin.
+/// The rare cases of deliver(). Returns the directions that are to be delivered.
+///
+/// An interest in READ that is no longer wanted leaves the loop now. If user code of a busy source iterates the loop,
+/// the source wants nothing until that code has returned. Otherwise the loop would report the source again and again.
 std::uint32_t Turn::deliverable(Source& source, std::uint32_t readiness) noexcept {
   if (source.fd_ < 0) {  // unwatched while it was in the list
     if (!source.busy_) source.do_postponed();
@@ -100,7 +102,7 @@ std::uint32_t Turn::deliverable(Source& source, std::uint32_t readiness) noexcep
   if (source.set_ != kept) {
     if (const int error = runtime_.attachments_.sources().watch_set(source.watch_, kept); error >= 0) {
       source.set_ = static_cast<std::uint8_t>(kept);
-    } else if (!source.busy_) {  // a busy one is asked about again at its next event
+    } else if (!source.busy_) {  // for a busy source this is tried again at its next event
       source.on_watch_error(error_of(error));
       if (!source.runtime_ || source.fd_ < 0) return ONLOOP_NONE;
     }

@@ -34,7 +34,7 @@ void Upcalls::on_ready_rare(Source& source, std::uint32_t readiness) {
     case Source::Upcall::collected:
       runtime.turn_.collect(source, readiness);
       break;
-    case Source::Upcall::collected_already:  // by an outer turn that has not come to it yet
+    case Source::Upcall::collected_already:  // an outer turn has collected the source and has not served it yet
       source.ready_ = static_cast<std::uint8_t>(readiness);
       break;
     case Source::Upcall::heard_at_once:
@@ -49,7 +49,8 @@ void Upcalls::on_deadline(void* context) {
   if (!runtime.collecting_) runtime.serve_upcall();
 }
 
-/// The set's own deadline and waker are among what its turn collects.
+/// The native set is ready. serve_set() runs a turn of the set, which collects its sources, the deadline and the waker
+/// included.
 void Upcalls::on_set_ready(void* context, std::uint32_t) {
   static_cast<Runtime*>(context)->serve_set();
 }

@@ -8,15 +8,17 @@ namespace onloop::detail {
 class Runtime;
 class Source;
 
-/// What a loop calls of a context. These functions are entered from C and left without an exception.
+/// The functions of a context that a loop calls. C code calls them, so they never throw.
 ///
-/// While Runtime drives the loop itself, an up-call only collects what is ready, and the turn is served when the loop's
-/// `turn` slot has returned. An up-call of a loop that somebody else drives is served at once, as a turn of its own.
+/// While the Runtime drives the loop with the loop's `turn` slot, an up-call only collects what is ready. The Runtime
+/// serves the turn when the `turn` slot has returned. Any other up-call is served at once, as a turn of its own.
+///
+/// Thread: the one on which the loop runs.
 class Upcalls {
  public:
-  /// For the loop that watches the sources.
+  /// The table of up-calls for the loop that watches the sources.
   [[nodiscard]] static onloop_guest guest(Runtime& runtime) noexcept;
-  /// For the loop around a native set, under aggregate hosting.
+  /// The table of up-calls for the host of a native set, under aggregate hosting.
   [[nodiscard]] static onloop_guest set_guest(Runtime& runtime) noexcept;
 
  private:

@@ -3,7 +3,8 @@
 
 namespace onloop::detail {
 
-/// The source that watches the eventfd of a context's mailbox. It brings what is in the mailbox into the turn.
+/// The source that watches the eventfd of a context's mailbox. When the eventfd is readable, it moves the contents of
+/// the mailbox into the turn. The Runtime owns it. Thread: the context's.
 class Waker final : public Source {
  public:
   explicit Waker(Runtime& runtime) noexcept : Source(runtime) {}

@@ -20,7 +20,7 @@ bool WatchedFiles::has(int fd) noexcept {
 }
 
 void WatchedFiles::forget(int fd) noexcept {
-  if (usable()) epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr);  // the kernel has forgotten a file that is closed
+  if (usable()) epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr);  // fails for a closed file: the kernel removed it
 }
 
 }  // namespace onloop::detail

@@ -4,9 +4,14 @@
 
 namespace onloop::detail {
 
-/// Tells whether a descriptor still is the open file that it was. fstat(2) knows that of sockets and pipes. But all
-/// eventfds share one inode, as timerfds do, and a terminal may be opened twice. What the kernel keeps in an epoll set
-/// is the open file together with its number, so it is asked by such a set. Nobody waits on the set.
+/// Tells whether a watched descriptor is still the same open file, or whether its number belongs to another file now.
+///
+/// For sockets and pipes, the inode that fstat(2) gives is enough. For other files it is not: all eventfds share one
+/// inode, so do all timerfds, and a terminal may be opened twice. An epoll set keeps the open file together with its
+/// number. So this class puts the descriptors into an epoll set, and asks the kernel whether they are still there.
+/// Nobody waits on the set.
+///
+/// It is a subsystem of the context. Thread: the context's.
 class WatchedFiles final : public Subsystem {
  public:
   explicit WatchedFiles(Runtime& runtime) noexcept : runtime_(runtime) {}
@@ -18,14 +23,15 @@ class WatchedFiles final : public Subsystem {
     lost_ = true;
   }
 
-  /// False if the kernel has no room for it.
+  /// Notes the file that `fd` is now. Returns false if the kernel refuses it, for example because it has no room.
   [[nodiscard]] bool note(int fd) noexcept;
-  /// Whether `fd` is the file that was noted under this number.
+  /// True if `fd` is still the file that was noted under this number. True also if this can't be found out.
   [[nodiscard]] bool has(int fd) noexcept;
+  /// Forgets the file that was noted for `fd`.
   void forget(int fd) noexcept;
 
  private:
-  /// Not so in a forked child, where the set is the parent's.
+  /// False in a forked child, where the set is the parent's.
   [[nodiscard]] bool usable() const noexcept { return set_ && !runtime_.forked(); }
 
   Runtime& runtime_;

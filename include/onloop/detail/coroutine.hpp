@@ -1,9 +1,14 @@
 #pragma once
-// How onloop/coroutine.hpp works; nothing in here is for applications.
+// The implementation of onloop/coroutine.hpp. Applications must not use anything in this file.
 //
-// A suspended chain of coroutines is owned by what it waits for, by a Resumption: a timeout, the listeners of a
-// socket, a piece of work on the pool, the queue of microtasks. The context drops all of these when it goes, and the
-// chains with them; so there is no list of coroutines.
+// Coroutines that await each other form a chain. The outermost coroutine, which spawn() or serve() starts, is one end
+// of the chain. The coroutine that waits, the leaf, is the other end.
+//
+// A suspended chain is owned by what it waits for: a timeout, the listeners of a socket, a piece of blocking work or
+// the queue of microtasks. Each of them owns the chain by a Resumption. When the context is destroyed, it destroys all
+// of them and therefore all suspended chains. So there is no list of coroutines.
+//
+// Thread: everything here is for the context's thread.
 #include <onloop/blocking.hpp>
 #include <onloop/node/net.hpp>
 
@@ -27,16 +32,17 @@
 /// @cond
 namespace onloop::co::detail {
 
-/// Of a chain of coroutines that await each other, what they share: part of the outermost, which spawn() made.
+/// What the coroutines of one chain share. The promise of the outermost coroutine contains it.
 struct Root {
   explicit Root(Context& its_context) : context(its_context), hold(its_context) {}
   Context& context;
-  onloop::detail::KeepAlive hold;  // keeps run() from returning, and knows whether there is a context
-  std::coroutine_handle<> frame;
-  std::exception_ptr* error = nullptr;  // where its exception goes, while it runs
+  onloop::detail::KeepAlive hold;       // keeps run() from returning, and knows whether the context still exists
+  std::coroutine_handle<> frame;        // the outermost coroutine; destroying it destroys the chain
+  std::exception_ptr* error = nullptr;  // while the chain runs: where an exception of the outermost coroutine is put
 };
 
-/// What owns a suspended chain: run, it goes on with it; destroyed unused, it destroys it.
+/// Owns a suspended chain. A call resumes the chain at its leaf. If a Resumption is destroyed before it was called, it
+/// destroys the chain.
 class Resumption {
  public:
   Resumption() noexcept = default;
@@ -53,12 +59,12 @@ class Resumption {
   explicit operator bool() const noexcept { return root_ != nullptr; }
 
   void operator()() {
-    std::exception_ptr error;  // of the outermost coroutine, which is over then, and has destroyed itself
+    std::exception_ptr error;  // not a member of Root: a chain that ends here destroys itself, and Root with it
     std::exchange(root_, nullptr)->error = &error;
     leaf_.resume();
     if (error) std::rethrow_exception(error);
   }
-  /// Later, as a microtask. Nothing if it is empty.
+  /// Resumes the chain later, in a microtask. It does nothing if it owns no chain.
   void schedule() {
     if (!root_) return;
     Context& context = root_->context;
@@ -70,13 +76,17 @@ class Resumption {
   std::coroutine_handle<> leaf_;
 };
 
-/// Suspends `leaf` until somebody calls what `start(resume)` was given: a copyable callable, not to be called within
-/// `start`. If that throws, the coroutine gets the exception and was never suspended.
+/// Suspends `leaf` and calls `start(resume)`, which begins the operation to wait for. The coroutine continues in a
+/// microtask after `resume()` was called. If the context no longer exists, it destroys the chain and does not call
+/// `start`.
+///
+/// @param start Takes `resume`, a callable that can be copied. It must not call `resume` before it returns. If it
+/// throws, the coroutine gets the exception, as if it had never been suspended.
 template <class P, class Start>
 void wait(std::coroutine_handle<P> leaf, Start&& start) {
   Root& root = *leaf.promise().root;
   if (!root.hold.alive()) {
-    Resumption(root, leaf);  // destroyed with it
+    Resumption(root, leaf);  // this temporary object destroys the chain
     return;
   }
   const auto waiting = std::make_shared<Resumption>();
@@ -84,6 +94,7 @@ void wait(std::coroutine_handle<P> leaf, Start&& start) {
   *waiting = Resumption(root, leaf);
 }
 
+/// The part of the promise of an Async that does not depend on its result.
 struct PromiseBase {
   PromiseBase() noexcept = default;
   PromiseBase(const PromiseBase&) = delete;
@@ -92,11 +103,12 @@ struct PromiseBase {
     if (gone) *gone = true;
   }
 
-  Root* root = nullptr;
-  std::coroutine_handle<> awaiting;  // once it is suspended; it is not if this one ends before that
-  std::exception_ptr error;
-  bool* gone = nullptr;  // set when the coroutine is destroyed
+  Root* root = nullptr;              // the chain; null until this coroutine is awaited
+  std::coroutine_handle<> awaiting;  // the coroutine that awaits this one; null if this one ends before it suspends
+  std::exception_ptr error;          // what this coroutine threw
+  bool* gone = nullptr;              // a flag that the destructor sets
 
+  /// Continues the awaiting coroutine when this one ends.
   struct Final {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class P>
@@ -111,6 +123,7 @@ struct PromiseBase {
   void unhandled_exception() noexcept { error = std::current_exception(); }
 };
 
+/// The promise of an Async<T>. It holds the result.
 template <class T>
 struct Promise : PromiseBase {
   std::optional<T> value;
@@ -133,21 +146,22 @@ struct Promise<void> : PromiseBase {
   void take() const noexcept {}
 };
 
-/// Of an Async. It is not resumed in place of the awaiting one: compilers that don't optimise make each such transfer a
-/// call, so a loop over coroutines that end at once would use up the stack.
+/// The awaiter of an Async. It calls resume() on the awaited coroutine, and does not use symmetric transfer. A compiler
+/// that does not optimise makes each such transfer a function call. Then a loop over coroutines that end at once would
+/// use up the stack.
 template <class T>
 struct AwaitAsync {
   std::coroutine_handle<Promise<T>> frame;
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  /// False if it has ended already.
+  /// Runs the awaited coroutine until it suspends. Returns false if it has ended; the awaiting coroutine goes on then.
   template <class P>
   bool await_suspend(std::coroutine_handle<P> awaiting) const {
-    const std::coroutine_handle<Promise<T>> callee = frame;  // this object goes with the chain
+    const std::coroutine_handle<Promise<T>> callee = frame;  // a copy, because resume() may destroy the chain and *this
     bool gone = false;
     callee.promise().root = awaiting.promise().root;
     callee.promise().gone = &gone;
     callee.resume();
-    if (gone) return true;  // with the whole chain, since the context is
+    if (gone) return true;  // the whole chain was destroyed, because the context was
     callee.promise().gone = nullptr;
     if (callee.done()) return false;
     callee.promise().awaiting = awaiting;
@@ -159,7 +173,7 @@ struct AwaitAsync {
   }
 };
 
-/// The outermost coroutine. It destroys itself at its end.
+/// The outermost coroutine of a chain. It destroys itself at its end.
 struct Outermost {
   struct promise_type {
     template <class... Arguments>
@@ -170,7 +184,8 @@ struct Outermost {
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }
     void return_void() const noexcept {}
-    // An exception that leaves here would leave resume(), and Clang 14 then destroys what the coroutine awaited twice.
+    // The exception is kept and does not leave this function. Otherwise it would leave resume(), and Clang 14 then
+    // destroys the object that the coroutine awaited twice.
     void unhandled_exception() noexcept { *own.error = std::current_exception(); }
     Root own;
     Root* root;
@@ -178,36 +193,40 @@ struct Outermost {
   Resumption start;
 };
 
-/// Keeps the callable, in which a lambda's captures are, for as long as its coroutine.
+/// Makes the outermost coroutine, which awaits `(*function)(arguments...)`. It keeps the callable, and with it the
+/// captures of a lambda, for as long as the coroutine of the callable exists.
 template <class F, class... Arguments>
 Outermost outermost(Context&, F function, Arguments... arguments) {
   co_await std::invoke(*function, std::move(arguments)...);
 }
 
-/// What has come for a connection.
+/// What a co::Stream has received, and the state of its connection. The Stream and the listeners of its socket share
+/// the ownership.
 struct StreamState {
-  std::vector<std::byte> received;
-  std::vector<std::byte> given;  // to the last read()
-  std::size_t keep = 0;          // so much may be received while nobody reads: while somebody waits in write()
-  bool peer_ended = false;
-  bool ended = false;  // by us, or by a write that failed
-  bool over = false;
-  std::error_code error;
+  std::vector<std::byte> received;  // bytes for the next read()
+  std::vector<std::byte> given;     // the bytes that the last read() has returned
+  std::size_t keep = 0;     // while a coroutine waits in write(): how much may be received although nobody reads
+  bool peer_ended = false;  // the peer has ended its side
+  bool ended = false;       // this side has ended: by end() or reset(), or because a write has failed
+  bool over = false;        // the socket is closed
+  std::error_code error;    // why it was closed
 };
 
-/// Who waits for it. The socket's listeners alone own these: when they are dropped, for the context is gone, so are the
-/// coroutines that wait.
+/// The coroutines that wait for a co::Stream. Only the listeners of the socket own it. When the context is destroyed,
+/// it destroys the listeners, and therefore the coroutines that wait.
 struct Waiters {
   Resumption reader;
   Resumption writer;
 
-  /// False, and the chain is destroyed, if there is nobody to wait for any more.
+  /// Makes the coroutine wait in `place`. If the Waiters no longer exist, it destroys the chain and returns false.
+  /// Throws std::system_error (EBUSY) if a coroutine waits there already.
   template <class P>
   static bool suspend(std::coroutine_handle<P> leaf, const std::weak_ptr<Waiters>& weak, Resumption Waiters::*place,
                       const char* what) {
     const auto waiters = weak.lock();
     if (waiters && (*waiters).*place) {
-      throw std::system_error(EBUSY, std::system_category(), std::string(what) + " while another coroutine does");
+      throw std::system_error(EBUSY, std::system_category(),
+                              std::string(what) + ": another coroutine waits for it already");
     }
     Resumption resumption(*leaf.promise().root, leaf);
     if (!waiters) return false;
@@ -216,6 +235,7 @@ struct Waiters {
   }
 };
 
+/// The awaiter of Stream::read().
 struct Read {
   const node::Socket& socket;
   StreamState& state;
@@ -233,15 +253,18 @@ struct Read {
   }
 };
 
+/// The awaiter of Stream::write().
 struct Write {
   const node::Socket& socket;
   StreamState& state;
   const std::weak_ptr<Waiters>& waiters;
-  bool taken;
+  bool taken;  // what Socket::write() returned: false if the writer should wait, or if no more bytes are taken
   [[nodiscard]] bool await_ready() const noexcept { return taken || state.over || state.ended; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> leaf) const {
-    // The peer may have to write before it reads. A peer that does the same has queued at most as much, or keeps more.
+    // The peer may have to write before it reads, so some bytes must be kept although nobody reads here. If the peer
+    // waits in write() in the same way, it has queued at most as much as is kept here, or it keeps more than is queued
+    // here.
     const std::size_t keep = 2 * socket.writable_length() + std::size_t{64} * 1024;
     if (!Waiters::suspend(leaf, waiters, &Waiters::writer, "write")) return;
     state.keep = keep;
@@ -253,7 +276,7 @@ struct Write {
   }
 };
 
-/// Gives a C, made of the node::Socket.
+/// The awaiter of connect(). Its result is a C that is made from the node::Socket.
 template <class C>
 struct Connect {
   struct Attempt {
@@ -275,7 +298,7 @@ struct Connect {
       });
       socket.on_close([attempt = attempt, resume](std::error_code error) {
         attempt->error = error;
-        resume();  // without effect once it is open
+        resume();  // no effect if the socket is open, because the coroutine has been resumed
       });
     });
   }
@@ -285,6 +308,7 @@ struct Connect {
   }
 };
 
+/// The awaiter of sleep().
 struct Sleep {
   std::chrono::nanoseconds duration;
   [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -295,6 +319,7 @@ struct Sleep {
   void await_resume() const noexcept {}
 };
 
+/// The awaiter of run_blocking().
 template <class Work>
 struct RunBlocking {
   using Result = onloop::detail::BlockingResult<Work>;

@@ -1,5 +1,5 @@
 #pragma once
-// How the move-only handles (Timer, Watch, Signal, Process) let go of what they stand for; not for applications.
+// The deleter of the move-only handles (Timer, Watch, Signal, Process). Applications must not use this file.
 #include <onloop/export.h>
 
 #include <memory>
@@ -12,7 +12,8 @@ class RawWatch;
 class SignalEntry;
 class TimerEntry;
 
-/// Cancels the object and gives up the handle's share of its memory.
+/// The deleter: cancels the object behind a handle, and gives up the handle's share of its memory. A Child is the one
+/// exception: its process goes on, and only its on_exit is not called any more.
 struct ONLOOP_API Retire {
   void operator()(Child* child) const noexcept;
   void operator()(RawWatch* watch) const noexcept;
@@ -20,6 +21,7 @@ struct ONLOOP_API Retire {
   void operator()(TimerEntry* entry) const noexcept;
 };
 
+/// The pointer that a handle holds to the object behind it.
 template <class T>
 using HandleTo = std::unique_ptr<T, Retire>;
 
