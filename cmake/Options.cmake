@@ -23,10 +23,11 @@ endif()
 option(ONLOOP_PCH "Precompile the headers that all tests share. With ccache, leave it OFF: it would cache less" OFF)
 
 # The code that handles a message is in several source files. Inlining across these files saves 5 % of the instructions.
-# Libraries also keep ordinary object code, so that any linker can use the installed libraries.
+# The objects of a static library must keep ordinary code beside the intermediate form, so that any linker can use them.
+# Clang's do not, so there only a shared library is optimised in this way.
 include(CheckIPOSupported)
 check_ipo_supported(RESULT ipo_supported OUTPUT ipo_reason LANGUAGES CXX)
-if(ipo_supported AND NOT ONLOOP_SANITIZE)
+if(ipo_supported AND NOT ONLOOP_SANITIZE AND (CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR BUILD_SHARED_LIBS))
   set(CMAKE_INTERPROCEDURAL_OPTIMIZATION_RELEASE ON)
   set(CMAKE_INTERPROCEDURAL_OPTIMIZATION_RELWITHDEBINFO ON)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

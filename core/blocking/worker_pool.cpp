@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/base/error.hpp"
+#include "core/base/signals_blocked.hpp"
 
 namespace onloop::detail {
 namespace {
@@ -36,25 +37,6 @@ union NeverDestroyed {
   ~NeverDestroyed() {}  // NOLINT: an empty destructor keeps the union from destroying the value
   T value;
 };
-
-/// Blocks signals in this thread while it lives. A thread that is started meanwhile inherits the blocked signals. Only
-/// the signals of a thread's own faults stay unblocked. All others are for the application's threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t all;
-    sigfillset(&all);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
-    pthread_sigmask(SIG_SETMASK, &all, &mask_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &mask_, nullptr); }
-
- private:
-  sigset_t mask_;
-};
-
 }  // namespace
 
 /// The queue of work and the workers. The WorkerPool owns it. The context's thread and the workers use it, under its
@@ -114,7 +96,7 @@ class WorkerPool::Shared {
   /// Starts a worker. If the system refuses it, the pool goes on with the workers that it has. If it has none, this
   /// takes the last piece of work from the queue and throws std::system_error.
   void start_thread() try {
-    const SignalsBlocked blocked;
+    const SignalsBlocked blocked(SignalsBlocked::Faults::open);
     threads_.reserve(threads_.size() + 1);
     threads_.emplace_back([this] { serve(false); });
   } catch (const std::exception& error) {
@@ -127,7 +109,7 @@ class WorkerPool::Shared {
   /// Starts one additional thread that only looks up names, because a look-up must not wait for work that may block for
   /// ever. If the system refuses the thread, look-ups wait for a worker.
   void start_names_thread() noexcept try {
-    const SignalsBlocked blocked;
+    const SignalsBlocked blocked(SignalsBlocked::Faults::open);
     names_ = std::thread([this] { serve(true); });
   } catch (const std::exception&) {
   }

@@ -63,7 +63,7 @@ void Acceptor::listen(std::span<const Address> addresses) {
     for (const int fd : inherited_sockets(address.name())) {
       const std::string what = "listen on " + address.to_string();
       prepare_inherited(fd, what);
-      net_.runtime().refuse_if_watched(fd, what);
+      net_.runtime().sources().refuse_if_watched(fd, what);
       inherited.push_back(fd);
     }
   }

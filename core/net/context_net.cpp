@@ -136,7 +136,7 @@ Connection& Context::adopt(int fd, Protocol& protocol, Limits limits, std::span<
   if (type != SOCK_STREAM) throw_error(EPROTOTYPE, what + ": it is not a stream socket");
   detail::SocketAddress peer;
   if (getpeername(fd, peer.data(), &peer.length) < 0) throw_error(errno, what + ": it must be connected");
-  runtime_->refuse_if_watched(fd, what);
+  runtime_->sources().refuse_if_watched(fd, what);
   detail::Net& net = detail::Net::of(*runtime_);
   detail::EarlyInput::node_type early;
   if (!already_read.empty()) early = net.new_early(already_read);  // before the adoption, since it may throw

@@ -30,13 +30,13 @@ ListeningSocket::ListeningSocket(Net& net, Acceptor& acceptor) noexcept
     : Source(net.runtime()), net_(net), acceptor_(acceptor) {}
 
 void ListeningSocket::start(int fd, std::uint32_t interest, const std::string& what) {
-  runtime()->watch(*this, fd, interest, what);
+  runtime()->sources().watch(*this, fd, interest, what);
 }
 
 std::error_code ListeningSocket::set_paused(bool paused) noexcept {
   runtime()->cancel(*this);
   if (fd() < 0) return {};  // the application has closed it
-  return runtime()->want(*this, paused ? ONLOOP_NONE : ONLOOP_READ);
+  return runtime()->sources().want(*this, paused ? ONLOOP_NONE : ONLOOP_READ);
 }
 
 void ListeningSocket::sever() noexcept {
@@ -47,7 +47,7 @@ void ListeningSocket::sever() noexcept {
 
 void ListeningSocket::give_back() noexcept {
   runtime()->cancel(*this);
-  runtime()->unwatch(*this);
+  runtime()->sources().unwatch(*this);
   cut_off();
   drop();
 }
@@ -190,7 +190,7 @@ bool ListeningSocket::accept_failed(int error) noexcept {
       break;
   }
   if (!accepts()) return false;
-  (void)runtime()->want(*this, ONLOOP_NONE);
+  (void)runtime()->sources().want(*this, ONLOOP_NONE);
   retry_later();
   return false;
 }

@@ -45,7 +45,7 @@ Stream::~Stream() = default;
 
 void Stream::accepted(int fd) {
   start_idle_clock(positive(limits().idle_timeout));
-  runtime()->watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
+  runtime()->sources().watch(*this, fd, ONLOOP_READ, "watch an accepted connection");
   phase_ = Phase::open;
   note_plain();
 }
@@ -56,7 +56,7 @@ void Stream::opened() {
 
 void Stream::adopted(int fd, const std::string& what) {
   start_idle_clock(positive(limits().idle_timeout));
-  runtime()->watch(*this, fd, ONLOOP_NONE, what);
+  runtime()->sources().watch(*this, fd, ONLOOP_NONE, what);
   runtime()->defer(*this);
 }
 
@@ -284,11 +284,11 @@ void Stream::shut(std::error_code error) noexcept {
 
 void Stream::release_socket() noexcept {
   UniqueFd socket(fd());
-  runtime()->unwatch(*this);
+  runtime()->sources().unwatch(*this);
 }
 
 bool Stream::lose_number() noexcept {
-  runtime()->unwatch(*this);  // the number belongs to another file now: it must not be closed
+  runtime()->sources().unwatch(*this);  // the number belongs to another file now: it must not be closed
   shut(error_of(EBADF));
   return true;
 }
@@ -376,7 +376,7 @@ void Stream::apply() noexcept {
   note_plain();
   if (fd() < 0) return;
   if (early_ && phase_ == Phase::open && wants_to_read()) runtime()->defer(*this);
-  if (const std::error_code error = runtime()->want(*this, interest())) shut(error);
+  if (const std::error_code error = runtime()->sources().want(*this, interest())) shut(error);
 }
 
 Connection::State* Stream::find_state(const std::type_info& type) const noexcept {

@@ -63,7 +63,7 @@ int Stream::attempt(const Address& address) {
   }
   SocketAddress to(address);
   if (::connect(fd.get(), to.data(), to.length) < 0 && errno != EINPROGRESS && errno != EINTR) return errno;
-  runtime()->watch(*this, fd.get(), ONLOOP_WRITE, "watch a connection");
+  runtime()->sources().watch(*this, fd.get(), ONLOOP_WRITE, "watch a connection");
   fd.release();
   return 0;
 }

@@ -101,7 +101,7 @@ void Stream::restore(int fd, const ConnectionSnapshot& snapshot) {
     extra_->idle_ns = snapshot.idle_ns;
     extra_->last_activity = transit_->frozen_at + snapshot.clock_ns - clock_limit();
   }
-  runtime()->watch(*this, fd, ONLOOP_NONE, "take over a connection");
+  runtime()->sources().watch(*this, fd, ONLOOP_NONE, "take over a connection");
   if (extra_) look_at_kernel();
 }
 

@@ -66,7 +66,7 @@ void Child::watch(const std::string& what) {
   }
   try {
     if (!pidfd) throw_error(errno, what + ": watch the process");
-    runtime()->watch(*this, pidfd.get(), ONLOOP_READ, what + ": watch the process");
+    runtime()->sources().watch(*this, pidfd.get(), ONLOOP_READ, what + ": watch the process");
   } catch (...) {
     undo(pid_);
     throw;
@@ -100,7 +100,7 @@ void Child::leave() noexcept {
   const auto dropped = std::exchange(on_exit_, nullptr);  // destroyed last, because it may own the Process
   {
     const UniqueFd pidfd(fd());
-    runtime()->unwatch(*this);
+    runtime()->sources().unwatch(*this);
   }
   children_.remove(*this);
   cut_off();

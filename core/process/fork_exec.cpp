@@ -21,6 +21,7 @@
 #include <string_view>
 
 #include "core/base/error.hpp"
+#include "core/base/signals_blocked.hpp"
 #include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
@@ -74,23 +75,6 @@ std::vector<std::string> places(const std::string& program) {
     path.remove_prefix(directory.size() + 1);
   }
 }
-
-/// Blocks all signals in this thread while it lives.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
-
 /// Sets all signals to their default. This includes the signals that glibc keeps for itself. glibc's functions refuse
 /// those, so the child uses the system call.
 void default_signals() noexcept {
@@ -193,8 +177,9 @@ pid_t ForkExec::start(const std::string& what) const {
   if (!writing) throw_error(errno, what);
   pid_t pid = 0;
   {
-    const SignalsBlocked blocked;  // a signal handler of the parent must not run in the child
-    pid = _Fork();                 // this runs no pthread_atfork handlers, which are for children that do not exec
+    const SignalsBlocked blocked(
+        SignalsBlocked::Faults::blocked);  // a signal handler of the parent must not run in the child
+    pid = _Fork();  // this runs no pthread_atfork handlers, which are for children that do not exec
     if (pid == 0) Forked(*this, programs, writing.get()).run();
     if (pid < 0) throw_error(errno, what);
   }

@@ -45,8 +45,8 @@ LoopAttachment& Cutover::next_sources() const noexcept {
 
 /// Watches all sources on the next loop. If that fails, it removes the watches again and throws std::system_error.
 void Cutover::attach_sources() try {
-  watches_.resize(runtime_.sources_.size());
-  for (Source* source : runtime_.sources_) {
+  watches_.resize(runtime_.sources_.by_descriptor().size());
+  for (Source* source : runtime_.sources_.by_descriptor()) {
     if (source && source != &runtime_.deadline_) add(*source, source->fd_, source->wanted_);
   }
   attach_deadline();
@@ -70,7 +70,7 @@ void Cutover::attach_deadline() {
   timer_ = Deadline::make_timerfd();
   vacate(timer_.get());
   const auto slots = static_cast<std::size_t>(timer_.get()) + 1;
-  if (runtime_.sources_.size() < slots) runtime_.sources_.resize(slots);
+  runtime_.sources_.reserve(slots);
   if (watches_.size() < slots) watches_.resize(slots);
   add(deadline, timer_.get(), ONLOOP_READ);
 }
@@ -79,8 +79,8 @@ void Cutover::attach_deadline() {
 /// again.
 void Cutover::vacate(int fd) noexcept {
   const auto slot = static_cast<std::size_t>(fd);
-  if (!runtime_.source_of(fd)) return;
-  runtime_.vacate(fd);
+  if (!runtime_.sources_.find(fd)) return;
+  runtime_.sources_.vacate(fd);
   if (slot < watches_.size() && watches_[slot]) sources_->watch_remove(std::exchange(watches_[slot], nullptr));
 }
 
@@ -106,9 +106,9 @@ void Cutover::switch_watches() noexcept {
   if (timer_) {
     deadline.fd_ = timer_.get();
     deadline.wanted_ = ONLOOP_READ;
-    runtime_.sources_[static_cast<std::size_t>(deadline.fd_)] = &deadline;
+    runtime_.sources_.put(deadline.fd_, deadline);
   }
-  for (Source* source : runtime_.sources_) {
+  for (Source* source : runtime_.sources_.by_descriptor()) {
     if (!source) continue;
     if (source->watch_) runtime_.attachments_.sources().watch_remove(source->watch_);
     source->watch_ = std::exchange(watches_[static_cast<std::size_t>(source->fd_)], nullptr);
@@ -173,12 +173,11 @@ void Runtime::after_fork(const Loop& loop) {
   release_thread();
   attachments_.abandon();  // from here on the removal of a watch does not reach the parent's loop
   deadline_.close();
-  unwatch(waker_);
+  sources_.unwatch(waker_);
   mailbox_->renew();
-  vacate(mailbox_->fd());
-  const auto slot = static_cast<std::size_t>(mailbox_->fd());
-  if (sources_.size() <= slot) sources_.resize(slot + 1);
-  sources_[slot] = &waker_;
+  sources_.vacate(mailbox_->fd());
+  sources_.reserve(static_cast<std::size_t>(mailbox_->fd()) + 1);
+  sources_.put(mailbox_->fd(), waker_);
   waker_.fd_ = mailbox_->fd();
   waker_.wanted_ = ONLOOP_READ;
   waker_.ready_ = 0;

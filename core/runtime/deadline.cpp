@@ -51,13 +51,13 @@ void Deadline::fired() noexcept {
 void Deadline::use_timerfd() {
   if (timer_) return;
   UniqueFd timer = make_timerfd();
-  runtime()->watch(*this, timer.get(), ONLOOP_READ, "watch a timerfd");
+  runtime()->sources().watch(*this, timer.get(), ONLOOP_READ, "watch a timerfd");
   timer_ = std::move(timer);
   set_ = ONLOOP_NO_DEADLINE;
 }
 
 void Deadline::close() noexcept {
-  if (timer_) runtime()->unwatch(*this);
+  if (timer_) runtime()->sources().unwatch(*this);
   timer_.reset();
   set_ = ONLOOP_NO_DEADLINE;
 }

@@ -35,13 +35,13 @@ std::uint32_t directions_of(Interest interest, const std::string& what) {
 
 void RawWatch::start(int fd, const struct stat& status, Interest interest, const std::string& what) {
   const std::uint32_t wanted = directions_of(interest, what);
-  auto* there = dynamic_cast<RawWatch*>(runtime()->source_of(fd));
+  auto* there = dynamic_cast<RawWatch*>(runtime()->sources().find(fd));
   if (there && there->has_its_file()) {
     join(*there, wanted, what);
     return;
   }
-  runtime()->refuse_if_watched(fd, what);
-  runtime()->watch(*this, fd, wanted, what);
+  runtime()->sources().refuse_if_watched(fd, what);
+  runtime()->sources().watch(*this, fd, wanted, what);
   interest_ = static_cast<std::uint8_t>(wanted);
   active_ = true;
   device_ = status.st_dev;
@@ -55,11 +55,11 @@ void RawWatch::join(RawWatch& first, std::uint32_t interest, const std::string& 
   *link = Held<RawWatch>(*this);
   interest_ = static_cast<std::uint8_t>(interest);
   active_ = true;
-  if (const std::error_code error = runtime()->want(first, first.wanted_by_all())) {
+  if (const std::error_code error = runtime()->sources().want(first, first.wanted_by_all())) {
     interest_ = 0;
     active_ = false;
     *link = nullptr;
-    (void)runtime()->want(first, first.wanted_by_all());
+    (void)runtime()->sources().want(first, first.wanted_by_all());
     throw std::system_error(error, what);
   }
   first_ = &first;
@@ -86,9 +86,9 @@ void RawWatch::set_interest(Interest interest) {
   const std::string what = "watch descriptor " + std::to_string(source.fd());
   const std::uint32_t wanted = directions_of(interest, what);
   const std::uint8_t before = std::exchange(interest_, static_cast<std::uint8_t>(wanted));
-  if (const std::error_code error = runtime()->want(source, source.wanted_by_all())) {
+  if (const std::error_code error = runtime()->sources().want(source, source.wanted_by_all())) {
     interest_ = before;
-    (void)runtime()->want(source, source.wanted_by_all());
+    (void)runtime()->sources().want(source, source.wanted_by_all());
     throw std::system_error(error, what);
   }
 }
@@ -138,7 +138,7 @@ void RawWatch::cancel() noexcept {
     source.end_all();
     return;
   }
-  (void)runtime()->want(source, source.wanted_by_all());  // wanting less never fails
+  (void)runtime()->sources().want(source, source.wanted_by_all());  // wanting less never fails
   if (std::exchange(first_, nullptr)) cut_off();
   if (!source.busy()) source.forget_ended();
 }
@@ -149,7 +149,7 @@ void RawWatch::end_all() noexcept {
   if (std::exchange(noted_, false)) {
     if (WatchedFiles* files = runtime()->find_subsystem<WatchedFiles>()) files->forget(fd());
   }
-  runtime()->unwatch(*this);
+  runtime()->sources().unwatch(*this);
   for (RawWatch* each = this; each; each = each->next_.get()) {
     each->active_ = false;
     each->interest_ = 0;

@@ -250,6 +250,7 @@ void Runtime::serve_set() noexcept {
 /// whose callback threw, and reports the exception.
 void Runtime::caught(const std::exception_ptr& exception, bool in_run) noexcept {
   Source* culprit = blamed_.get();
+  int reason = ECANCELED;
   std::string words = "a callback threw";
   try {
     if (in_run) {
@@ -260,13 +261,14 @@ void Runtime::caught(const std::exception_ptr& exception, bool in_run) noexcept 
     } else {
       if (culprit && culprit->runtime_ && culprit->on_exception(error_of(ECONNABORTED))) {
         words += ", its connection is aborted";
+        reason = ECONNABORTED;
       }
       std::rethrow_exception(exception);
     }
   } catch (const std::exception& thrown) {
-    report(error_of(ECONNABORTED), words + " (" + thrown.what() + ")");
+    report(error_of(reason), words + " (" + thrown.what() + ")");
   } catch (...) {
-    report(error_of(ECONNABORTED), words);
+    report(error_of(reason), words);
   }
   blamed_ = nullptr;
 }

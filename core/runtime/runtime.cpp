@@ -1,4 +1,4 @@
-// The life of a Runtime, its sources, timers and tasks, and its deadline. The rest is in run.cpp and cutover.cpp.
+// The life of a Runtime, its timers and tasks, and its deadline. The rest is in run.cpp and cutover.cpp.
 #include "core/runtime/runtime.hpp"
 
 #include <string>
@@ -15,11 +15,11 @@ Runtime::Runtime(Context& facade, const Loop& loop, ContextOptions options)
       options_(std::move(options)),
       attachments_(*this, loop),
       mailbox_(std::make_shared<Mailbox>(options_.max_posted)) {
-  watch(waker_, mailbox_->fd(), ONLOOP_READ, "watch the eventfd that wakes the loop");
+  sources_.watch(waker_, mailbox_->fd(), ONLOOP_READ, "watch the eventfd that wakes the loop");
   try {
     if (attachments_.is_aggregate()) deadline_.use_timerfd();
   } catch (...) {
-    unwatch(waker_);
+    sources_.unwatch(waker_);
     throw;
   }
 }
@@ -37,9 +37,7 @@ void Runtime::shutdown() noexcept {
   mailbox_->close();
   turn_.drop_tasks();
   subsystems_.sever();
-  for (std::size_t fd = 0; fd < sources_.size(); ++fd) {
-    if (sources_[fd]) sources_[fd]->sever();
-  }
+  sources_.sever();
   turn_.drop_rest();
   blamed_ = nullptr;
   turn_.due().set(Due::kLeave);
@@ -55,62 +53,6 @@ void Runtime::check_thread_or_die() const noexcept {
 }
 
 // ---- sources ----
-
-void Runtime::watch(Source& source, int fd, std::uint32_t interest, std::string_view what) {
-  const auto slot = static_cast<std::size_t>(fd);
-  if (sources_.size() <= slot) sources_.resize(slot + 1);
-  if (!vacate(fd)) refuse_if_watched(fd, what);
-  if (const int error = attachments_.sources().watch_add(fd, interest, &source, &source.watch_); error < 0) {
-    throw_error(error, std::string(what));
-  }
-  sources_[slot] = &source;
-  source.fd_ = fd;
-  source.wanted_ = source.set_ = static_cast<std::uint8_t>(interest);
-}
-
-void Runtime::refuse_if_watched(int fd, std::string_view what) const {
-  const Source* there = source_of(fd);
-  if (!there || !there->has_its_file()) return;
-  throw_error(EEXIST, std::string(what) + ": this context watches descriptor " + std::to_string(fd) + " already");
-}
-
-bool Runtime::vacate(int fd) noexcept {
-  Source* stale = source_of(fd);
-  if (!stale) return true;
-  if (!stale->lose_number()) return false;
-  try {
-    // Not from within the call that has found out.
-    post([this, what = "descriptor " + std::to_string(fd) + " was closed while it was watched"] {
-      report(error_of(EBADF), what);
-    });
-  } catch (const std::bad_alloc&) {
-    // Then nobody is told. The new descriptor is served all the same.
-  }
-  return true;
-}
-
-/// An interest in READ that is no longer wanted stays in the loop until the next event of the source. Most pauses are
-/// short, and removing and adding again costs more than two changes.
-std::error_code Runtime::want(Source& source, std::uint32_t interest) noexcept {
-  source.wanted_ = static_cast<std::uint8_t>(interest);
-  if (interest == source.set_ || (interest | ONLOOP_READ) == source.set_) return {};
-  if (const int error = attachments_.sources().watch_set(source.watch_, interest); error < 0) return error_of(error);
-  source.set_ = static_cast<std::uint8_t>(interest);
-  if (fd_given_ && frames() == 0) announce_rest();  // data that came while nobody wanted it is no new event
-  return {};
-}
-
-void Runtime::unwatch(Source& source) noexcept {
-  if (source.fd_ < 0) return;
-  source.ready_ = Source::kGone;  // if the source is in the list of what is ready, it stays there until its turn
-  if (source.watch_) {
-    if (forked()) attachments_.sources().abandon();  // a removal must not reach the parent's loop
-    attachments_.sources().watch_remove(std::exchange(source.watch_, nullptr));
-  }
-  sources_[static_cast<std::size_t>(source.fd_)] = nullptr;
-  source.fd_ = -1;
-  source.wanted_ = source.set_ = 0;
-}
 
 void Runtime::defer(Source& source) noexcept {
   if (turn_.defer(source)) deadline_changed();

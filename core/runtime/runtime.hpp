@@ -4,7 +4,6 @@
 #include <exception>
 #include <memory>
 #include <string_view>
-#include <vector>
 
 #include "core/base/counted.hpp"
 #include "core/base/process_mark.hpp"
@@ -12,6 +11,7 @@
 #include "core/runtime/cutover_history.hpp"
 #include "core/runtime/deadline.hpp"
 #include "core/runtime/mailbox.hpp"
+#include "core/runtime/source_table.hpp"
 #include "core/runtime/subsystem.hpp"
 #include "core/runtime/thread_binding.hpp"
 #include "core/runtime/turn.hpp"
@@ -19,8 +19,7 @@
 
 namespace onloop::detail {
 
-/// The implementation of a Context: sources, timers and tasks on one loop. Turns serve them (Turn). The up-calls of the
-/// loop cause the turns (Upcalls).
+/// The implementation of a Context: sources, timers and tasks on one loop. A Turn serves them. Upcalls cause the turns.
 ///
 /// The Context and each frame that uses a Runtime share its ownership. When the Context is destroyed, alive() turns
 /// false, and every frame on the stack returns as soon as it can.
@@ -33,9 +32,8 @@ class Runtime final : public Counted {
   // ---- the context's life ----
   /// Ends everything and detaches from the loop. ~Context calls it.
   void shutdown() noexcept;
-  /// True until the context is destroyed.
   [[nodiscard]] bool alive() const noexcept { return attachments_.attached(); }
-  /// True as soon as the destruction of the context begins, and afterwards.
+  /// True from the beginning of the context's destruction.
   [[nodiscard]] bool ending() const noexcept { return ending_; }
   /// True in a forked child that has not called after_fork() for this context.
   [[nodiscard]] bool forked() const noexcept { return this_process() != process_; }
@@ -47,7 +45,7 @@ class Runtime final : public Counted {
   [[nodiscard]] T& subsystem() {
     return subsystems_.find_or_make<T>(*this);
   }
-  /// The subsystem of this kind, or null if there is none.
+  /// As subsystem(), but null if there is none.
   template <class T>
   [[nodiscard]] T* find_subsystem() const noexcept {
     return subsystems_.find<T>();
@@ -60,13 +58,12 @@ class Runtime final : public Counted {
   [[nodiscard]] std::uint64_t last_stall() const noexcept { return cutover_history_.last_stall(); }
 
   // ---- threads ----
-  /// Throws std::system_error (EPERM) if the context is bound to another thread.
+  /// Throws EPERM if the context is bound to another thread.
   void check_thread() const { thread_.check(); }
-  /// Logs the reason and aborts if the context is bound to another thread. It is for destructors, which can't throw. It
-  /// does nothing in a forked child.
+  /// Aborts with a message instead. It is for destructors, which can't throw. It does nothing in a forked child.
   void check_thread_or_die() const noexcept;
   void release_thread() noexcept { thread_.release(); }
-  /// The number of frames on the stack in which a loop, run() or dispatch() has called into this context.
+  /// How many calls into this context by a loop, run() or dispatch() are on the stack.
   [[nodiscard]] unsigned frames() const noexcept { return thread_.frames(); }
   [[nodiscard]] const std::shared_ptr<Mailbox>& mailbox() const noexcept { return mailbox_; }
 
@@ -86,43 +83,24 @@ class Runtime final : public Counted {
   void deadline_fired() noexcept;
 
   // ---- sources ----
-  /// Watches `fd` for `source`. The caller must have just got `fd` from the kernel, or must have called
-  /// refuse_if_watched(). So another watch of this number is stale, and is ended. Throws std::system_error with a text
-  /// that begins with `what`.
-  void watch(Source& source, int fd, std::uint32_t interest, std::string_view what);
-  /// Throws std::system_error (EEXIST) if a source watches this file already. It is for descriptors that the
-  /// application has made.
-  void refuse_if_watched(int fd, std::string_view what) const;
-  /// The source that watches this number, or null if there is none.
-  [[nodiscard]] Source* source_of(int fd) const noexcept {
-    const auto slot = static_cast<std::size_t>(fd);
-    return slot < sources_.size() ? sources_[slot] : nullptr;
-  }
-  /// Ends a stale watch of this number, and reports it. Returns false if the source can't work without the number.
-  bool vacate(int fd) noexcept;
-  /// Changes the directions that the source wants. An interest in READ that is no longer wanted stays in the loop until
-  /// the next event of the source, because most pauses are short.
-  [[nodiscard]] std::error_code want(Source& source, std::uint32_t interest) noexcept;
-  /// Ends the watch of the source. The caller must call it before it closes the descriptor. It does nothing if the
-  /// source watches no descriptor.
-  void unwatch(Source& source) noexcept;
+  [[nodiscard]] SourceTable& sources() noexcept { return sources_; }
   /// Calls source.on_deferred() later in this turn or in the next turn, and never before defer() returns.
   void defer(Source& source) noexcept;
-  /// Notes that user code that was called for `source` has thrown an exception. If nobody handles the exception, the
-  /// first source that was blamed is aborted.
+  /// Notes that the callback of `source` has thrown. If nobody handles the exception, the first such source is aborted.
   void blame(Source& source) noexcept;
 
   // ---- timers and tasks ----
-  /// Sets the timer. Throws std::system_error if the loop can't take the deadline; the timer is not set then.
+  /// Throws std::system_error if the loop can't take the deadline. Then the timer is not set.
   void schedule(TimerNode& timer, std::uint64_t at);
   void cancel(TimerNode& timer) noexcept;
   void post(Task task);
 
-  /// Passes the error to ContextOptions::on_error, or writes it as a line to standard error if there is none.
+  /// Passes the error to ContextOptions::on_error. Without one, it becomes a line on standard error.
   void report(std::error_code error, std::string_view what) noexcept;
 
  private:
   friend class Cutover;
+  friend class SourceTable;
   friend class Turn;
   friend class Upcalls;
   class Collecting;
@@ -147,7 +125,7 @@ class Runtime final : public Counted {
   ThreadBinding thread_;
   ProcessMark process_ = this_process();
   Attachments attachments_;
-  std::vector<Source*> sources_;  // the index is the descriptor; null where no source watches it
+  SourceTable sources_{*this};
   Turn turn_{*this};
   std::shared_ptr<Mailbox> mailbox_;
   Waker waker_{*this};
@@ -155,15 +133,15 @@ class Runtime final : public Counted {
   Subsystems subsystems_;
   CutoverHistory cutover_history_;
   Held<Source> blamed_;         // the source whose callback threw
-  std::exception_ptr escaped_;  // an exception of a callback under the loop's `run` slot, for run() to throw
+  std::exception_ptr escaped_;  // by a callback under the loop's `run` slot, for run() to throw
   bool ending_ = false;
   bool running_ = false;  // run() is on the stack
   bool stop_ = false;     // stop() was called during this run()
   bool keepalive_ = true;
-  bool collecting_ = false;        // up-calls only collect sources, and serve nothing
-  bool arms_before_wait_ = false;  // run() sets the deadline before each wait, so nobody else has to set it
-  bool deadline_failed_ = false;   // the last attempt to set the deadline has failed, and the loop was woken for that
-  bool fd_given_ = false;          // the application may watch our descriptor, perhaps edge-triggered
+  bool collecting_ = false;        // up-calls serve nothing
+  bool arms_before_wait_ = false;  // run() sets the deadline before each wait
+  bool deadline_failed_ = false;   // to set it has failed, and the loop was woken
+  bool fd_given_ = false;          // the application may watch our descriptor
 };
 
 }  // namespace onloop::detail

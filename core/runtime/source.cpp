@@ -11,7 +11,7 @@ void Source::do_postponed() noexcept {
   if (runtime_) {
     if (postponed & kDeferred) runtime_->defer(*this);
     if ((postponed & kInterest) && fd_ >= 0) {
-      if (const std::error_code error = runtime_->want(*this, wanted_)) on_watch_error(error);
+      if (const std::error_code error = runtime_->sources().want(*this, wanted_)) on_watch_error(error);
     }
   }
   if (postponed & kDrop) drop();

@@ -69,6 +69,7 @@ class Source : public SharedCounted {
   friend class DeferredList;
   friend class ReadyList;
   friend class Runtime;
+  friend class SourceTable;
   friend class Turn;
   friend class Upcalls;
   /// Called when some of the directions that it wants are ready.

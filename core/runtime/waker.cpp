@@ -9,7 +9,7 @@ void Waker::on_ready(std::uint32_t) {
 }
 
 void Waker::sever() noexcept {
-  runtime()->unwatch(*this);
+  runtime()->sources().unwatch(*this);
   cut_off();
 }
 

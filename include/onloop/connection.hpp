@@ -28,7 +28,8 @@ enum class Flow : std::uint8_t {
   /// The connection has taken the bytes, but more than the high-water mark is queued. Stop writing until on_drain.
   wait,
   /// The connection has discarded the bytes. It is closing, or its write side is shut down, or it is being handed over
-  /// to another process (onloop/takeover.hpp).
+  /// to another process (onloop/takeover.hpp). Or this very write has failed, or has exceeded Limits::max_queued: then
+  /// on_close comes.
   closed
 };
 
@@ -49,7 +50,7 @@ class ONLOOP_API Ref {
     return *this;
   }
   ~Ref();
-  /// @return The connection, or null once on_close has come or the connection was severed.
+  /// @return The connection, or null from the beginning of on_close on, or once the connection was severed.
   [[nodiscard]] Connection* get() const noexcept;
   /// @return True if get() is not null.
   explicit operator bool() const noexcept { return get() != nullptr; }
@@ -78,7 +79,7 @@ class [[nodiscard]] ONLOOP_API Cork {
   Ref connection_;
 };
 
-/// A stream socket in a context.
+/// A stream socket in a context. TCP_NODELAY is set on TCP connections that were accepted or connected here.
 ///
 /// Ownership: the context owns the connection from listen(), connect() or adopt() until on_close has returned, or until
 /// the context or the protocol is destroyed. To refer to a connection for longer, keep a Ref.
@@ -91,7 +92,8 @@ class ONLOOP_API Connection {
   Connection& operator=(const Connection&) = delete;
 
   /// Sends at once the bytes that the kernel takes, and queues the rest. While the connection is connecting, it queues
-  /// all bytes. No callback comes from within this call. An error comes later, by on_close.
+  /// all bytes. No callback comes from within this call, so it is safe to write to many connections in a loop. An error
+  /// comes later, by on_close. A write never raises SIGPIPE.
   Flow write(std::span<const std::byte> data);
   /// @overload
   /// This one takes the bytes of a text.
@@ -104,6 +106,17 @@ class ONLOOP_API Connection {
   /// The same for several pieces. They are sent together, in their order, by one system call. The bytes that the kernel
   /// does not take at once are copied.
   Flow write(std::span<const std::span<const std::byte>> pieces);
+  // Bytes of another type are refused with a sentence. Nobody can call this function.
+  /// @cond
+  template <class T>
+  requires(!std::is_convertible_v<T, std::span<const std::byte>> && !std::is_convertible_v<T, std::string_view> &&
+           !std::is_convertible_v<T, std::vector<std::byte>> &&
+           !std::is_convertible_v<T, std::span<const std::span<const std::byte>>>) Flow write(T&&) {
+    static_assert(detail::kNever<T>,
+                  "Connection::write takes text or std::byte. Pass std::as_bytes(std::span{data}) for other bytes.");
+    return Flow::closed;
+  }
+  /// @endcond
   /// @return The number of bytes that write() has taken and the kernel has not.
   [[nodiscard]] std::size_t queued_bytes() const noexcept;
   /// Makes the connection gather its writes until the result is destroyed. Several corks may live at a time; the
@@ -115,7 +128,8 @@ class ONLOOP_API Connection {
   void when_drained(Task task);
 
   /// Stops on_data and on_end until resume_reading(). Meanwhile the connection does not notice a FIN or a reset from
-  /// the peer; a write notices a reset. The idle time-out still runs. Calls do not nest: one resume_reading() ends any
+  /// the peer; a write notices a reset. Limits::idle_timeout still runs: set it if a peer that vanishes must be
+  /// noticed. Calls do not nest: one resume_reading() ends any
   /// number of pauses.
   void pause_reading();
   /// Ends pause_reading(). The bytes and the end that have arrived meanwhile are then reported.
@@ -125,7 +139,8 @@ class ONLOOP_API Connection {
   /// Makes `protocol` get the callbacks from now on. It gets no on_open. The state of the connection stays.
   void set_protocol(Protocol& protocol);
 
-  /// Flushes the queue, then sends a FIN. Reading goes on. When the peer has ended its side too, the connection closes.
+  /// Flushes the queue, then sends a FIN. Reading goes on. When the peer has ended its side too, the connection closes
+  /// by itself, and on_close comes.
   void shutdown_write();
   /// Flushes the queue and sends a FIN. Then it reads and discards input until the peer ends its side or Limits::linger
   /// has passed, and closes. In this way unread input causes no reset that would lose bytes that were written. on_close
@@ -139,8 +154,9 @@ class ONLOOP_API Connection {
   /// stream that was cut off.
   void abort(std::error_code error = {});
 
-  /// The address of the peer. Each call asks the kernel. The address is also known after a reset, and while on_close
-  /// runs.
+  /// The address of the peer. Each call asks the kernel. The address is also known after a reset, and in on_close of a
+  /// connection that was open.
+  /// @return The address. In on_close of a connect that has failed it is Address::Family::none.
   [[nodiscard]] Address peer() const;
   /// The address on our side. Each call asks the kernel.
   /// @return The address, or Address::Family::none once the socket is closed.

@@ -85,10 +85,11 @@ class ONLOOP_API Context {
   /// @throws std::system_error with EINVAL also if `addresses` is empty, or has more than one path of a UNIX socket.
   Listener& listen(std::span<const Address> addresses, Protocol& protocol, ListenOptions options = {});
   /// Connects to `address`, or to `name:port`. This call never blocks. on_open comes later if the connection succeeds,
-  /// and on_close if it fails.
+  /// and on_close if it fails. The connection may be used at once: what is written is sent when it is open.
   ///
   /// The worker pool looks up a name (see resolve() in onloop/resolve.hpp). Then the context tries each address of the
-  /// name in turn. ~Context waits for a look-up that is under way.
+  /// name in turn. If all of them fail, on_close gets the error of the last one. If the look-up fails, on_close gets a
+  /// code of resolver_category(). ~Context waits for a look-up that is under way.
   /// @throws std::system_error only if no attempt is possible: the address is malformed, no descriptor is left, or the
   /// worker queue is full.
   Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
@@ -166,14 +167,17 @@ class ONLOOP_API Context {
   /// @throws std::system_error with the reason if the program cannot run, such as ENOENT for a missing program. Then
   /// there is no child, and nothing remains of the attempt.
   Process spawn(SpawnOptions options, Function<void(ExitStatus)> on_exit);
-  /// Runs `task` at the end of this turn. From a task, and from outside the loop's callbacks, post() has `task` run in
-  /// the next turn.
+  /// Runs `task` at the end of this turn. If a posted task calls post(), or code that is called by no loop, `task` runs
+  /// in the next turn.
   void post(Task task);
   /// @return A reference to this context for other threads and for signal handlers. It may outlive the context.
   [[nodiscard]] Remote remote() const;
   /// Ends the service of this context in good order. It accepts the clients that wait in the backlog, also those of a
-  /// paused listener, and closes all listeners. Then it waits until every connection has ended, and posts `done`. At
-  /// `limit` it aborts the remaining connections with ETIMEDOUT.
+  /// paused listener, and closes all listeners. Then it waits until every connection has ended, also those from
+  /// connect() and adopt(), and posts `done`. At `limit` it aborts the remaining connections with ETIMEDOUT.
+  ///
+  /// drain() closes no connection. The application closes those that would stay open, and those that on_open still
+  /// reports. Until `done` the context works as before: a new connection is allowed, and is waited for.
   ///
   /// References to the listeners are invalid when this returns. If many clients wait, some listeners still accept in
   /// the next turns.
@@ -182,21 +186,24 @@ class ONLOOP_API Context {
   /// The same for one service among several of a program. It closes `listeners`, and waits until every connection that
   /// they accepted has ended. Then it posts `done`. At `limit` it aborts the remaining connections of these listeners
   /// with ETIMEDOUT. Everything else in the context goes on. This function may be called any number of times, also
-  /// while other calls are still draining.
+  /// while other listeners are still draining.
   /// @param listeners Open listeners of this context. The references to them are invalid when this returns.
   /// @param limit How long this waits before it aborts what remains.
   /// @param done Runs once, in a turn, when no connection of these listeners is left.
-  /// @throws std::system_error if one of them is null or belongs to another context (EINVAL). Then nothing has changed.
+  /// @throws std::system_error if one of them is null or belongs to another context (EINVAL), or is draining already
+  /// (EALREADY). Then nothing has changed.
   void drain(std::span<Listener* const> listeners, std::chrono::nanoseconds limit, Task done = {});
 
-  /// Runs an owned loop until stop() or set_keepalive(false). An exception that a callback throws leaves run(). After
+  /// Runs an owned loop until stop() or set_keepalive(false), also if there is nothing left to do. (Node's shape and
+  /// coroutines make it return when nothing is left.) An exception that a callback throws leaves run(). After
   /// that run() may be called again.
   /// @throws std::system_error with EBUSY if the loop runs already, with ENOTSUP for a foreign loop.
   void run();
   /// Makes run() return at the end of this turn. If run() is not running, the next call of run() returns at once.
   void stop();
   /// Sets whether this context keeps run() from returning. On a foreign loop whose run call counts its users, such as
-  /// libuv's, it sets the same for that run call. It is on at first.
+  /// libuv's, it sets the same for that run call: after false, uv_run() may return although connections are open. It is
+  /// on at first. (It has nothing to do with the keep-alive of TCP.)
   void set_keepalive(bool on);
 
   /// Returns a descriptor for an application that has a loop but no shim for it. The descriptor is readable whenever

@@ -57,7 +57,7 @@ class ONLOOP_API Listener {
 
   /// Where it listens: the first of addresses(), with the port that the kernel gave.
   [[nodiscard]] const Address& address() const noexcept;
-  /// One for each of its sockets: one for each address that it was given, two for `localhost`,
+  /// One for each of its sockets: one for each address that it was given, two for `localhost`, with one port,
   /// and one for each socket of the name for `fd:name`.
   [[nodiscard]] std::span<const Address> addresses() const noexcept;
   /// Connections that it accepted and that are not over yet.

@@ -17,20 +17,25 @@ struct ONLOOP_API Limits {
   /// be at most high_water, and high_water at most max_queued. Otherwise the call that takes the limits throws EINVAL.
   std::size_t high_water = 64 * 1024;
   std::size_t low_water = 16 * 1024;  ///< see high_water
-  /// If more than this number of bytes is queued, the connection is aborted with ENOBUFS.
+  /// If a write() would queue more than this number of bytes, the write returns Flow::closed and the connection is
+  /// aborted: its queue is discarded, the peer gets a reset, and on_close gets ENOBUFS.
   std::size_t max_queued = std::size_t{64} * 1024 * 1024;
   /// If true, the connection stops reading above high_water until low_water. This bounds the answers that the peer can
   /// make us queue.
   ///
   /// Leave it off where both sides may write much at once. If each side stops reading until the other side has read,
   /// both wait for ever. A protocol that answers what it reads pauses by itself, as Echo does: it calls pause_reading()
-  /// after Flow::wait, and resume_reading() in on_drain.
+  /// after Flow::wait, and resume_reading() in on_drain. A proxy does the same with the connection on its other side.
   bool pause_reading_when_full = false;
   /// The connection closes with ETIMEDOUT after this time without progress, whether reading is paused or not. Progress
   /// is a byte that was read, or a byte that the peer has taken (SIOCOUTQ). Zero means never.
+  ///
+  /// While bytes wait to be sent, the connection looks only once in this time whether the peer has taken some. So it
+  /// closes between one and two times this time after the last of them.
   std::chrono::nanoseconds idle_timeout{0};
-  /// For close(): how long a flush may take without progress (then the connection closes with ETIMEDOUT), and how long
-  /// close() waits for the peer's end after the flush. Zero means that close() aborts at once and does not wait.
+  /// A time for Connection::close(), which uses it twice. First it bounds the flush: after this time without progress
+  /// (between one and two times this time, as for idle_timeout) the connection closes with ETIMEDOUT. After the flush,
+  /// close() waits this long for the end of the peer. Zero means that close() aborts at once and waits for nothing.
   std::chrono::nanoseconds linger = std::chrono::seconds{5};
 
   /// @return True if every limit is the same.
@@ -55,9 +60,11 @@ struct ONLOOP_API ListenOptions {
 /// The options of Context::connect.
 struct ONLOOP_API ConnectOptions {
   Limits limits{};  ///< the limits of the connection
-  /// After this time the attempt fails with ETIMEDOUT. Zero means as long as the kernel tries. A name or `localhost`
-  /// stands for several addresses, which are tried in turn. While other addresses remain, one address has its share of
-  /// the time that is left, or ten seconds if this option is zero.
+  /// After this time the attempt fails with ETIMEDOUT. Zero means as long as the kernel tries.
+  ///
+  /// A name or `localhost` stands for several addresses, which are tried in turn. Each of them has an equal share of
+  /// the time that is left, so that one address without an answer leaves time for the others. If this option is zero,
+  /// each address but the last has ten seconds.
   std::chrono::nanoseconds timeout = std::chrono::seconds{30};
 };
 
@@ -72,6 +79,7 @@ struct ONLOOP_API ContextOptions {
   std::function<void(std::error_code, std::string_view what)> on_error{};
   /// Called when a callback has thrown on a foreign loop, because no exception may pass through the loop's C frames.
   /// Default: the connection whose callback has thrown is aborted with ECONNABORTED, and the reason goes to on_error.
+  /// If the callback belongs to a timer, a watch or a task, only on_error is called; a repeating timer goes on.
   /// On an owned loop this function is not used: the exception leaves run() or dispatch().
   std::function<void(std::exception_ptr)> on_exception{};
   /// Wraps each batch of the application's callbacks. It must call `batch` exactly once. Use it for a lock or a scope

@@ -43,16 +43,19 @@ class ONLOOP_API Protocol {
   /// @param connection The connection on which they have arrived.
   /// @param data Is valid until this function returns.
   virtual void on_data(Connection& connection, std::span<const std::byte> data) = 0;
-  /// The queue is at or below the low-water mark. This call comes after write() has returned Flow::wait.
+  /// The queue is at or below the low-water mark. This call comes once after write() has returned Flow::wait, however
+  /// often it has done so.
   virtual void on_drain(Connection& connection);
-  /// The peer has sent a FIN and will send no more. Writing still works. Over a UNIX socket this call also comes if the
-  /// peer has aborted or died (see Connection::abort). Default: connection.close().
+  /// The peer has sent a FIN and will send no more. Writing still works. Default: connection.close(). A protocol that
+  /// overrides this function may leave the connection half-open, until it calls close() or shutdown_write(). A proxy
+  /// calls shutdown_write() on its other side. Over a UNIX socket this call also comes if the peer has aborted or died
+  /// (see Connection::abort).
   virtual void on_end(Connection& connection);
   /// The connection has ended. This call comes last, and at most once. It also comes for a connect that failed; then
   /// there was no on_open.
   /// @param connection Is valid until this function returns. Its descriptor is closed already.
-  /// @param error No error after an orderly end on our side: both sides have closed, or the peer did not close within
-  /// Limits::linger, or abort() was called without an error.
+  /// @param error No error in three cases: both sides have ended, whoever ended first; the peer has not ended within
+  /// Limits::linger after close(); abort() was called without an error.
   virtual void on_close(Connection& connection, std::error_code error);
 
  private:

@@ -11,6 +11,8 @@ namespace onloop {
 ///
 /// Thread: the context's. The Signal may be cancelled, replaced or destroyed in any callback, also in its own.
 ///
+/// If no other code in the process handles the same signal, nothing of the following needs your attention.
+///
 /// A process has one handler for each signal. A loop that the application runs may have its own handler; GLib, libuv
 /// and libevent do. The following rules hold for everybody who installs a handler by sigaction(2):
 ///

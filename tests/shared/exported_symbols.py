@@ -33,7 +33,8 @@ def is_allowed(name: str, symbol: str) -> bool:
     if any(re.fullmatch(pattern, symbol) for pattern in NEEDED_BY_TEMPLATES):
         return True
     owner = re.sub(r"^(vtable|typeinfo|typeinfo name|guard variable|(non-)?virtual thunk) (for|to) ", "", symbol)
-    return owner.startswith("onloop::") and not owner.startswith("onloop::detail::")
+    # Each library has the instances of Function that it uses.
+    return owner.startswith("onloop::") and not owner.startswith(("onloop::detail::", "onloop::Function<"))
 
 
 def main() -> int:
