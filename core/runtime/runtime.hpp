@@ -35,7 +35,7 @@ class Runtime final : public Counted {
   [[nodiscard]] bool alive() const noexcept { return attachments_.attached(); }
   /// True from the beginning of the context's destruction.
   [[nodiscard]] bool ending() const noexcept { return ending_; }
-  /// True in a forked child that has not called after_fork() for this context.
+  /// True in a forked child before after_fork().
   [[nodiscard]] bool forked() const noexcept { return this_process() != process_; }
   [[nodiscard]] Context& facade() noexcept { return facade_; }
   [[nodiscard]] const ContextOptions& options() const noexcept { return options_; }
@@ -74,12 +74,11 @@ class Runtime final : public Counted {
   [[nodiscard]] int fd();
   void dispatch();
   [[nodiscard]] Turn& turn() noexcept { return turn_; }
-  /// True if the context was destroyed in this turn, or has moved to another loop. That loop serves the rest.
+  /// True if the context was destroyed in this turn, or has moved to a loop that serves the rest.
   [[nodiscard]] bool turn_is_over() const noexcept { return !alive() || turn_.due().any(Due::kMoved); }
   /// True if the application has waited long enough for the end of this turn. Code that calls user code in a loop must
-  /// ask this after each call, and leave the rest for the next turn if the budget is spent.
+  /// ask after each call, and then leave the rest for the next turn.
   [[nodiscard]] bool budget_is_spent() noexcept { return turn_.budget_is_spent(); }
-  /// Notes that the deadline has passed.
   void deadline_fired() noexcept;
 
   // ---- sources ----
