@@ -63,9 +63,9 @@ onloop::Loop loop_called(const std::string& words) {
 }
 
 /// Moves the context again each time that the loop to which it moved has served it.
-class Mover {
+class RepeatedCutover {
  public:
-  Mover(onloop::Context& context, const std::string& there, const std::string& back, int round_trips)
+  RepeatedCutover(onloop::Context& context, const std::string& there, const std::string& back, int round_trips)
       : context_(context), loops_{there, back}, left_(2 * round_trips) {}
 
   void start() { move(); }
@@ -103,15 +103,15 @@ void measure(const std::string& from, const std::string& to, int connections, in
   onloop::Context context{loop_called(from)};
   const onloop::Listener& listener = context.listen("unix:@onloop-cutover-stall-" + std::to_string(getpid()), echo);
   const Clients clients(listener.address(), connections);
-  Mover mover(context, to, from, round_trips);
+  RepeatedCutover cutovers(context, to, from, round_trips);
   const onloop::Timer all_there = context.every(1ms, [&, started = false]() mutable {
     if (started || listener.connection_count() < static_cast<std::size_t>(connections)) return;
     started = true;
-    mover.start();
+    cutovers.start();
   });
   context.run();
-  std::printf("{\"there_us\": %s, \"back_us\": %s}\n", json_of(mover.stalls(0)).c_str(),
-              json_of(mover.stalls(1)).c_str());
+  std::printf("{\"there_us\": %s, \"back_us\": %s}\n", json_of(cutovers.stalls(0)).c_str(),
+              json_of(cutovers.stalls(1)).c_str());
 }
 
 }  // namespace

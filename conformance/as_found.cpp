@@ -145,7 +145,7 @@ TEST_P(OnContext, C81_signal_mask_and_sigpipe_are_untouched_while_it_runs) {
     struct sigaction action {};
     EXPECT_EQ(::sigaction(SIGPIPE, nullptr, &action), 0);
     EXPECT_EQ(action.sa_handler, SIG_DFL);
-    pair.far.close();
+    pair.far.reset();
     connection.write("to nobody");  // this would end the process if it raised SIGPIPE
     finish();
   });

@@ -87,7 +87,7 @@ std::map<std::string, Trace> expected_traces() {
 void reset(Descriptor& socket) {
   const linger at_once{1, 0};
   ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-  socket.close();
+  socket.reset();
 }
 
 }  // namespace
@@ -118,7 +118,7 @@ TEST_P(OnContext, C86_the_same_session_leaves_the_same_trace) {
         data.append(block, static_cast<std::size_t>(count));
       if (count != 0) continue;
       if (name == "ends") put(fd, "more");
-      line.far.close();
+      line.far.reset();
     }
   });
   run(context, 30s);
@@ -215,10 +215,10 @@ TEST_P(OnContext, C87b_on_close_and_on_drain_never_run_inside_write_close_or_abo
       while (writer.write(std::string(100'000, 'w')) == Flow::go) {
       }
     });
-    broken.far.close();
+    broken.far.reset();
     guarded([&] { to_nobody.write("EPIPE"); });
     guarded([&] { closer.close(); });
-    closed.far.close();
+    closed.far.reset();
     guarded([&] { aborter.abort(); });
     EXPECT_EQ(protocol.closes + protocol.drains, 0);
   };
@@ -226,7 +226,7 @@ TEST_P(OnContext, C87b_on_close_and_on_drain_never_run_inside_write_close_or_abo
   const Timer reader = context.every(1ms, [&] { drain(written.far.get()); });
   EXPECT_TRUE(until(context, [&] { return protocol.closes == 3 && protocol.drains == 1; }));
   guarded([&] { writer.close(); });
-  written.far.close();
+  written.far.reset();
   EXPECT_TRUE(until(context, [&] { return protocol.closes == 4; }));
 }
 
@@ -259,7 +259,7 @@ TEST_P(OnContext, C87c_close_with_unread_input_loses_nothing_that_was_written) {
     EXPECT_FALSE(count < 0 && errno == ECONNRESET) << "after " << received << " bytes";
     if (count == 0 && !ended) {
       ended = true;
-      pair.far.close();
+      pair.far.reset();
     }
   });
   EXPECT_TRUE(until(

@@ -131,7 +131,7 @@ TEST_P(Ops, C24_a_reused_number_gets_no_stale_event) {
       const std::size_t other = 1 - i;
       const int number = pairs[other].near.get();
       guest.remove(*watches[other]);
-      pairs[other].near.close();
+      pairs[other].near.reset();
       ASSERT_EQ(::fcntl(fresh.near.get(), F_DUPFD_CLOEXEC, number), number);
       pairs[other].near = Descriptor{number};
       reused = &guest.add(number, ONLOOP_READ);

@@ -13,7 +13,7 @@ namespace {
 void reset(Descriptor& socket) {
   const linger at_once{1, 0};
   ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
-  socket.close();
+  socket.reset();
 }
 
 int pending_error(int fd) {
@@ -28,7 +28,7 @@ int pending_error(int fd) {
 TEST_P(Ops, C29_peer_close_is_readable_then_the_end) {
   Pair pair = socket_pair();
   ASSERT_TRUE(put(pair.far.get(), "last"));
-  pair.far.close();
+  pair.far.reset();
   std::string got;
   bool ended = false;
   RawGuest guest{provider()};
@@ -71,7 +71,7 @@ TEST_P(Ops, C31_hang_up_alone_on_a_pipe_is_readable) {
   RawGuest guest{provider()};
   const auto& watch = guest.add(pair.near.get(), ONLOOP_READ);
   guest.expect_silence();
-  pair.far.close();
+  pair.far.reset();
   EXPECT_TRUE(guest.until([&] { return watch.calls > 0; }));
   EXPECT_EQ(watch.readiness, ONLOOP_READ);
   char byte = 0;
@@ -104,7 +104,7 @@ TEST_P(Ops, C33_a_reset_is_readiness_and_the_watch_still_works) {
   EXPECT_TRUE(guest.until([&] { return watch.calls >= before + 3; })) << "the watch stopped after an error";
   EXPECT_EQ(pending_error(pair.near.get()), ECONNRESET);
   guest.remove(watch);
-  pair.near.close();
+  pair.near.reset();
   guest.expect_silence();
 }
 
@@ -114,7 +114,7 @@ TEST_P(Ops, C33_a_pipe_without_reader_is_ready_for_writing) {
   RawGuest guest{provider()};
   const auto& watch = guest.add(pair.far.get(), ONLOOP_WRITE);
   guest.expect_silence();
-  pair.near.close();
+  pair.near.reset();
   EXPECT_TRUE(guest.until([&] { return watch.calls >= 3; })) << "the watch stopped after an error";
 }
 
@@ -137,7 +137,7 @@ TEST_P(Ops, C35_removed_before_close_with_a_live_dup_is_silent) {
   RawGuest guest{provider()};
   auto& watch = guest.add(pair.near.get(), ONLOOP_READ);
   guest.remove(watch);
-  pair.near.close();
+  pair.near.reset();
   ASSERT_TRUE(put(pair.far.get()));
   guest.expect_silence();
   guest.expect_sleep();
@@ -150,7 +150,7 @@ TEST_P(Ops, C35_the_same_with_zero_interest_at_the_end) {
   auto& watch = guest.add(pair.near.get(), ONLOOP_READ);
   guest.set(watch, ONLOOP_NONE);
   guest.remove(watch);
-  pair.near.close();
+  pair.near.reset();
   ASSERT_TRUE(put(pair.far.get()));
   guest.expect_silence();
 }
@@ -163,7 +163,7 @@ TEST_P(Ops, C36_the_descriptor_may_be_closed_right_after_removal) {
     auto& watch = guest.add(pair.near.get(), ONLOOP_READ);
     watch.on_ready = [&](std::uint32_t) {
       guest.remove(watch);
-      pair.near.close();
+      pair.near.reset();
     };
     EXPECT_TRUE(guest.until([&] { return watch.calls == 1; })) << "the number of round before was reused";
     guest.turn();
@@ -181,10 +181,10 @@ TEST_P(Ops, C36a_one_that_was_closed_while_watched_leaves_its_number_to_another)
     if (interest == ONLOOP_NONE) guest.set(stale, interest);
     guest.turn();
     const int number = old.near.get();
-    old.near.close();
+    old.near.reset();
     ASSERT_EQ(::fcntl(fresh.near.get(), F_DUPFD_CLOEXEC, number), number);
     old.near = Descriptor{number};
-    fresh.near.close();
+    fresh.near.reset();
     guest.remove(stale);
     const auto& watch = guest.add(number, ONLOOP_READ);
     guest.expect_silence();

@@ -340,7 +340,7 @@ TEST_P(OnContext, C94_between_native_and_aggregate_the_cost_does_not_grow_with_c
       context.move_to(loop);
       return counted.calls - before;
     };
-    const int set = context.fd();
+    const int set = context.pollable_fd();
     cost.aggregate = move(counted.loop().aggregate());
     EXPECT_GE(::fcntl(set, F_GETFD), 0) << "the native set was made anew";
     cost.aggregate += move(native());

@@ -34,10 +34,6 @@ sockaddr_in bind_loopback(const Descriptor& socket) {
 
 }  // namespace
 
-void Descriptor::close() noexcept {
-  if (const int fd = release(); fd >= 0) ::close(fd);
-}
-
 DescriptorLimit::DescriptorLimit(int free) {
   constexpr int kAboveAllThatIsOpen = 64;
   do {

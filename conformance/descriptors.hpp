@@ -1,34 +1,14 @@
 #pragma once
 #include <sys/resource.h>
+#include <onloop/descriptor.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace onloop::conformance {
-
-/// Owns a descriptor.
-class Descriptor {
- public:
-  Descriptor() noexcept = default;
-  explicit Descriptor(int fd) noexcept : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() { close(); }
-
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
-  void close() noexcept;
-
- private:
-  int fd_ = -1;
-};
 
 /// Lets the process open only `free` more descriptors. The limit of the kernel applies to the number of a descriptor.
 /// So that the limit counts, this object first takes every number below it.

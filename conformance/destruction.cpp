@@ -182,7 +182,7 @@ TEST_P(OnContext, C28_destroyed_in_each_callback_of_an_adopted_connection) {
     const Timer reader = doomed.context().every(1ms, [&] { drain(pair.far.get()); });
     if (in != In::drain) {
       ASSERT_TRUE(put(pair.far.get(), "xxx"));
-      pair.far.close();
+      pair.far.reset();
     }
     run(doomed.context());
     ASSERT_TRUE(doomed.gone()) << "callback " << static_cast<int>(in);
@@ -221,7 +221,7 @@ TEST_P(OnContext, C28_the_protocol_is_destroyed_in_each_callback_of_its_own) {
     protocol = std::make_unique<Suicidal>(protocol, countdown, [this] { finish(); });
     const Ref connection = context.adopt(pair.near.release(), *protocol).ref();
     ASSERT_TRUE(put(pair.far.get(), "xxx"));
-    pair.far.close();
+    pair.far.reset();
     run(context);
     EXPECT_FALSE(protocol);
     EXPECT_FALSE(connection);

@@ -172,7 +172,7 @@ std::string in_child(const std::function<bool()>& body) {
     }
     ::_exit(0);
   }
-  report.far.close();
+  report.far.reset();
   pollfd ended{report.near.get(), POLLIN, 0};
   const bool in_time = ::poll(&ended, 1, 10'000) == 1;
   if (!in_time) ::kill(child, SIGKILL);

@@ -116,7 +116,7 @@ TEST_P(OnContext, C84_a_remote_in_the_child_does_not_wake_the_parent) {
   turns(context);
   EXPECT_EQ(wakes, 0);
   if (context.loop().ops().fd && !context.loop().foreign()) {  // this finds also a wake-up that causes no call
-    pollfd readable{context.fd(), POLLIN, 0};
+    pollfd readable{context.pollable_fd(), POLLIN, 0};
     wake_in_child();
     EXPECT_EQ(::poll(&readable, 1, 0), 0) << "the child wrote to the parent's eventfd";
   }

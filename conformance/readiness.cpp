@@ -153,13 +153,13 @@ TEST_P(Ops, C12_zero_interest_is_silent_under_hang_up_and_error) {
   guest.add(reader_gone.far.get(), ONLOOP_NONE);
   guest.add(reset.near.get(), ONLOOP_NONE);
   guest.set(by_change, ONLOOP_NONE);
-  closed.far.close();
-  writer_gone.far.close();
-  reader_gone.near.close();
+  closed.far.reset();
+  writer_gone.far.reset();
+  reader_gone.near.reset();
   ASSERT_TRUE(put(reset.far.get()));
   const linger at_once{1, 0};
   ASSERT_EQ(::setsockopt(reset.far.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
-  reset.far.close();
+  reset.far.reset();
   guest.expect_silence();
   guest.expect_sleep();
 }
@@ -170,7 +170,7 @@ TEST_P(Ops, C13_zero_interest_then_restored_finds_what_came_meanwhile) {
   auto& watch = guest.add(pair.near.get(), ONLOOP_READ);
   guest.set(watch, ONLOOP_NONE);
   ASSERT_TRUE(put(pair.far.get(), "late"));
-  pair.far.close();
+  pair.far.reset();
   guest.expect_silence();
   guest.set(watch, ONLOOP_READ);
   EXPECT_TRUE(guest.until([&] { return watch.calls > 0; }));
@@ -238,7 +238,7 @@ TEST_P(OnContext, C16_spurious_wake_ups_are_tolerated) {
   ASSERT_TRUE(put(pair.far.get(), "hello"));
   std::string back;
   EXPECT_TRUE(until(context, [&] { return (back += take(pair.far.get())) == "hello"; }));
-  pair.far.close();
+  pair.far.reset();
   EXPECT_TRUE(until(context, [&] { return echo.closes == 1; }));
 }
 

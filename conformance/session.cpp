@@ -31,10 +31,10 @@ Trace Session::play() {
   filled += drain(lines_.at("b").far.get());
   note("b's peer: " + std::to_string(filled) + " bytes");
   happen("b ends", [this] { ::shutdown(lines_.at("b").far.get(), SHUT_WR); });
-  happen("b has gone", [this] { lines_.at("b").far.close(); });
+  happen("b has gone", [this] { lines_.at("b").far.reset(); });
   tell("c", "echo");
   tell("c", "pause");
-  happen("c is reset", [this] { lines_.at("c").far.close(); });  // while the echo is unread
+  happen("c is reset", [this] { lines_.at("c").far.reset(); });  // while the echo is unread
   happen("c resumes", [this] { lines_.at("c").connection->resume_reading(); });
   tell("a", "abort d");
   tell("e", "shut down");

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <unistd.h>
 #include <onloop/onloop.hpp>
 
 #include <cerrno>
@@ -15,10 +14,10 @@
 
 int main(int argc, char** argv) try {
   // The application's loop: an epoll set with a descriptor for signals.
-  const int set = epoll_create1(EPOLL_CLOEXEC);
-  const auto watch = [set](int fd) {
+  const onloop::Descriptor set(epoll_create1(EPOLL_CLOEXEC));
+  const auto watch = [&set](int fd) {
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-    if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) != 0)
+    if (epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &event) != 0)
       throw std::system_error(errno, std::generic_category(), "watch");
   };
   sigset_t signals;
@@ -26,28 +25,26 @@ int main(int argc, char** argv) try {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
-  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-  watch(signal_fd);
+  const onloop::Descriptor signal_fd(signalfd(-1, &signals, SFD_CLOEXEC));
+  watch(signal_fd.get());
 
-  // The service. The loop knows nothing of it except fd().
+  // The service. The loop knows nothing of it except pollable_fd().
   onloop::Echo echo;
   onloop::Context context{onloop::native()};
   const onloop::Listener& listener = context.listen(argc > 1 ? argv[1] : "127.0.0.1:0", echo);
-  watch(context.fd());
+  watch(context.pollable_fd());
   std::printf("listening on %s (native)\n", listener.address().to_string().c_str());
   std::fflush(stdout);
 
   for (bool running = true; running;) {
     epoll_event event{};
-    if (epoll_wait(set, &event, 1, -1) < 1) {
+    if (epoll_wait(set.get(), &event, 1, -1) < 1) {
       if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
       continue;
     }
-    if (event.data.fd == context.fd()) context.dispatch();
-    if (event.data.fd == signal_fd) running = false;
+    if (event.data.fd == context.pollable_fd()) context.dispatch();
+    if (event.data.fd == signal_fd.get()) running = false;
   }
-  close(signal_fd);
-  close(set);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "echo_by_descriptor: %s\n", error.what());
   return 1;

@@ -23,19 +23,19 @@ void say(const std::string& line) {
   std::fflush(stdout);
 }
 
-int signals_as_descriptor() {
+onloop::Descriptor signals_as_descriptor() {
   sigset_t signals;
   sigemptyset(&signals);
   for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals, number);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
-  return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  return onloop::Descriptor(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
   GMainLoop* main_loop = g_main_loop_new(nullptr, FALSE);
-  const int signals = signals_as_descriptor();
+  const onloop::Descriptor signals = signals_as_descriptor();
   {
     onloop::Echo echo;
     onloop::Context context{onloop::native()};
@@ -44,9 +44,9 @@ int main(int argc, char** argv) try {
     bool over = false;
 
     // This watch moves too.
-    const onloop::Watch watch = context.watch(signals, onloop::Interest::read, [&](onloop::Interest) {
+    const onloop::Watch watch = context.watch(signals.get(), onloop::Interest::read, [&](onloop::Interest) {
       signalfd_siginfo signal{};
-      if (read(signals, &signal, sizeof signal) != sizeof signal) return;
+      if (read(signals.get(), &signal, sizeof signal) != sizeof signal) return;
       over = signal.ssi_signo != SIGUSR1;
       if (over) {
         context.stop();
@@ -66,7 +66,6 @@ int main(int argc, char** argv) try {
       if (on_glib) g_main_loop_run(main_loop);
     }
   }
-  close(signals);
   g_main_loop_unref(main_loop);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "echo_moves_to_glib_loop: %s\n", error.what());

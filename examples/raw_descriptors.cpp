@@ -29,19 +29,11 @@
 
 namespace {
 
-class Descriptor {
- public:
-  Descriptor(int fd, const char* what) : fd_(fd) {
-    if (fd_ < 0) throw std::system_error(errno, std::generic_category(), what);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { close(fd_); }
-  [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-  const int fd_;
-};
+/// Takes the ownership of the result of a system call that opens `what`.
+onloop::Descriptor opened(int fd, const char* what) {
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), what);
+  return onloop::Descriptor(fd);
+}
 
 /// Divides the bytes of a descriptor into whole lines.
 class Lines {
@@ -86,9 +78,9 @@ class SerialLine {
     return open(path(), O_RDWR | O_NOCTTY | O_CLOEXEC);
   }
 
-  Descriptor ours_{posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), "open a pseudo-terminal"};
+  onloop::Descriptor ours_ = opened(posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), "open a pseudo-terminal");
   // The other end stays open. If nobody had it open, our end would report a hang-up again and again.
-  Descriptor theirs_{open_other_end(), "open the other end of a pseudo-terminal"};
+  onloop::Descriptor theirs_ = opened(open_other_end(), "open the other end of a pseudo-terminal");
 };
 
 std::string change(const inotify_event& event) {
@@ -119,7 +111,7 @@ int main(int argc, char** argv) try {
     return 2;
   }
   const SerialLine serial;
-  const Descriptor directory{inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "make an inotify descriptor"};
+  const onloop::Descriptor directory = opened(inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "make an inotify descriptor");
   const unsigned changes = IN_CREATE | IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR;
   if (inotify_add_watch(directory.get(), argv[1], changes) < 0) {
     throw std::system_error(errno, std::generic_category(), std::string("watch the directory ") + argv[1]);

@@ -2,6 +2,8 @@
 // raw_epoll_echo. So these peers differ from raw_epoll_echo only in the loop.
 #pragma once
 
+#include <onloop/descriptor.hpp>
+
 #include <array>
 #include <vector>
 
@@ -14,12 +16,10 @@ class PlainEcho {
   // What the loop must do with its watch after a step.
   enum class Watch { same, readable, writable, over };
 
-  explicit PlainEcho(int fd) : fd_(fd) {}
-  ~PlainEcho() { close(fd_); }
-  PlainEcho(const PlainEcho&) = delete;
-  PlainEcho& operator=(const PlainEcho&) = delete;
+  // Takes the ownership of the socket.
+  explicit PlainEcho(int fd) : socket_(fd) {}
 
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return socket_.get(); }
 
   // Must be called when the descriptor is ready for the watched direction, which is readable at first. It must also be
   // called after an error or a hang-up; recv or send then fails.
@@ -30,10 +30,10 @@ class PlainEcho {
 
   Watch read_and_send() {
     static std::array<std::byte, kBufferSize> buffer;
-    const ssize_t received = recv(fd_, buffer.data(), buffer.size(), 0);
+    const ssize_t received = recv(fd(), buffer.data(), buffer.size(), 0);
     if (received == 0) return Watch::over;
     if (received < 0) return is_transient() ? Watch::same : Watch::over;
-    ssize_t sent = send(fd_, buffer.data(), static_cast<std::size_t>(received), MSG_NOSIGNAL);
+    ssize_t sent = send(fd(), buffer.data(), static_cast<std::size_t>(received), MSG_NOSIGNAL);
     if (sent == received) return Watch::same;
     if (sent < 0 && !is_transient()) return Watch::over;
     if (sent < 0) sent = 0;
@@ -42,13 +42,13 @@ class PlainEcho {
   }
 
   Watch send_rest() {
-    const ssize_t sent = send(fd_, unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
+    const ssize_t sent = send(fd(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
     if (sent < 0) return is_transient() ? Watch::same : Watch::over;
     unsent_.erase(unsent_.begin(), unsent_.begin() + sent);
     return unsent_.empty() ? Watch::readable : Watch::same;
   }
 
-  int fd_;
+  onloop::Descriptor socket_;
   std::vector<std::byte> unsent_;  // usually empty; while it is not, the descriptor is watched only for writing
 };
 

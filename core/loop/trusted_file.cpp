@@ -69,7 +69,7 @@ class Walk {
         continue;
       }
       const std::string path = where_ + "/" + name;
-      UniqueFd next = opened(at_, name, O_PATH, path);
+      Descriptor next = opened(at_, name, O_PATH, path);
       const struct stat status = status_of(next, path);
       check_owner(status, path);
       if (S_ISLNK(status.st_mode)) {
@@ -106,20 +106,20 @@ class Walk {
   }
 
   /// Opens a component. `path` is its whole path, for an error.
-  UniqueFd opened(const UniqueFd& at, const std::string& name, int flags, const std::string& path) const {
-    UniqueFd fd(openat(at.get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+  Descriptor opened(const Descriptor& at, const std::string& name, int flags, const std::string& path) const {
+    Descriptor fd(openat(at.get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) throw_error(errno, what_ + ": " + path);
     return fd;
   }
 
-  struct stat status_of(const UniqueFd& fd, const std::string& path) const {
+  struct stat status_of(const Descriptor& fd, const std::string& path) const {
     struct stat status {};
     if (fstat(fd.get(), &status) < 0) throw_error(errno, what_ + ": " + path);
     return status;
   }
 
   /// Goes on with the target of a symbolic link.
-  void follow(const UniqueFd& link, const std::string& path) {
+  void follow(const Descriptor& link, const std::string& path) {
     if (++links_ > kMostLinks) throw_error(ELOOP, what_ + ": " + path);
     std::array<char, PATH_MAX> target{};
     const ssize_t size = readlinkat(link.get(), "", target.data(), target.size());
@@ -167,7 +167,7 @@ class Walk {
 
   const std::string& what_;
   std::vector<std::string> left_;  // components that the walk has not reached; the next one is the last element
-  UniqueFd at_;                    // the directory that the walk has reached
+  Descriptor at_;                  // the directory that the walk has reached
   std::string where_;              // the path of at_; empty for the root
   std::string shared_;             // who else can write to at_, which is sticky then; empty if nobody can
   int links_ = 0;                  // symbolic links that the walk has followed

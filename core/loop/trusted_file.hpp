@@ -1,15 +1,14 @@
 #pragma once
 #include <sys/types.h>
+#include <onloop/descriptor.hpp>
 
 #include <string>
-
-#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 
 /// An open regular file. Only root and the effective user could have put it there, and only they can change it.
 struct TrustedFile {
-  UniqueFd fd;       ///< open for reading
+  Descriptor fd;     ///< open for reading
   std::string path;  ///< its absolute path, without symbolic links
   dev_t device = 0;
   ino_t inode = 0;

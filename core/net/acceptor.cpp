@@ -45,7 +45,7 @@ void Acceptor::start(int socket, const std::string& what) {
   }
 }
 
-void Acceptor::start_owned(UniqueFd&& socket, const std::string& what) {
+void Acceptor::start_owned(Descriptor&& socket, const std::string& what) {
   start(socket.get(), what);
   (void)socket.release();
 }
@@ -68,7 +68,7 @@ void Acceptor::listen(std::span<const Address> addresses) {
     }
   }
   for (BoundSockets& each : bound) {
-    for (UniqueFd& socket : each.sockets) {
+    for (Descriptor& socket : each.sockets) {
       const std::string what = "listen on " + local_address(socket.get()).to_string();
       start_owned(std::move(socket), what);
     }
@@ -174,7 +174,7 @@ void Acceptor::hand_over() noexcept {
   sever();
 }
 
-void Acceptor::restore(UniqueFd socket, bool paused) {
+void Acceptor::restore(Descriptor socket, bool paused) {
   if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
       get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 1) {
     throw_error(EPROTO, "take over a listener: the descriptor is not that of a listening stream socket");

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/descriptor.hpp>
 #include <onloop/listener.hpp>
 #include <onloop/options.hpp>
 
@@ -7,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "core/base/unique_fd.hpp"
 #include "core/net/endpoint.hpp"
 #include "core/net/origin.hpp"
 #include "core/net/snapshot.hpp"
@@ -42,7 +42,7 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
   /// Severs, but leaves the file of a UNIX socket, which is another process's now.
   void hand_over() noexcept;
   /// One of its sockets from there. Throws std::system_error if it is none.
-  void restore(UniqueFd socket, bool paused);
+  void restore(Descriptor socket, bool paused);
   void adopt_file(ListenerSnapshot&& listener) noexcept;
 
   [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }
@@ -77,7 +77,7 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
 
  private:
   void start(int socket, const std::string& what);
-  void start_owned(UniqueFd&& socket, const std::string& what);
+  void start_owned(Descriptor&& socket, const std::string& what);
   void tell_drain() noexcept;
 
   Net& net_;

@@ -45,7 +45,7 @@ class Binding {
 
  private:
   int bind_one(const Address& address) {
-    UniqueFd fd = make_socket(address);
+    Descriptor fd = make_socket(address);
     if (!fd) return errno;
     UnixFile file;
     if (address.family() == Address::Family::unix_path) {

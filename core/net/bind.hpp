@@ -1,10 +1,10 @@
 #pragma once
 #include <onloop/address.hpp>
+#include <onloop/descriptor.hpp>
 #include <onloop/options.hpp>
 
 #include <vector>
 
-#include "core/base/unique_fd.hpp"
 #include "core/net/unix_file.hpp"
 
 namespace onloop::detail {
@@ -12,7 +12,7 @@ namespace onloop::detail {
 /// Sockets that listen. If this is destroyed, the file goes first: once its socket is closed, the file is stale, and
 /// another process may replace it.
 struct BoundSockets {
-  std::vector<UniqueFd> sockets;
+  std::vector<Descriptor> sockets;
   UnixFile file;  ///< of the socket, if it is bound to a path
 };
 

@@ -41,7 +41,7 @@ std::error_code ListeningSocket::set_paused(bool paused) noexcept {
 
 void ListeningSocket::sever() noexcept {
   if (!runtime()) return;
-  const UniqueFd socket(fd());
+  const Descriptor socket(fd());
   give_back();
 }
 
@@ -106,7 +106,7 @@ bool ListeningSocket::end_drain() {
 
 bool ListeningSocket::accept_one(Opening opening) {
   SocketAddress peer;
-  UniqueFd client(accept4(fd(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  Descriptor client(accept4(fd(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!client) return accept_failed(errno);
   failures_ = 0;
   if (to_accept_ > 0) --to_accept_;

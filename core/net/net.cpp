@@ -68,7 +68,7 @@ void Net::keep_reserve() noexcept {
 int Net::turn_away(int listening) noexcept {
   if (!reserve_) return EMFILE;
   reserve_.reset();
-  UniqueFd client(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
+  Descriptor client(accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
   const int error = client ? 0 : errno;
   if (client) ++statistics.turned_away;
   client.reset();

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/descriptor.hpp>
 #include <onloop/task.hpp>
 #include <onloop/timer.hpp>
 
@@ -12,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "core/base/unique_fd.hpp"
 #include "core/runtime/runtime.hpp"
 
 namespace onloop {
@@ -131,7 +131,7 @@ class Net final : public Subsystem {
   std::vector<Acceptor*> acceptors_;
   Stream* streams_ = nullptr;
   std::unordered_multimap<const Stream*, Task> drain_tasks_;  // here and not in Stream: few connections have one
-  UniqueFd reserve_;
+  Descriptor reserve_;
   std::uint64_t quiet_until_ = 0;  // when report_starved() reports again
   /// @return The first listener that drains, or the first that does not; null if there is none.
   [[nodiscard]] Acceptor* find_acceptor(bool draining) const noexcept;

@@ -75,11 +75,11 @@ std::vector<Address> expand(const Address& address) {
           Address::from_ip(Address::Family::ipv4, four, address.port())};
 }
 
-UniqueFd make_socket(const Address& address) noexcept {
+Descriptor make_socket(const Address& address) noexcept {
   const int domain = address.family() == Address::Family::ipv4   ? AF_INET
                      : address.family() == Address::Family::ipv6 ? AF_INET6
                                                                  : AF_UNIX;
-  return UniqueFd(socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  return Descriptor(socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 Address local_address(int fd) {

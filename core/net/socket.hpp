@@ -1,12 +1,11 @@
 #pragma once
 #include <sys/socket.h>
 #include <onloop/address.hpp>
+#include <onloop/descriptor.hpp>
 
 #include <cerrno>
 #include <cstdint>
 #include <vector>
-
-#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -26,7 +25,7 @@ struct SocketAddress {
 [[nodiscard]] std::vector<Address> expand(const Address& address);
 
 /// A new non-blocking stream socket for `address`; empty with errno set if there can be none.
-[[nodiscard]] UniqueFd make_socket(const Address& address) noexcept;
+[[nodiscard]] Descriptor make_socket(const Address& address) noexcept;
 
 [[nodiscard]] Address local_address(int fd);
 [[nodiscard]] Address peer_address(int fd);

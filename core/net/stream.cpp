@@ -283,7 +283,7 @@ void Stream::shut(std::error_code error) noexcept {
 }
 
 void Stream::release_socket() noexcept {
-  UniqueFd socket(fd());
+  Descriptor socket(fd());
   runtime()->sources().unwatch(*this);
 }
 

@@ -56,7 +56,7 @@ void Stream::resolved(Outcome<std::vector<Address>>& found) {
 /// Starts an attempt to connect to `address`.
 /// @return 0 if the attempt is under way. Otherwise the errno value that says why it is not.
 int Stream::attempt(const Address& address) {
-  UniqueFd fd = make_socket(address);
+  Descriptor fd = make_socket(address);
   if (!fd) return errno;
   if (address.family() != Address::Family::unix_path && address.family() != Address::Family::unix_abstract) {
     set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);

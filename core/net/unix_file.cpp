@@ -49,7 +49,7 @@ class ReplacementLock {
 
  private:
   const std::string file_;
-  UniqueFd fd_;
+  Descriptor fd_;
 };
 
 /// No socket is bound to the one whose file `address` names, whether it listens already or not.
@@ -61,7 +61,7 @@ bool is_stale(const Address& address) noexcept {
   if (lstat(address.name().c_str(), &status) < 0 || !S_ISSOCK(status.st_mode)) return false;
   const SocketAddress to(address);
   for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {  // the second for kernels that look at the type last, as gVisor
-    const UniqueFd probe(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const Descriptor probe(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!probe || ::connect(probe.get(), to.data(), to.length) == 0 || errno != ECONNREFUSED) return false;
   }
   return true;
@@ -70,7 +70,7 @@ bool is_stale(const Address& address) noexcept {
 /// The permissions of the file that `seen` describes, which may not be at `path` any more: a chmod by path would follow
 /// a symbolic link that somebody has put there. Returns 0 or an errno value, ESTALE if another file is there.
 int set_mode(const std::string& path, const struct stat& seen, mode_t mode) {
-  const UniqueFd file(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  const Descriptor file(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!file) return errno;
   struct stat status {};
   if (fstat(file.get(), &status) < 0) return errno;

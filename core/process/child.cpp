@@ -59,7 +59,7 @@ void Child::start(Launch& launch) try {
 /// Watches the pidfd of the child process. ESRCH from the kernel means that the process is over, and that somebody else
 /// has reaped it. Then on_exit is called later, from on_deferred().
 void Child::watch(const std::string& what) {
-  UniqueFd pidfd = open_pidfd(pid_);
+  Descriptor pidfd = open_pidfd(pid_);
   if (!pidfd && errno == ESRCH) {
     runtime()->defer(*this);
     return;
@@ -99,7 +99,7 @@ void Child::end(ExitStatus status) {
 void Child::leave() noexcept {
   const auto dropped = std::exchange(on_exit_, nullptr);  // destroyed last, because it may own the Process
   {
-    const UniqueFd pidfd(fd());
+    const Descriptor pidfd(fd());
     runtime()->sources().unwatch(*this);
   }
   children_.remove(*this);

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <onloop/descriptor.hpp>
 
 #include <array>
 #include <cerrno>
@@ -22,7 +23,6 @@
 
 #include "core/base/error.hpp"
 #include "core/base/signals_blocked.hpp"
-#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 namespace {
@@ -171,8 +171,8 @@ pid_t ForkExec::start(const std::string& what) const {
   const std::vector<std::string> programs = places(program);
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) < 0) throw_error(errno, what);
-  const UniqueFd reading(ends[0]);
-  UniqueFd writing(ends[1]);
+  const Descriptor reading(ends[0]);
+  Descriptor writing(ends[1]);
   if (writing.get() < first_free) writing.reset(fcntl(writing.get(), F_DUPFD_CLOEXEC, first_free));
   if (!writing) throw_error(errno, what);
   pid_t pid = 0;

@@ -131,7 +131,7 @@ void Launch::open_descriptors() {
   const std::array<const Stdio*, kStreams> streams{&options_.in, &options_.out, &options_.err};
   for (std::size_t i = 0; i < kStreams; ++i) given_.push_back({open_stream(*streams[i], i), static_cast<int>(i)});
   for (const PassedDescriptor& each : passed) {
-    given_.push_back({UniqueFd(fcntl(each.fd, F_DUPFD_CLOEXEC, first_free_)), each.number});
+    given_.push_back({Descriptor(fcntl(each.fd, F_DUPFD_CLOEXEC, first_free_)), each.number});
     if (!given_.back().fd) {
       const int error = errno;
       throw_error(error, what_ + ": descriptor " + std::to_string(each.fd) + " as the child's number " +
@@ -142,12 +142,12 @@ void Launch::open_descriptors() {
 
 /// Moves a descriptor to a number that no descriptor of the child overwrites. The result is empty, with errno set, if
 /// there is no such number.
-UniqueFd Launch::moved_up(UniqueFd fd) const noexcept {
-  return !fd || fd.get() >= first_free_ ? std::move(fd) : UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, first_free_));
+Descriptor Launch::moved_up(Descriptor fd) const noexcept {
+  return !fd || fd.get() >= first_free_ ? std::move(fd) : Descriptor(fcntl(fd.get(), F_DUPFD_CLOEXEC, first_free_));
 }
 
 /// Opens what the child gets as a standard stream: 0 is its input, 1 its output, 2 its errors.
-UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
+Descriptor Launch::open_stream(const Stdio& stdio, std::size_t number) {
   const std::string what = what_ + ": " + kNames[number];
   switch (stdio.kind_) {
     case Stdio::Kind::inherit:
@@ -155,7 +155,7 @@ UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
     case Stdio::Kind::null:
       return null();
     case Stdio::Kind::descriptor: {
-      UniqueFd copy(fcntl(stdio.fd_, F_DUPFD_CLOEXEC, first_free_));
+      Descriptor copy(fcntl(stdio.fd_, F_DUPFD_CLOEXEC, first_free_));
       if (!copy) throw_error(errno, what + " from descriptor " + std::to_string(stdio.fd_));
       return copy;
     }
@@ -164,24 +164,24 @@ UniqueFd Launch::open_stream(const Stdio& stdio, std::size_t number) {
   }
   std::array<int, 2> pair{};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) < 0) throw_error(errno, what);
-  ends_[number] = {.fd = UniqueFd(pair[0]), .protocol = stdio.protocol_, .limits = &stdio.limits_, .what = what};
-  UniqueFd theirs = moved_up(UniqueFd(pair[1]));
+  ends_[number] = {.fd = Descriptor(pair[0]), .protocol = stdio.protocol_, .limits = &stdio.limits_, .what = what};
+  Descriptor theirs = moved_up(Descriptor(pair[1]));
   if (!theirs) throw_error(errno, what);
   return theirs;
 }
 
 /// A copy of a standard stream of this process; /dev/null if this process has none. A descriptor with FD_CLOEXEC is not
 /// a standard stream: it is another file that got this number after the stream was closed.
-UniqueFd Launch::inherited(int number) const {
+Descriptor Launch::inherited(int number) const {
   const int flags = fcntl(number, F_GETFD);
   if (flags < 0 || (flags & FD_CLOEXEC)) return null();
-  UniqueFd copy(fcntl(number, F_DUPFD_CLOEXEC, first_free_));
+  Descriptor copy(fcntl(number, F_DUPFD_CLOEXEC, first_free_));
   if (!copy) throw_error(errno, what_);
   return copy;
 }
 
-UniqueFd Launch::null() const {
-  UniqueFd null = moved_up(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
+Descriptor Launch::null() const {
+  Descriptor null = moved_up(Descriptor(open("/dev/null", O_RDWR | O_CLOEXEC)));
   if (!null) throw_error(errno, what_ + ": open /dev/null");
   return null;
 }

@@ -1,13 +1,12 @@
 #pragma once
 #include <sys/types.h>
+#include <onloop/descriptor.hpp>
 #include <onloop/process.hpp>
 
 #include <array>
 #include <cstddef>
 #include <string>
 #include <vector>
-
-#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -18,7 +17,7 @@ class Launch {
   static constexpr std::size_t kStreams = 3;
   /// The parent's end of a standard stream of the child.
   struct End {
-    UniqueFd fd;  // empty if the stream is not a Stdio::stream
+    Descriptor fd;  // empty if the stream is not a Stdio::stream
     Protocol* protocol = nullptr;
     const Limits* limits = nullptr;
     std::string what;  // how an error about this stream begins
@@ -41,20 +40,20 @@ class Launch {
   void check_identity() const;
   void open_directory();
   void open_descriptors();
-  [[nodiscard]] UniqueFd moved_up(UniqueFd fd) const noexcept;
+  [[nodiscard]] Descriptor moved_up(Descriptor fd) const noexcept;
   [[nodiscard]] pid_t spawn(char* const* arguments, char* const* environment) const;
   [[nodiscard]] pid_t fork_and_exec(char* const* arguments, char* const* environment) const;
-  [[nodiscard]] UniqueFd open_stream(const Stdio& stdio, std::size_t number);
-  [[nodiscard]] UniqueFd inherited(int number) const;
-  [[nodiscard]] UniqueFd null() const;
+  [[nodiscard]] Descriptor open_stream(const Stdio& stdio, std::size_t number);
+  [[nodiscard]] Descriptor inherited(int number) const;
+  [[nodiscard]] Descriptor null() const;
 
   const SpawnOptions& options_;
   std::string what_;
-  UniqueFd directory_;
+  Descriptor directory_;
   /// A descriptor that the child gets.
   struct Given {
-    UniqueFd fd;  // its number here is so high that no number of the child's overwrites it
-    int number;   // its number in the child
+    Descriptor fd;  // its number here is so high that no number of the child's overwrites it
+    int number;     // its number in the child
   };
 
   int first_free_ = static_cast<int>(kStreams);  // higher than all numbers that the child gets

@@ -1,8 +1,7 @@
 #pragma once
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "core/base/unique_fd.hpp"
+#include <onloop/descriptor.hpp>
 
 // pidfd_open(2) and pidfd_send_signal(2). They are called by number, because <sys/pidfd.h> exists only since glibc
 // 2.36, and in that version a C++ program can't link the functions that it declares.
@@ -10,8 +9,8 @@ namespace onloop::detail {
 
 /// Opens a descriptor of a process. It becomes readable when the process has ended. The result is empty, with errno
 /// set, if it can't be opened.
-[[nodiscard]] inline UniqueFd open_pidfd(pid_t pid) noexcept {
-  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+[[nodiscard]] inline Descriptor open_pidfd(pid_t pid) noexcept {
+  return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
 
 /// Sends a signal to the process. Returns 0, or -1 with errno set.

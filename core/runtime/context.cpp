@@ -2,6 +2,7 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <onloop/context.hpp>
+#include <onloop/descriptor.hpp>
 
 #include <cerrno>
 #include <memory>
@@ -9,7 +10,6 @@
 
 #include "core/base/clock.hpp"
 #include "core/base/error.hpp"
-#include "core/base/unique_fd.hpp"
 #include "core/runtime/raw_watch.hpp"
 #include "core/runtime/runtime.hpp"
 #include "core/runtime/signal_entry.hpp"
@@ -34,7 +34,7 @@ bool is_perhaps_always_ready(const struct stat& status) noexcept {
 /// Throws std::system_error (EPERM) if nobody can wait for the descriptor. It asks epoll, because poll(2) only says
 /// that such a descriptor is ready.
 void refuse_if_always_ready(int fd, const std::string& what) {
-  const detail::UniqueFd set(epoll_create1(EPOLL_CLOEXEC));
+  const detail::Descriptor set(epoll_create1(EPOLL_CLOEXEC));
   if (!set) throw_error(errno, what);
   epoll_event none{};
   if (epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &none) == 0) return;

@@ -134,7 +134,7 @@ void Cutover::commit() noexcept {
   } else {
     error = switch_deadline();
   }
-  const UniqueFd& timer = timer_ ? timer_ : runtime_.deadline_.timer();
+  const Descriptor& timer = timer_ ? timer_ : runtime_.deadline_.timer();
   if (timer) error = Deadline::arm(timer, 0);
   runtime_.deadline_.moved(error < 0 ? ONLOOP_NO_DEADLINE : 0, std::move(timer_));
   if (error < 0) runtime_.mailbox_->nudge();  // wakes the loop for a turn, which tries again

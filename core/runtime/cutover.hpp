@@ -1,12 +1,12 @@
 #pragma once
 #include <onloop/loop_ops.h>
+#include <onloop/descriptor.hpp>
 #include <onloop/loop.hpp>
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "core/base/unique_fd.hpp"
 #include "core/loop/loop_attachment.hpp"
 #include "core/loop/set_attachment.hpp"
 
@@ -53,7 +53,7 @@ class Cutover {
   std::unique_ptr<LoopAttachment> sources_;  // will watch the sources; null if the native set stays
   std::unique_ptr<SetAttachment> set_;       // to the next host of the native set, under aggregate hosting
   std::vector<onloop_watch*> watches_;       // the watches on sources_; the index is the descriptor
-  UniqueFd timer_;                           // a new timerfd for the deadline, if it is needed and there was none
+  Descriptor timer_;                         // a new timerfd for the deadline, if it is needed and there was none
   bool needs_timer_ = false;                 // the next loop needs a timerfd for the deadline
 };
 

@@ -26,7 +26,7 @@ int Deadline::change(LoopAttachment& loop, std::uint64_t at) noexcept {
   return result;
 }
 
-int Deadline::arm(const UniqueFd& timer, std::uint64_t at) noexcept {
+int Deadline::arm(const Descriptor& timer, std::uint64_t at) noexcept {
   itimerspec when{};
   if (at != ONLOOP_NO_DEADLINE) {
     const std::uint64_t moment = std::max<std::uint64_t>(at, 1);  // a time of zero would disarm the timer
@@ -35,8 +35,8 @@ int Deadline::arm(const UniqueFd& timer, std::uint64_t at) noexcept {
   return timerfd_settime(timer.get(), TFD_TIMER_ABSTIME, &when, nullptr) < 0 ? -errno : 0;
 }
 
-UniqueFd Deadline::make_timerfd() {
-  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+Descriptor Deadline::make_timerfd() {
+  Descriptor timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer) throw_error(errno, "make a timerfd");
   return timer;
 }
@@ -50,7 +50,7 @@ void Deadline::fired() noexcept {
 
 void Deadline::use_timerfd() {
   if (timer_) return;
-  UniqueFd timer = make_timerfd();
+  Descriptor timer = make_timerfd();
   runtime()->sources().watch(*this, timer.get(), ONLOOP_READ, "watch a timerfd");
   timer_ = std::move(timer);
   set_ = ONLOOP_NO_DEADLINE;
@@ -62,7 +62,7 @@ void Deadline::close() noexcept {
   set_ = ONLOOP_NO_DEADLINE;
 }
 
-void Deadline::moved(std::uint64_t at, UniqueFd timer) noexcept {
+void Deadline::moved(std::uint64_t at, Descriptor timer) noexcept {
   if (timer) timer_ = std::move(timer);
   set_ = at;
 }

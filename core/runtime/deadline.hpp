@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <onloop/descriptor.hpp>
 
-#include "core/base/unique_fd.hpp"
 #include "core/loop/loop_attachment.hpp"
 #include "core/runtime/source.hpp"
 
@@ -25,12 +25,12 @@ class Deadline final : public Source {
   /// Notes that the deadline has fired, or may have fired.
   void fired() noexcept;
   /// Makes a timerfd for a deadline. Throws std::system_error.
-  [[nodiscard]] static UniqueFd make_timerfd();
+  [[nodiscard]] static Descriptor make_timerfd();
   /// Arms `timer` for the moment `at`; ONLOOP_NO_DEADLINE disarms it. Returns 0 or a negative errno.
-  static int arm(const UniqueFd& timer, std::uint64_t at) noexcept;
+  static int arm(const Descriptor& timer, std::uint64_t at) noexcept;
   /// Uses a timerfd from now on. Throws std::system_error.
   void use_timerfd();
-  [[nodiscard]] const UniqueFd& timer() const noexcept { return timer_; }
+  [[nodiscard]] const Descriptor& timer() const noexcept { return timer_; }
   [[nodiscard]] bool uses_timerfd() const noexcept { return static_cast<bool>(timer_); }
   /// Closes the timerfd, if there is one. set() makes another one if it needs one.
   void close() noexcept;
@@ -38,7 +38,7 @@ class Deadline final : public Source {
   ///
   /// @param at The moment to which the deadline is set there already.
   /// @param timer The timerfd that is used there, if it is not the one that was used before.
-  void moved(std::uint64_t at, UniqueFd timer = {}) noexcept;
+  void moved(std::uint64_t at, Descriptor timer = {}) noexcept;
 
  private:
   void sever() noexcept override;
@@ -48,7 +48,7 @@ class Deadline final : public Source {
 
   int change(LoopAttachment& loop, std::uint64_t at) noexcept;
 
-  UniqueFd timer_;                          // the timerfd, if one is used
+  Descriptor timer_;                        // the timerfd, if one is used
   std::uint64_t set_ = ONLOOP_NO_DEADLINE;  // the moment that the loop or the timerfd knows
 };
 

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kTries = 8;  // attempts to write to the eventfd
 
-UniqueFd make_event() {
-  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+Descriptor make_event() {
+  Descriptor event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event) throw_error(errno, "make an eventfd for waking the loop");
   return event;
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/descriptor.hpp>
 #include <onloop/task.hpp>
 
 #include <atomic>
@@ -8,7 +9,6 @@
 #include <utility>
 
 #include "core/base/process_mark.hpp"
-#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -102,7 +102,7 @@ class Mailbox {
   static void destroy(Letter* letters) noexcept;
   void signal() noexcept;
 
-  UniqueFd event_;
+  Descriptor event_;
   ProcessMark process_;  // the process that made the eventfd: a forked child must not wake its parent
   const std::size_t most_posted_;
   std::atomic<std::size_t> posted_{0};    // posted tasks that wait; counted only if there is a limit

@@ -1,5 +1,6 @@
 #pragma once
-#include "core/base/unique_fd.hpp"
+#include <onloop/descriptor.hpp>
+
 #include "core/runtime/runtime.hpp"
 
 namespace onloop::detail {
@@ -35,7 +36,7 @@ class WatchedFiles final : public Subsystem {
   [[nodiscard]] bool usable() const noexcept { return set_ && !runtime_.forked(); }
 
   Runtime& runtime_;
-  UniqueFd set_;
+  Descriptor set_;
   bool lost_ = false;  // in a forked child
 };
 

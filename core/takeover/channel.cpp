@@ -171,9 +171,9 @@ bool Channel::next(Frame& frame) {
   return true;
 }
 
-UniqueFd Channel::take_fd() {
+Descriptor Channel::take_fd() {
   if (fds_in_.empty()) throw_error(EPROTO, "the other process sends a record without its descriptor");
-  UniqueFd fd = std::move(fds_in_.front());
+  Descriptor fd = std::move(fds_in_.front());
   fds_in_.pop_front();
   return fd;
 }

@@ -2,11 +2,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <onloop/descriptor.hpp>
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "core/base/unique_fd.hpp"
 
 namespace onloop::detail {
 
@@ -37,7 +36,7 @@ class Channel {
     std::span<const std::byte> bytes;  // valid until the next read()
   };
 
-  explicit Channel(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
+  explicit Channel(Descriptor socket) noexcept : socket_(std::move(socket)) {}
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
   /// Gives the ownership of the socket back to the caller that has given it.
@@ -85,19 +84,19 @@ class Channel {
   [[nodiscard]] bool next(Frame& frame);
   /// Takes the next descriptor that has arrived.
   /// @throws std::system_error with EPROTO if there is none.
-  [[nodiscard]] UniqueFd take_fd();
+  [[nodiscard]] Descriptor take_fd();
   /// @return True if descriptors have arrived that take_fd() has not taken.
   [[nodiscard]] bool fds_left() const noexcept { return !fds_in_.empty(); }
 
  private:
-  UniqueFd socket_;
+  Descriptor socket_;
   std::vector<std::byte> bytes_out_;
   std::vector<int> fds_out_;  // are sent with the first byte of bytes_out_
   std::size_t sent_ = 0;      // how many bytes of bytes_out_ were sent
   bool muted_ = false;
   std::vector<std::byte> bytes_in_;
   std::size_t begin_ = 0;  // where the bytes begin that next() has not taken
-  std::deque<UniqueFd> fds_in_;
+  std::deque<Descriptor> fds_in_;
 };
 
 /// @return True for an error that passes: for the moment the kernel can't send or receive. What has arrived is not

@@ -78,7 +78,7 @@ void Importer::take_listener(const ListenerRecord& record) {
 
 void Importer::take_connection(const ConnectionRecord& record) {
   constexpr const char* kWhat = "take over a connection";
-  UniqueFd socket = channel().take_fd();
+  Descriptor socket = channel().take_fd();
   if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
       get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 0) {
     throw_error(EPROTO, std::string(kWhat) + ": the descriptor is not that of one");

@@ -75,7 +75,7 @@ void Takeover::begin(Context& context, int socket, TakeoverOptions options, Done
   check_same_user(socket, what);
   Net& net = checked(runtime_of(context), options, what);
   const auto made = std::make_shared<Side>(net, std::move(options), std::move(done));
-  made->start(UniqueFd(socket), first);
+  made->start(Descriptor(socket), first);
 }
 
 void Takeover::start_export(Context& context, int socket, TakeoverOptions options, Done done) {
@@ -86,7 +86,7 @@ void Takeover::start_import(Context& context, int socket, TakeoverOptions option
   begin<Importer>(context, socket, std::move(options), std::move(done), Interest::read, "take over a context");
 }
 
-void Takeover::start(UniqueFd socket, Interest interest) {
+void Takeover::start(Descriptor socket, Interest interest) {
   Context& context = runtime().facade();
   const int fd = socket.get();
   interest_ = interest;

@@ -111,7 +111,7 @@ class Takeover : public std::enable_shared_from_this<Takeover> {
   template <class Side>
   static void begin(Context& context, int socket, TakeoverOptions options, Done done, Interest first, const char* what);
   /// Starts to watch `socket` and the time limit. Takes the descriptor unless it throws.
-  void start(UniqueFd socket, Interest interest);
+  void start(Descriptor socket, Interest interest);
   void on_ready(Interest ready);
 
   const TakeoverOptions options_;

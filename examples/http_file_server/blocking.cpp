@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <onloop/address.hpp>
 
 #include <algorithm>
 #include <array>
@@ -36,9 +37,9 @@ constexpr std::uint64_t kPiece = 128 * 1024;
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-bool write_all(const Socket& socket, std::span<const char> bytes) {
+bool write_all(const onloop::Descriptor& socket, std::span<const char> bytes) {
   while (!bytes.empty()) {
-    const ssize_t sent = send(socket.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t sent = send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) return false;
     bytes = bytes.subspan(static_cast<std::size_t>(sent));
@@ -50,21 +51,21 @@ bool write_all(const Socket& socket, std::span<const char> bytes) {
 ///
 /// @param input The bytes that came behind the last request.
 /// @return False at the end of the connection.
-bool read_request(const Socket& socket, RequestParser& parser, std::string& input) {
+bool read_request(const onloop::Descriptor& socket, RequestParser& parser, std::string& input) {
   while (true) {
     input.erase(0, parser.feed(input));
     if (parser.take_continue() && !write_all(socket, kContinue)) return false;
     if (parser.state() == RequestParser::State::complete || parser.state() == RequestParser::State::refused)
       return true;
     std::array<char, kReadSize> buffer;
-    const ssize_t got = recv(socket.fd(), buffer.data(), buffer.size(), 0);
+    const ssize_t got = recv(socket.get(), buffer.data(), buffer.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
     input.assign(buffer.data(), static_cast<std::size_t>(got));
   }
 }
 
-bool write_contents(const Socket& socket, const Answer& answer) {
+bool write_contents(const onloop::Descriptor& socket, const Answer& answer) {
   for (std::uint64_t sent = 0; sent < answer.length;) {
     const std::vector<std::byte> piece =
         answer.file->read_at(answer.offset + sent, std::min(kPiece, answer.length - sent));
@@ -77,14 +78,14 @@ bool write_contents(const Socket& socket, const Answer& answer) {
 
 /// Closes the sending side and reads until the peer closes. If a socket with unread input is closed, the kernel sends a
 /// reset, and the bytes that were written are lost.
-void close_in_order(const Socket& socket) {
+void close_in_order(const onloop::Descriptor& socket) {
   std::array<char, kReadSize> rest;
-  shutdown(socket.fd(), SHUT_WR);
-  while (recv(socket.fd(), rest.data(), rest.size(), 0) > 0) {
+  shutdown(socket.get(), SHUT_WR);
+  while (recv(socket.get(), rest.data(), rest.size(), 0) > 0) {
   }
 }
 
-int listening_socket(const onloop::Address& address) {
+onloop::Descriptor listening_socket(const onloop::Address& address) {
   sockaddr_storage storage{};
   socklen_t size = 0;
   if (address.family() == onloop::Address::Family::ipv4) {
@@ -103,20 +104,21 @@ int listening_socket(const onloop::Address& address) {
   } else {
     throw std::runtime_error("this server listens on IPv4 and IPv6 addresses only, not on " + address.to_string());
   }
-  const int listener = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  onloop::Descriptor listener(socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
-  if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-      bind(listener, reinterpret_cast<const sockaddr*>(&storage), size) < 0 || listen(listener, kBacklog) < 0) {
+  if (!listener || setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+      bind(listener.get(), reinterpret_cast<const sockaddr*>(&storage), size) < 0 ||
+      listen(listener.get(), kBacklog) < 0) {
     fail("listen on " + address.to_string());
   }
   return listener;
 }
 
-std::string address_of(int listener, const onloop::Address& asked) {
+onloop::Address address_of(const onloop::Descriptor& listener, const onloop::Address& asked) {
   sockaddr_in6 name{};  // the port is at the same place for both families
   socklen_t size = sizeof name;
-  if (getsockname(listener, reinterpret_cast<sockaddr*>(&name), &size) < 0) fail("getsockname");
-  return onloop::Address::from_ip(asked.family(), asked.ip(), ntohs(name.sin6_port), asked.scope()).to_string();
+  if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&name), &size) < 0) fail("getsockname");
+  return onloop::Address::from_ip(asked.family(), asked.ip(), ntohs(name.sin6_port), asked.scope());
 }
 
 int stoppable = -1;  // the listening socket, for the signal handler
@@ -137,20 +139,14 @@ void rest_after(int error) {
 
 }  // namespace
 
-Socket::Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
-Socket::~Socket() {
-  if (fd_ >= 0) close(fd_);
-}
-
-void handle_connection(const Socket& socket, const DocumentRoot& root, std::chrono::nanoseconds timeout) {
+void handle_connection(const onloop::Descriptor& socket, const DocumentRoot& root, std::chrono::nanoseconds timeout) {
   const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
   const timeval limit{.tv_sec = whole.count(),
                       .tv_usec = std::chrono::duration_cast<std::chrono::microseconds>(timeout - whole).count()};
   const int on = 1;
-  setsockopt(socket.fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  setsockopt(socket.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  setsockopt(socket.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   RequestParser parser;
   std::string input;
   bool keep_alive = true;
@@ -165,20 +161,21 @@ void handle_connection(const Socket& socket, const DocumentRoot& root, std::chro
   if (!keep_alive) close_in_order(socket);
 }
 
-void accept_forever(const Options& options, const std::string& name, const std::function<void(Socket)>& handle) {
-  const onloop::Address address = onloop::Address::parse(options.listen);
-  const int listener = stoppable = listening_socket(address);
+void accept_forever(const Options& options, const std::string& name,
+                    const std::function<void(onloop::Descriptor)>& handle) {
+  const onloop::Descriptor listener = listening_socket(options.listen);
+  stoppable = listener.get();
   struct sigaction stop {};
   stop.sa_handler = [](int) {
     stopping = true;
     shutdown(stoppable, SHUT_RDWR);  // accept() then fails if it is waiting
   };
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &stop, nullptr);
-  say_listening(address_of(listener, address), name);
+  say_listening(address_of(listener, options.listen), name);
   while (true) {
-    const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (client >= 0) {
-      handle(Socket{client});
+    onloop::Descriptor client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (client) {
+      handle(std::move(client));
     } else if (const int error = errno; stopping) {
       std::quick_exit(0);
     } else if (error != EINTR && error != ECONNABORTED) {

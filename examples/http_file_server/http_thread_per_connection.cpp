@@ -8,7 +8,7 @@
 int main(int argc, char** argv) {
   return http::run_server(http::Kind::without_loop, argc, argv, [](const http::Options& options) {
     const http::DocumentRoot root{options.root};
-    http::accept_forever(options, "threads", [&](http::Socket socket) {
+    http::accept_forever(options, "threads", [&](onloop::Descriptor socket) {
       try {
         std::thread([&root, &options, socket = std::move(socket)] {
           http::handle_connection(socket, root, options.timeout);

@@ -20,7 +20,7 @@ void serve(const http::Options& options) {
   const onloop::Listener& listener = context.listen(options.listen, server, server.listen_options());
   const onloop::Signal interrupt = context.on_signal(SIGINT, [&context] { context.stop(); });
   const onloop::Signal terminate = context.on_signal(SIGTERM, [&context] { context.stop(); });
-  http::say_listening(listener.address().to_string(), options.loop);
+  http::say_listening(listener.address(), options.loop);
   context.run();
 }
 

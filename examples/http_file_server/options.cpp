@@ -39,7 +39,10 @@ int run_server(Kind kind, int argc, const char* const* argv, const std::function
     Options options;
     CLI::App app{"Serves the files below a directory by HTTP.", name};
     app.add_option("ROOT", options.root, "The directory")->required();
-    app.add_option("--listen", options.listen, "Default: 127.0.0.1:0, a port that is free")->option_text("ADDRESS");
+    app.add_option_function<std::string>(
+           "--listen", [&options](const std::string& text) { options.listen = onloop::Address::parse(text); },
+           "Default: 127.0.0.1:0, a port that is free")
+        ->option_text("ADDRESS");
     app.add_option_function<double>(
            "--timeout",
            [&options](double seconds) {
@@ -64,8 +67,8 @@ int run_server(Kind kind, int argc, const char* const* argv, const std::function
   }
 }
 
-void say_listening(const std::string& address, const std::string& name) {
-  std::printf("listening on %s (%s)\n", address.c_str(), name.c_str());
+void say_listening(const onloop::Address& address, const std::string& name) {
+  std::printf("listening on %s (%s)\n", address.to_string().c_str(), name.c_str());
   std::fflush(stdout);
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/address.hpp>
 #include <onloop/loop.hpp>
 #include <onloop/options.hpp>
 
@@ -12,7 +13,7 @@ namespace http {
 /// The options on the command lines of the three servers.
 struct Options {
   std::string root;
-  std::string listen = "127.0.0.1:0";
+  onloop::Address listen = onloop::Address::parse("127.0.0.1:0");
   std::chrono::nanoseconds timeout = std::chrono::seconds{30};
   // Only the server with a loop takes the following options.
   std::string loop = "native";
@@ -30,6 +31,6 @@ enum class Kind { with_loop, without_loop };
                              const std::function<void(const Options&)>& serve);
 
 /// Prints the line that says that the server is ready.
-void say_listening(const std::string& address, const std::string& name);
+void say_listening(const onloop::Address& address, const std::string& name);
 
 }  // namespace http

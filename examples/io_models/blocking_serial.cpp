@@ -5,14 +5,16 @@
 // first client leaves.
 //
 // io_model_blocking_serial [ADDRESS]
+#include <utility>
+
 #include "echo.hpp"
 #include "model.hpp"
 
 int main(int argc, char** argv) {
   model::end_on_signal();
-  const int listener = model::listen_at_argument(argc, argv);
+  const model::Descriptor listener = model::listen_at_argument(argc, argv);
   for (;;) {
-    const int client = model::accept_client(listener);
-    if (client >= 0) model::serve(client);
+    model::Descriptor client = model::accept_client(listener);
+    if (client) model::serve(std::move(client));
   }
 }

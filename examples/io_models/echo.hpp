@@ -2,7 +2,7 @@
 // The echo itself, for a blocking and for a non-blocking socket. The models differ in when they call these functions.
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <unistd.h>
+#include <onloop/descriptor.hpp>
 
 #include <array>
 #include <cerrno>
@@ -30,30 +30,18 @@ using Buffer = std::array<char, 16 * 1024>;
 }
 
 /// Serves a client on a blocking socket for all of its life, and then closes the socket.
-inline void serve(int fd) {
-  while (echo_once(fd)) {
+inline void serve(onloop::Descriptor client) {
+  while (echo_once(client.get())) {
   }
-  close(fd);
 }
 
 /// A client on a non-blocking socket. It owns the socket. It keeps the bytes that the kernel doesn't take, and receives
 /// nothing more until they are sent. So a client that doesn't read costs one buffer.
 class Client {
  public:
-  explicit Client(int fd) : fd_(fd) {}
-  Client(Client&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), unsent_(std::move(other.unsent_)), over_(other.over_) {}
-  Client& operator=(Client&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    std::swap(unsent_, other.unsent_);
-    std::swap(over_, other.over_);
-    return *this;
-  }
-  ~Client() {
-    if (fd_ >= 0) close(fd_);
-  }
+  explicit Client(onloop::Descriptor socket) : socket_(std::move(socket)) {}
 
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return socket_.get(); }
   /// @return True if step() waits for the socket to be writable. False if it waits for the socket to be readable.
   [[nodiscard]] bool has_unsent() const { return !unsent_.empty(); }
   /// @return True if the client has ended or is lost.
@@ -66,7 +54,7 @@ class Client {
       return;
     }
     static Buffer buffer;
-    const ssize_t received = recv(fd_, buffer.data(), buffer.size(), 0);
+    const ssize_t received = recv(fd(), buffer.data(), buffer.size(), 0);
     if (received <= 0) {
       over_ = received == 0 || !is_transient();
       return;
@@ -79,13 +67,13 @@ class Client {
   static bool is_transient() { return errno == EAGAIN || errno == EINTR; }
 
   std::ptrdiff_t send_some(const char* data, std::size_t size) {
-    const ssize_t sent = send(fd_, data, size, MSG_NOSIGNAL);
+    const ssize_t sent = send(fd(), data, size, MSG_NOSIGNAL);
     if (sent >= 0) return sent;
     over_ = !is_transient();
     return 0;
   }
 
-  int fd_;
+  onloop::Descriptor socket_;
   std::vector<char> unsent_;
   bool over_ = false;
 };

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 
 #include "echo.hpp"
 #include "model.hpp"
@@ -14,23 +15,20 @@ namespace model {
 
 class EpollLoop {
  public:
-  /// @param listener A non-blocking socket. It must stay open for as long as the loop turns.
-  explicit EpollLoop(int listener) : listener_(listener) {
-    if (epoll_ < 0) die("epoll_create1");
-    watch(EPOLL_CTL_ADD, listener_, EPOLLIN);
+  /// @param listener A non-blocking socket.
+  explicit EpollLoop(Descriptor listener) : listener_(std::move(listener)) {
+    if (!epoll_) die("epoll_create1");
+    watch(EPOLL_CTL_ADD, listener_.get(), EPOLLIN);
   }
-  EpollLoop(const EpollLoop&) = delete;
-  EpollLoop& operator=(const EpollLoop&) = delete;
-  ~EpollLoop() { close(epoll_); }
 
   /// Waits for at most `timeout_ms` milliseconds, and then serves the ready clients. -1 means without a limit.
   void turn(int timeout_ms) {
     std::array<epoll_event, 64> events;
-    const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
+    const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
     if (count < 0 && errno != EINTR) die("epoll_wait");
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<std::size_t>(i)].data.fd;
-      if (fd == listener_) {
+      if (fd == listener_.get()) {
         accept_one();
       } else {
         step(clients_.at(fd));
@@ -43,13 +41,14 @@ class EpollLoop {
     epoll_event event{};
     event.events = interest;
     event.data.fd = fd;
-    if (epoll_ctl(epoll_, operation, fd, &event) != 0) die("epoll_ctl");
+    if (epoll_ctl(epoll_.get(), operation, fd, &event) != 0) die("epoll_ctl");
   }
 
   void accept_one() {
-    const int fd = accept_client(listener_, SOCK_NONBLOCK);
-    if (fd < 0) return;
-    clients_.emplace(fd, fd);
+    Descriptor client = accept_client(listener_, SOCK_NONBLOCK);
+    if (!client) return;
+    const int fd = client.get();
+    clients_.emplace(fd, std::move(client));
     watch(EPOLL_CTL_ADD, fd, EPOLLIN);
   }
 
@@ -63,8 +62,8 @@ class EpollLoop {
     }
   }
 
-  int listener_;
-  int epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  Descriptor listener_;
+  Descriptor epoll_{epoll_create1(EPOLL_CLOEXEC)};
   std::unordered_map<int, Client> clients_;  // the key is the descriptor
 };
 

@@ -26,19 +26,19 @@ class TickLoop {
  public:
   TickLoop() {
     const itimerspec period{{0, kTick}, {0, kTick}};
-    if (timer_ < 0 || timerfd_settime(timer_, 0, &period, nullptr) != 0) model::die("timerfd");
+    if (!timer_ || timerfd_settime(timer_.get(), 0, &period, nullptr) != 0) model::die("timerfd");
   }
 
   void turn(int timeout_ms) {
-    pollfd watched{timer_, POLLIN, 0};
+    pollfd watched{timer_.get(), POLLIN, 0};
     const int count = poll(&watched, 1, timeout_ms);
     if (count < 0 && errno != EINTR) model::die("poll");
     std::uint64_t ticks = 0;
-    if (count > 0 && read(timer_, &ticks, sizeof ticks) != sizeof ticks) model::die("timerfd");
+    if (count > 0 && read(timer_.get(), &ticks, sizeof ticks) != sizeof ticks) model::die("timerfd");
   }
 
  private:
-  int timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  model::Descriptor timer_{timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <onloop/descriptor.hpp>
 
 #include <array>
 #include <cerrno>
@@ -16,6 +17,8 @@
 #include <string_view>
 
 namespace model {
+
+using onloop::Descriptor;
 
 /// Prints the reason, which is in errno, and ends the program with status 1. It uses _exit, so it may be called while
 /// there are other threads.
@@ -56,35 +59,35 @@ inline sockaddr_in to_address(std::string_view text) {
 /// kernel chooses a free port. The function prints the address, so signals must be set up before.
 ///
 /// @param flags SOCK_NONBLOCK or 0.
-inline int listen_at_argument(int argc, char** argv, int flags = 0) {
+inline Descriptor listen_at_argument(int argc, char** argv, int flags = 0) {
   sockaddr_in address = to_address(argc > 1 ? argv[1] : "127.0.0.1:0");
   socklen_t size = sizeof address;
   const int on = 1;
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) die("socket");
-  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0) die("bind");
-  if (listen(fd, SOMAXCONN) != 0) die("listen");
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) die("getsockname");
+  Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+  if (!listener || setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) die("socket");
+  if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) die("bind");
+  if (listen(listener.get(), SOMAXCONN) != 0) die("listen");
+  if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) die("getsockname");
   std::array<char, INET_ADDRSTRLEN> host{};
   inet_ntop(AF_INET, &address.sin_addr, host.data(), host.size());
   std::printf("listening on %s:%d\n", host.data(), ntohs(address.sin_port));
   std::fflush(stdout);
-  return fd;
+  return listener;
 }
 
 /// Accepts the next client. Ends the program if it may have no more descriptors.
 ///
 /// @param flags SOCK_NONBLOCK or 0.
-/// @return The socket of the client, or -1 if there is no client now.
-inline int accept_client(int listener, int flags = 0) {
-  const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | flags);
-  if (fd < 0) {
+/// @return The socket of the client, or none if there is no client now.
+inline Descriptor accept_client(const Descriptor& listener, int flags = 0) {
+  Descriptor client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | flags));
+  if (!client) {
     if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) die("accept4");
-    return -1;
+    return client;
   }
   const int on = 1;
-  if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) die("setsockopt");
-  return fd;
+  if (setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) die("setsockopt");
+  return client;
 }
 
 }  // namespace model

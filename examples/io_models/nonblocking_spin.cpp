@@ -4,6 +4,7 @@
 // makes a system call for each client in each sweep, and uses all of a core, also while nothing happens.
 //
 // io_model_nonblocking_spin [ADDRESS]
+#include <utility>
 #include <vector>
 
 #include "echo.hpp"
@@ -11,11 +12,11 @@
 
 int main(int argc, char** argv) {
   model::end_on_signal();
-  const int listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
+  const model::Descriptor listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
   std::vector<model::Client> clients;
   for (;;) {
-    const int fd = model::accept_client(listener, SOCK_NONBLOCK);
-    if (fd >= 0) clients.emplace_back(fd);
+    model::Descriptor next = model::accept_client(listener, SOCK_NONBLOCK);
+    if (next) clients.emplace_back(std::move(next));
     for (model::Client& client : clients) client.step();
     std::erase_if(clients, [](const model::Client& client) { return client.is_over(); });
   }

@@ -8,6 +8,7 @@
 #include <poll.h>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "echo.hpp"
@@ -15,7 +16,7 @@
 
 int main(int argc, char** argv) {
   model::end_on_signal();
-  const int listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
+  const model::Descriptor listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
   std::vector<model::Client> clients;
   std::vector<pollfd> watched;  // the clients in their order, then the listener
   for (;;) {
@@ -23,7 +24,7 @@ int main(int argc, char** argv) {
     for (const model::Client& client : clients) {
       watched.push_back({client.fd(), static_cast<short>(client.has_unsent() ? POLLOUT : POLLIN), 0});
     }
-    watched.push_back({listener, POLLIN, 0});
+    watched.push_back({listener.get(), POLLIN, 0});
     if (poll(watched.data(), watched.size(), -1) < 0) {
       if (errno != EINTR) model::die("poll");
       continue;
@@ -33,7 +34,7 @@ int main(int argc, char** argv) {
     }
     std::erase_if(clients, [](const model::Client& client) { return client.is_over(); });
     if (watched.back().revents == 0) continue;
-    const int fd = model::accept_client(listener, SOCK_NONBLOCK);
-    if (fd >= 0) clients.emplace_back(fd);
+    model::Descriptor client = model::accept_client(listener, SOCK_NONBLOCK);
+    if (client) clients.emplace_back(std::move(client));
   }
 }

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "echo.hpp"
@@ -18,21 +19,21 @@
 namespace {
 
 struct Watcher {
-  explicit Watcher(int descriptor) : fd(descriptor), poller(epoll_create1(EPOLL_CLOEXEC)) {
+  explicit Watcher(model::Descriptor descriptor) : socket(std::move(descriptor)), poller(epoll_create1(EPOLL_CLOEXEC)) {
     epoll_event event{};
     event.events = EPOLLIN;
-    if (poller < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) != 0) model::die("epoll");
+    if (!poller || epoll_ctl(poller.get(), EPOLL_CTL_ADD, socket.get(), &event) != 0) model::die("epoll");
   }
 
   [[nodiscard]] bool is_ready() const {
     epoll_event event{};
-    const int count = epoll_wait(poller, &event, 1, 0);
+    const int count = epoll_wait(poller.get(), &event, 1, 0);
     if (count < 0 && errno != EINTR) model::die("epoll_wait");
     return count > 0;
   }
 
-  int fd;
-  int poller;
+  model::Descriptor socket;
+  model::Descriptor poller;
 };
 
 }  // namespace
@@ -43,14 +44,10 @@ int main(int argc, char** argv) {
   std::vector<Watcher> clients;
   for (;;) {
     if (listener.is_ready()) {
-      const int fd = model::accept_client(listener.fd);
-      if (fd >= 0) clients.emplace_back(fd);
+      model::Descriptor client = model::accept_client(listener.socket);
+      if (client) clients.emplace_back(std::move(client));
     }
-    std::erase_if(clients, [](const Watcher& client) {
-      if (!client.is_ready() || model::echo_once(client.fd)) return false;
-      close(client.poller);
-      close(client.fd);
-      return true;
-    });
+    std::erase_if(clients,
+                  [](const Watcher& client) { return client.is_ready() && !model::echo_once(client.socket.get()); });
   }
 }

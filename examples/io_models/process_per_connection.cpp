@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <utility>
 #include <vector>
 
 #include "echo.hpp"
@@ -49,11 +50,11 @@ sigset_t set_up_signals() {
   return signals;
 }
 
-[[noreturn]] void be_child(int listener, int client, const sigset_t& signals) {
-  close(listener);
+[[noreturn]] void be_child(model::Descriptor& listener, model::Descriptor client, const sigset_t& signals) {
+  listener.reset();
   for (const int number : {SIGTERM, SIGINT, SIGCHLD}) std::signal(number, SIG_DFL);
   sigprocmask(SIG_UNBLOCK, &signals, nullptr);
-  model::serve(client);
+  model::serve(std::move(client));
   _exit(0);
 }
 
@@ -61,16 +62,15 @@ sigset_t set_up_signals() {
 
 int main(int argc, char** argv) {
   const sigset_t signals = set_up_signals();
-  const int listener = model::listen_at_argument(argc, argv);
+  model::Descriptor listener = model::listen_at_argument(argc, argv);
   for (;;) {
     sigprocmask(SIG_UNBLOCK, &signals, nullptr);
-    const int client = model::accept_client(listener);
+    model::Descriptor client = model::accept_client(listener);
     sigprocmask(SIG_BLOCK, &signals, nullptr);
-    if (client < 0) continue;
+    if (!client) continue;
     const pid_t pid = fork();
-    if (pid == 0) be_child(listener, client, signals);
+    if (pid == 0) be_child(listener, std::move(client), signals);
     if (pid > 0) children.push_back(pid);
     if (pid < 0) std::perror("a client is turned away: fork");
-    close(client);
   }
 }

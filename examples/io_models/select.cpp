@@ -8,6 +8,7 @@
 #include <sys/select.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "echo.hpp"
@@ -15,14 +16,14 @@
 
 int main(int argc, char** argv) {
   model::end_on_signal();
-  const int listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
+  const model::Descriptor listener = model::listen_at_argument(argc, argv, SOCK_NONBLOCK);
   std::vector<model::Client> clients;
   for (;;) {
     fd_set readable, writable;
     FD_ZERO(&readable);
     FD_ZERO(&writable);
-    FD_SET(listener, &readable);
-    int highest = listener;
+    FD_SET(listener.get(), &readable);
+    int highest = listener.get();
     for (const model::Client& client : clients) {
       FD_SET(client.fd(), client.has_unsent() ? &writable : &readable);
       highest = std::max(highest, client.fd());
@@ -35,13 +36,12 @@ int main(int argc, char** argv) {
       if (FD_ISSET(client.fd(), &readable) || FD_ISSET(client.fd(), &writable)) client.step();
     }
     std::erase_if(clients, [](const model::Client& client) { return client.is_over(); });
-    if (!FD_ISSET(listener, &readable)) continue;
-    const int fd = model::accept_client(listener, SOCK_NONBLOCK);
-    if (fd >= FD_SETSIZE) {
-      std::fprintf(stderr, "a client is turned away: select() can't watch descriptor %d\n", fd);
-      close(fd);
-    } else if (fd >= 0) {
-      clients.emplace_back(fd);
+    if (!FD_ISSET(listener.get(), &readable)) continue;
+    model::Descriptor client = model::accept_client(listener, SOCK_NONBLOCK);
+    if (client.get() >= FD_SETSIZE) {
+      std::fprintf(stderr, "a client is turned away: select() can't watch descriptor %d\n", client.get());
+    } else if (client) {
+      clients.emplace_back(std::move(client));
     }
   }
 }

@@ -7,21 +7,21 @@
 // io_model_thread_per_connection [ADDRESS]
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "echo.hpp"
 #include "model.hpp"
 
 int main(int argc, char** argv) {
   model::end_on_signal();
-  const int listener = model::listen_at_argument(argc, argv);
+  const model::Descriptor listener = model::listen_at_argument(argc, argv);
   for (;;) {
-    const int client = model::accept_client(listener);
-    if (client < 0) continue;
+    model::Descriptor client = model::accept_client(listener);
+    if (!client) continue;
     try {
-      std::thread{model::serve, client}.detach();
+      std::thread{model::serve, std::move(client)}.detach();
     } catch (const std::system_error& error) {
       std::fprintf(stderr, "a client is turned away: %s\n", error.what());
-      close(client);
     }
   }
 }

@@ -10,6 +10,7 @@
 #include <onloop/blocking.hpp>
 #include <onloop/connection.hpp>
 #include <onloop/context.hpp>
+#include <onloop/descriptor.hpp>
 #include <onloop/echo.hpp>
 #include <onloop/file.hpp>
 #include <onloop/function.hpp>

@@ -7,8 +7,8 @@ import socket
 import subprocess
 import tempfile
 
+from raw_takeover_channel import Relay
 from server import DEADLINE, ECHO, LOOP, ClientTest, EchoServer, clean_environment, ctl, echoes, on_loop, wait_until
-from takeover_wire import Relay
 
 
 class Server(EchoServer):

@@ -10,9 +10,9 @@ import tempfile
 import time
 import unittest
 
+from raw_takeover_channel import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, end, head_and
 from server import DEADLINE, LOOP, echoes, ended, read_exactly, wait_until
 from takeover_case import TakeoverTest, is_served
-from takeover_wire import ACKNOWLEDGE, DATA, END, GO, Successor, close_all, end, head_and
 from test_takeover import send_until_stuck
 
 KILLED = -signal.SIGKILL

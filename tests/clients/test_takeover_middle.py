@@ -8,9 +8,9 @@ import socket
 import threading
 import unittest
 
+from raw_takeover_channel import CONNECTION, END, GO
 from server import DEADLINE, ctl, echoes, ended, listens, read_exactly, wait_until
 from takeover_case import TakeoverTest, pass_signal
-from takeover_wire import CONNECTION, END, GO
 
 
 def at(kind, action):

@@ -9,11 +9,11 @@ import struct
 import time
 import unittest
 
-import takeover_wire as wire
+import raw_takeover_channel as raw
+from raw_takeover_channel import (ACKNOWLEDGE, CONNECTION, DATA, END, GIVE_UP, GO, HELLO, LISTENER, LONGEST, OldServer,
+                                  Successor, head_and)
 from server import DEADLINE, ECHO, ctl, echoes, wait_until
 from takeover_case import TakeoverTest, take_over
-from takeover_wire import (ACKNOWLEDGE, CONNECTION, DATA, END, GIVE_UP, GO, HELLO, LISTENER, LONGEST, OldServer,
-                           Successor, head_and)
 from test_takeover import send_until_stuck
 
 NOBODY = 65534
@@ -107,12 +107,12 @@ class BadServers(TakeoverTest):
 
     def test_records_that_are_malformed(self):
         listening, connected, datagrams, file = self.fixture()
-        hello = (head_and(HELLO, wire.hello()), [])
-        listener = (head_and(LISTENER, wire.listener()), listening)
-        connection = (head_and(CONNECTION, wire.connection()), connected)
+        hello = (head_and(HELLO, raw.hello()), [])
+        listener = (head_and(LISTENER, raw.listener()), listening)
+        connection = (head_and(CONNECTION, raw.connection()), connected)
 
         def ends(listeners, connections):
-            return head_and(END, wire.end(listeners, connections)), []
+            return head_and(END, raw.end(listeners, connections)), []
 
         order = "in a wrong order"
         cases = {
@@ -123,10 +123,10 @@ class BadServers(TakeoverTest):
             "no such kind": ("something else than a takeover", (head_and(9, b""), [])),
             "oversized": (f"record of {LONGEST + 1} bytes", (struct.pack("=II", HELLO, LONGEST + 1), [])),
             "endless": ("record of 4294967295 bytes", (struct.pack("=II", HELLO, 0xFFFFFFFF), [])),
-            "wrong magic": ("not the beginning of a takeover", (head_and(HELLO, wire.hello(magic=1)), [])),
-            "wrong version": ("by version 1 of the protocol", (head_and(HELLO, wire.hello(version=1)), [])),
-            "short hello": ("cut short", (head_and(HELLO, wire.hello()[:-1]), [])),
-            "long hello": ("longer than it should be", (head_and(HELLO, wire.hello() + b"x"), [])),
+            "wrong magic": ("not the beginning of a takeover", (head_and(HELLO, raw.hello(magic=1)), [])),
+            "wrong version": ("by version 1 of the protocol", (head_and(HELLO, raw.hello(version=1)), [])),
+            "short hello": ("cut short", (head_and(HELLO, raw.hello()[:-1]), [])),
+            "long hello": ("longer than it should be", (head_and(HELLO, raw.hello() + b"x"), [])),
             "no hello": (order, listener),
             "two hellos": (order, hello, hello),
             "end first": (order, ends(0, 0)),
@@ -142,9 +142,9 @@ class BadServers(TakeoverTest):
             "a connection without its descriptor": ("without its descriptor", hello, (connection[0], [])),
             "a listener without its descriptor": ("without its descriptor", hello, (listener[0], [])),
             "a listener without a socket": ("a listener without a socket", hello,
-                                            (head_and(LISTENER, wire.listener(sockets=0)), [])),
+                                            (head_and(LISTENER, raw.listener(sockets=0)), [])),
             "a listener of four thousand million": ("without its descriptor", hello,
-                                                    (head_and(LISTENER, wire.listener(sockets=2**32 - 1)), listening)),
+                                                    (head_and(LISTENER, raw.listener(sockets=2**32 - 1)), listening)),
             "a listener that is a connection": ("not that of a listening", hello, (listener[0], connected)),
             "a listener that is a datagram socket": ("not that of a listening", hello, (listener[0], datagrams)),
             "a listener that is a file": ("not that of a listening", hello, (listener[0], file)),
@@ -152,29 +152,29 @@ class BadServers(TakeoverTest):
             "a connection that is a datagram socket": ("not that of one", hello, (connection[0], datagrams)),
             "a connection that is a file": ("not that of one", hello, (connection[0], file)),
             "a connection of no listener": ("of a listener that was not sent", hello,
-                                            (head_and(CONNECTION, wire.connection(of=7)), connected)),
+                                            (head_and(CONNECTION, raw.connection(of=7)), connected)),
             "an unknown protocol": ('protocol "smtp"', hello,
-                                    (head_and(CONNECTION, wire.connection(name=b"smtp")), connected)),
+                                    (head_and(CONNECTION, raw.connection(name=b"smtp")), connected)),
             "a name that is cut": ("cut short", hello,
                                    (head_and(CONNECTION, struct.pack("=I", 200) + b"echo"), connected)),
             "a name that is too long": ("a part of it is too long", hello,
-                                        (head_and(CONNECTION, wire.connection(name=b"e" * 256)), connected)),
+                                        (head_and(CONNECTION, raw.connection(name=b"e" * 256)), connected)),
             "a flag that is neither": ("garbled", hello,
-                                       (head_and(CONNECTION, wire.connection(flags=b"\2" * 8)), connected)),
+                                       (head_and(CONNECTION, raw.connection(flags=b"\2" * 8)), connected)),
             "limits that fall": ("limits do not rise", hello,
-                                 (head_and(LISTENER, wire.listener(bounds=wire.limits(high=1, low=2))), listening)),
+                                 (head_and(LISTENER, raw.listener(bounds=raw.limits(high=1, low=2))), listening)),
             "a time-out without end": ("a time-out is endless", hello,
-                                       (head_and(CONNECTION, wire.connection(clock=2**63)), connected)),
+                                       (head_and(CONNECTION, raw.connection(clock=2**63)), connected)),
             "more queued than allowed": ("more is queued than its limits allow", hello,
-                                         (head_and(CONNECTION, wire.connection(queued=2**62)), connected)),
+                                         (head_and(CONNECTION, raw.connection(queued=2**62)), connected)),
             "bytes behind the end": ("bytes behind the end", hello,
-                                     (head_and(CONNECTION, wire.connection(flags=bytes(6) + b"\1\1", queued=1)),
+                                     (head_and(CONNECTION, raw.connection(flags=bytes(6) + b"\1\1", queued=1)),
                                       connected)),
             "less data": ("less data of a connection than it said", hello,
-                          (head_and(CONNECTION, wire.connection(queued=2)), connected),
+                          (head_and(CONNECTION, raw.connection(queued=2)), connected),
                           (head_and(DATA, b"x"), []), ends(0, 1)),
             "more data": ("more data of a connection than it said", hello,
-                          (head_and(CONNECTION, wire.connection(queued=2)), connected), (head_and(DATA, b"xyz"), [])),
+                          (head_and(CONNECTION, raw.connection(queued=2)), connected), (head_and(DATA, b"xyz"), [])),
             "given up": ("gave up: no mood", hello, (head_and(GIVE_UP, b"no mood"), [])),
             "given up in several lines": ("gave up: a\\x0ab", hello, (head_and(GIVE_UP, b"a\nb"), [])),
             "all but the end": ("has gone, or refused", hello, listener, connection),
@@ -185,18 +185,18 @@ class BadServers(TakeoverTest):
 
     def test_descriptors_without_end(self):
         *_, file = self.fixture()
-        hello = (head_and(HELLO, wire.hello()), file * 253)
+        hello = (head_and(HELLO, raw.hello()), file * 253)
         self.assert_refused("descriptors without records", hello, *[(b"\1", file * 253)] * 5)
 
     def test_the_stand_in_would_be_taken_if_it_were_honest(self):
         listening, connected, *_ = self.fixture()
 
         def play(link):
-            link.send(head_and(HELLO, wire.hello()))
-            link.send(head_and(LISTENER, wire.listener()), listening)
-            link.send(head_and(CONNECTION, wire.connection(of=0, queued=3)), connected)
+            link.send(head_and(HELLO, raw.hello()))
+            link.send(head_and(LISTENER, raw.listener()), listening)
+            link.send(head_and(CONNECTION, raw.connection(of=0, queued=3)), connected)
             link.send(head_and(DATA, b"abc"))
-            link.send(head_and(END, wire.end(1, 1)))
+            link.send(head_and(END, raw.end(1, 1)))
             self.assertEqual(link.frame()[0], ACKNOWLEDGE)
             link.send(head_and(GO, b""))
 
@@ -248,8 +248,8 @@ class BadSuccessors(TakeoverTest):
         self.assert_goes_on()
 
     def test_an_acknowledgement_of_what_was_not_read(self):
-        for number, (words, said) in enumerate((("cut short", b""), ("longer than it should be", wire.end() + b"x"),
-                                                ("acknowledges something else", wire.end(2, 5, nonce=0))), 1):
+        for number, (words, said) in enumerate((("cut short", b""), ("longer than it should be", raw.end() + b"x"),
+                                                ("acknowledges something else", raw.end(2, 5, nonce=0))), 1):
             with self.subTest(words), Successor(self.control) as successor:
                 successor.send(head_and(ACKNOWLEDGE, said))
                 self.server.wait_for_line(NO_TAKEOVER, number)
@@ -261,13 +261,13 @@ class BadSuccessors(TakeoverTest):
         with Successor(self.control) as successor:
             successor.take_all()
             listeners, connections, nonce = struct.unpack("=IIQ", successor.end)
-            successor.send(head_and(ACKNOWLEDGE, wire.end(listeners, connections - 1, nonce)))
+            successor.send(head_and(ACKNOWLEDGE, raw.end(listeners, connections - 1, nonce)))
             self.assert_goes_on("acknowledges something else than what it was sent")
 
     def test_the_wrong_record_at_the_end(self):
         with Successor(self.control) as successor:
             successor.take_all()
-            successor.send(head_and(HELLO, wire.hello()))
+            successor.send(head_and(HELLO, raw.hello()))
             self.assert_goes_on("acknowledges what it can't have got yet")
 
     def test_one_that_gives_up(self):

@@ -16,12 +16,12 @@ class PlainApplication : public Provider {
  public:
   void call_from_application(std::function<void()> callback) override { due_.push_back(std::move(callback)); }
   void watch_from_application(int fd, std::function<void()> callback) override {
-    fd_ = fd;
+    watched_ = fd;
     on_readable_ = std::move(callback);
   }
 
  protected:
-  [[nodiscard]] bool busy() const { return !due_.empty() || fd_ >= 0; }
+  [[nodiscard]] bool busy() const { return !due_.empty() || watched_ >= 0; }
   /// The part of the application in one iteration: it calls each callback that was due before the iteration, and serves
   /// its descriptor once.
   void serve_application() {
@@ -30,17 +30,17 @@ class PlainApplication : public Provider {
       due_.pop_front();
       callback();
     }
-    pollfd own{fd_, POLLIN, 0};
-    if (fd_ >= 0 && ::poll(&own, 1, 0) == 1) on_readable_();
+    pollfd own{watched_, POLLIN, 0};
+    if (watched_ >= 0 && ::poll(&own, 1, 0) == 1) on_readable_();
   }
 
  private:
   std::deque<std::function<void()>> due_;
-  int fd_ = -1;
+  int watched_ = -1;  // belongs to the test; -1 if there is none
   std::function<void()> on_readable_;
 };
 
-/// An application that hosts a context by Context::fd() and Context::dispatch().
+/// An application that hosts a context by Context::pollable_fd() and Context::dispatch().
 class ByDescriptor : public PlainApplication {
  public:
   explicit ByDescriptor(Loop (*make)() noexcept) : make_(make) {}

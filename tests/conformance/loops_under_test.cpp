@@ -7,7 +7,7 @@ namespace onloop::conformance {
 
 void ByDescriptor::iterate(Context* context, std::chrono::nanoseconds max_wait) {
   if (context) {
-    pollfd guest{context->fd(), POLLIN, 0};
+    pollfd guest{context->pollable_fd(), POLLIN, 0};
     const bool forever = max_wait < 0ns && !busy();
     const auto wait = busy() ? 0 : std::chrono::ceil<std::chrono::milliseconds>(max_wait).count();
     const int ready = ::poll(&guest, 1, forever ? -1 : static_cast<int>(wait));

@@ -62,7 +62,7 @@ TEST_F(ScriptedLoopDeathTest, catches_a_guest_that_breaks_the_contract) {
   breaks("watches what is not an open descriptor", [](Clumsy& guest) { guest.watch(-1); });
   breaks("closed a descriptor before it removed the watch", [](Clumsy& guest) {
     onloop_watch* watch = guest.watch(guest.pair.near.get());
-    guest.pair.near.close();
+    guest.pair.near.reset();
     guest.ops().watch_remove(guest.attached, watch);
   });
   breaks("has another file under a watched descriptor", [](Clumsy& guest) {
@@ -72,7 +72,7 @@ TEST_F(ScriptedLoopDeathTest, catches_a_guest_that_breaks_the_contract) {
   });
   breaks("closed a descriptor that is watched", [](Clumsy& guest) {
     guest.watch(guest.pair.near.get());
-    guest.pair.near.close();
+    guest.pair.near.reset();
     guest.ops().turn(guest.attached, 0);
   });
   breaks("uses a watch that it removed", [](Clumsy& guest) {

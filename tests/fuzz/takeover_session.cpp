@@ -89,14 +89,14 @@ TakeoverResult Importing::import(const std::string& bytes, const std::vector<int
     options.protocols.push_back(member("traveller", protocol_));
     import_context(*context_, here.release(), options,
                    [&](const TakeoverResult& result) { results.push_back(result); });
-    Wire wire(std::move(there));
-    wire.send(bytes, fds);
-    for (int i = 0; i < 4 && results.empty() && !wire.has(Frame::acknowledge); ++i) {
+    RawTakeoverChannel channel(std::move(there));
+    channel.send(bytes, fds);
+    for (int i = 0; i < 4 && results.empty() && !channel.has(Frame::acknowledge); ++i) {
       turns(*context_, 1);
-      wire.read();
+      channel.read();
     }
-    wire.send(wire.has(Frame::acknowledge) ? frame(Frame::go) : "");
-    wire.finish();
+    channel.send(channel.has(Frame::acknowledge) ? frame(Frame::go) : "");
+    channel.finish();
     for (int i = 0; i < 1'000 && results.empty(); ++i) turns(*context_, 1);
   }
   EXPECT_EQ(results.size(), 1u);

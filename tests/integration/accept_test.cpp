@@ -202,7 +202,7 @@ TEST_P(Accept, PausedLeavesClientsWaitingUntilResumed) {
   EXPECT_EQ(recorder.accepts, 0);
   EXPECT_EQ(count_over(peers), 0);
   if (GetParam().has_fd) {
-    EXPECT_FALSE(readable(context.fd(), 20ms)) << "waiting clients cost turns";
+    EXPECT_FALSE(readable(context.pollable_fd(), 20ms)) << "waiting clients cost turns";
   }
   listener.resume();
   EXPECT_EQ(recorder.accepts, 0) << "never inside resume()";
@@ -251,7 +251,7 @@ TEST_P(Accept, OutOfDescriptorsTurnsAwayThoseBeyondAndServesAgainAfterwards) {
   Context context{GetParam().make(), options};
   const Listener& listener = context.listen("127.0.0.1:0", recorder);
   turns(context);
-  const int fd = GetParam().has_fd ? context.fd() : -1;
+  const int fd = GetParam().has_fd ? context.pollable_fd() : -1;
   std::vector<Peer> peers = connect_many(listener.address(), kClients);
   const DescriptorsLeft few(4);
   ASSERT_TRUE(run_until(context, [&] { return recorder.opens + count_over(peers) == kClients; }));

@@ -27,7 +27,7 @@ TEST_P(InAsio, ConnectionsAreServedToTheirEnd) {
   const Timer timer = context.every(1ms, [&] { ++timers; });
 
   asio::io_context io;
-  asio::posix::stream_descriptor descriptor(io, context.fd());
+  asio::posix::stream_descriptor descriptor(io, context.pollable_fd());
   asio::steady_timer limit(io, 10s);
   limit.async_wait([&](std::error_code error) {
     if (!error) io.stop();

@@ -1,5 +1,5 @@
-// Moves together with the ways to drive a context: run(), dispatch(), fd(), stop(), keepalive and around. Also the
-// limits of a move.
+// Moves together with the ways to drive a context: run(), dispatch(), pollable_fd(), stop(), keepalive and around. Also
+// the limits of a move.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -130,10 +130,10 @@ TEST_P(CutoverRun, FdAndDispatchAfterAMoveAreTheNextLoops) {
     Context context{GetParam().make()};
     Line line = join(context, recorder);
     if (GetParam().has_fd) {
-      EXPECT_GE(context.fd(), 0);
+      EXPECT_GE(context.pollable_fd(), 0);
     }
     context.move_to(next.make());
-    const bool by_fd = !thrown_by([&] { return context.fd(); }).code;
+    const bool by_fd = !thrown_by([&] { return context.pollable_fd(); }).code;
     EXPECT_TRUE(by_fd || !next.has_fd) << next.name;
     if (!next.make().ops().turn) {
       EXPECT_TRUE(is(thrown_by([&] { return context.dispatch(), 0; }).code, std::errc::not_supported));
@@ -145,9 +145,10 @@ TEST_P(CutoverRun, FdAndDispatchAfterAMoveAreTheNextLoops) {
     context.post([&] { ++ticks; });
     ASSERT_TRUE(dispatch_until(context, [&] { return ticks == 2 && recorder.received == "data"; })) << next.name;
     if (!by_fd) continue;
-    while (readable(context.fd())) context.dispatch();  // earlier deadlines may still make the descriptor readable
+    while (readable(context.pollable_fd()))
+      context.dispatch();  // earlier deadlines may still make the descriptor readable
     const Timer again = context.timer(1ms, [&] { ++ticks; });
-    EXPECT_TRUE(readable(context.fd(), 10'000ms)) << "the deadline is not in the descriptor of " << next.name;
+    EXPECT_TRUE(readable(context.pollable_fd(), 10'000ms)) << "the deadline is not in the descriptor of " << next.name;
   }
 }
 

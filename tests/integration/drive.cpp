@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <onloop/descriptor.hpp>
 
 #include <algorithm>
 #include <array>
@@ -54,12 +55,12 @@ std::vector<LoopCase> friendly_loops() {
 ::testing::AssertionResult dispatch_until(Context& context, const std::function<bool()>& done,
                                           std::chrono::milliseconds limit) {
   const auto deadline = Clock::now() + limit;
-  const bool by_fd = !thrown_by([&] { return context.fd(); }).code;
+  const bool by_fd = !thrown_by([&] { return context.pollable_fd(); }).code;
   while (!done()) {
     if (Clock::now() > deadline) {
       return ::testing::AssertionFailure() << "not reached within " << limit.count() << " ms";
     }
-    if (by_fd && !readable(context.fd(), 1ms)) continue;
+    if (by_fd && !readable(context.pollable_fd(), 1ms)) continue;
     context.dispatch();
   }
   return ::testing::AssertionSuccess();
@@ -97,13 +98,15 @@ bool is(const std::error_code& error, std::errc code) {
 
 ::testing::AssertionResult in_child(const std::function<void()>& body) {
   std::fflush(nullptr);
-  std::array<int, 2> report{};  // not the exit status, which Valgrind may change
-  if (::pipe2(report.data(), O_CLOEXEC) < 0) return ::testing::AssertionFailure() << "no pipe";
+  std::array<int, 2> ends{};  // not the exit status, which Valgrind may change
+  if (::pipe2(ends.data(), O_CLOEXEC) < 0) return ::testing::AssertionFailure() << "no pipe";
+  const Descriptor verdicts(ends[0]);
+  Descriptor reporting(ends[1]);
   const pid_t child = ::fork();
   if (child < 0) return ::testing::AssertionFailure() << "fork failed";
   if (child == 0) {
     constexpr int kOutOfTheWay = 500;  // above the numbers that a body gives to descriptors
-    const int out = ::fcntl(report[1], F_DUPFD_CLOEXEC, kOutOfTheWay);
+    const int out = ::fcntl(reporting.get(), F_DUPFD_CLOEXEC, kOutOfTheWay);
     char verdict = 'x';
     try {
       body();
@@ -116,11 +119,10 @@ bool is(const std::error_code& error, std::errc code) {
     [[maybe_unused]] const ssize_t sent = ::write(out, &verdict, 1);
     ::_exit(0);
   }
-  ::close(report[1]);
+  reporting.reset();
   char verdict = 'd';  // died
-  while (::read(report[0], &verdict, 1) < 0 && errno == EINTR) {
+  while (::read(verdicts.get(), &verdict, 1) < 0 && errno == EINTR) {
   }
-  ::close(report[0]);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }

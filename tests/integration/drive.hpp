@@ -29,7 +29,7 @@ using LoopTest = CleanTestWithParam<LoopCase>;
 
 /// The loops on which Context::dispatch() works. A loop that can only run does not know where a batch ends.
 [[nodiscard]] std::vector<LoopCase> loops_with_dispatch();
-/// The loops on which Context::fd() works.
+/// The loops on which Context::pollable_fd() works.
 [[nodiscard]] std::vector<LoopCase> loops_with_fd();
 /// The loops that do not misbehave on purpose.
 [[nodiscard]] std::vector<LoopCase> friendly_loops();
@@ -37,7 +37,8 @@ using LoopTest = CleanTestWithParam<LoopCase>;
 /// Calls run() until `done` returns true. A timer calls `done` every millisecond. Fails after `limit`.
 [[nodiscard]] ::testing::AssertionResult run_until(Context& context, const std::function<bool()>& done,
                                                    std::chrono::milliseconds limit = 10s);
-/// The same by dispatch(). It is called whenever fd() is readable, or again and again if the loop has no descriptor.
+/// The same by dispatch(). It is called whenever pollable_fd() is readable, or again and again if the loop has no
+/// descriptor.
 [[nodiscard]] ::testing::AssertionResult dispatch_until(Context& context, const std::function<bool()>& done,
                                                         std::chrono::milliseconds limit = 10s);
 /// Makes `count` turns of run(). No turn waits. This is enough for everything that is due. A test uses it to show that

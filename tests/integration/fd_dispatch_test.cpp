@@ -1,4 +1,4 @@
-// fd() and dispatch(): the context inside a loop that the application wrote by hand.
+// pollable_fd() and dispatch(): the context inside a loop that the application wrote by hand.
 #include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -20,28 +20,29 @@ class FdDispatch : public CleanTest {
     const auto deadline = Clock::now() + 10s;
     while (!done()) {
       if (Clock::now() > deadline) return ::testing::AssertionFailure() << "not reached";
-      if (readable(context.fd(), 10s)) context.dispatch();
+      if (readable(context.pollable_fd(), 10s)) context.dispatch();
     }
     return ::testing::AssertionSuccess();
   }
 
   // Serves everything that is due. Expects that the descriptor is then not readable.
   static void settle(Context& context) {
-    for (int i = 0; i < 20 && readable(context.fd()); ++i) context.dispatch();
-    EXPECT_FALSE(readable(context.fd(), 5ms)) << "it is readable without work";
+    for (int i = 0; i < 20 && readable(context.pollable_fd()); ++i) context.dispatch();
+    EXPECT_FALSE(readable(context.pollable_fd(), 5ms)) << "it is readable without work";
   }
 };
 
 TEST_F(FdDispatch, IsOneDescriptorThatIsTheContexts) {
   Context context{native()};
-  const int fd = context.fd();
+  const int fd = context.pollable_fd();
   EXPECT_GE(fd, 0);
-  EXPECT_EQ(context.fd(), fd);
+  EXPECT_EQ(context.pollable_fd(), fd);
+  EXPECT_EQ(context.fd(), fd) << "the alias is another descriptor";
 }
 
 TEST_F(FdDispatch, IsRefusedWhereTheLoopHasNoDescriptor) {
   Context context{native_poll()};
-  const Thrown thrown = thrown_by([&] { return context.fd(); });
+  const Thrown thrown = thrown_by([&] { return context.pollable_fd(); });
   EXPECT_TRUE(is(thrown.code, std::errc::not_supported)) << thrown.words;
 }
 
@@ -88,7 +89,7 @@ TEST_F(FdDispatch, ATimerCancelledFromOutsideLeavesSilence) {
     const Timer timer = context.timer(10ms, [] { FAIL(); });
     context.dispatch();
   }
-  if (readable(context.fd(), 15ms)) context.dispatch();  // one vain wake-up is allowed
+  if (readable(context.pollable_fd(), 15ms)) context.dispatch();  // one vain wake-up is allowed
   settle(context);
 }
 
@@ -97,7 +98,7 @@ TEST_F(FdDispatch, APostFromOutsideMakesItReadableAtOnce) {
   settle(context);
   bool ran = false;
   context.post([&] { ran = true; });
-  EXPECT_TRUE(readable(context.fd(), 1000ms));
+  EXPECT_TRUE(readable(context.pollable_fd(), 1000ms));
   EXPECT_FALSE(ran);
   EXPECT_TRUE(poll_until(context, [&] { return ran; }));
   settle(context);
@@ -238,7 +239,7 @@ TEST_F(FdDispatch, NestsInAnEpollSetOfTheApplications) {
   const Fd outer(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
   event.events = EPOLLIN;
-  ASSERT_EQ(::epoll_ctl(outer.get(), EPOLL_CTL_ADD, context.fd(), &event), 0);
+  ASSERT_EQ(::epoll_ctl(outer.get(), EPOLL_CTL_ADD, context.pollable_fd(), &event), 0);
   EXPECT_EQ(::epoll_wait(outer.get(), &event, 1, 0), 0);
   for (int i = 0; i < 3; ++i) {
     line.peer.send("x");
@@ -275,7 +276,8 @@ class EdgeTriggered : public LoopTest {
       outer_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
       epoll_event event{};
       event.events = EPOLLIN | EPOLLET;
-      if (::epoll_ctl(outer_.get(), EPOLL_CTL_ADD, context.fd(), &event) < 0) return ::testing::AssertionFailure();
+      if (::epoll_ctl(outer_.get(), EPOLL_CTL_ADD, context.pollable_fd(), &event) < 0)
+        return ::testing::AssertionFailure();
     }
     while (!done()) {
       epoll_event event{};

@@ -122,7 +122,7 @@ TEST_P(HalfClose, AnEndedPeerCostsNoFurtherCalls) {
   turns(context, 50);
   EXPECT_EQ(recorder.calls, before);
   if (GetParam().has_fd) {
-    EXPECT_FALSE(readable(context.fd())) << "the end that was reported spins";
+    EXPECT_FALSE(readable(context.pollable_fd())) << "the end that was reported spins";
   }
 }
 

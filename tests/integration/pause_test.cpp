@@ -140,7 +140,7 @@ TEST_P(PauseByFd, CostsNoTurnsWhateverThePeerDoes) {
     line.connection.pause_reading();
     doing(line.peer);
     turns(context);  // the interest is removed only in a later turn
-    EXPECT_FALSE(readable(context.fd(), 20ms));
+    EXPECT_FALSE(readable(context.pollable_fd(), 20ms));
   }
 }
 

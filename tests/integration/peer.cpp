@@ -80,10 +80,6 @@ std::uint16_t port_of(int fd) {
 
 }  // namespace
 
-void Fd::reset() noexcept {
-  if (fd_ >= 0) ::close(release());
-}
-
 Peer::Peer(Fd socket) : socket_(std::move(socket)) {
   ::fcntl(socket_.get(), F_SETFL, ::fcntl(socket_.get(), F_GETFL) | O_NONBLOCK);
 }

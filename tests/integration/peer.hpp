@@ -7,28 +7,11 @@
 #include <utility>
 
 #include <onloop/address.hpp>
+#include <onloop/descriptor.hpp>
 
 namespace onloop::test {
 
-/// Owns a descriptor.
-class Fd {
- public:
-  Fd() noexcept = default;
-  explicit Fd(int fd) noexcept : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(other.release()) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() { reset(); }
-
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
-  void reset() noexcept;
-
- private:
-  int fd_ = -1;
-};
+using Fd = Descriptor;
 
 /// The other end of a connection under test: a plain non-blocking socket, driven between the context's turns.
 class Peer {

@@ -13,8 +13,8 @@ class TakeoverAcknowledged : public TakeoverTest {
     TakeoverTest::SetUp();
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
     line_ = std::make_unique<Line>(join_old());
-    exporting_ = std::make_unique<Wire>(start_export());
-    importing_ = std::make_unique<Wire>(start_import());
+    exporting_ = std::make_unique<RawTakeoverChannel>(start_export());
+    importing_ = std::make_unique<RawTakeoverChannel>(start_import());
     ASSERT_TRUE(until([&] { return exporting_->read(), exporting_->has(Frame::end); }));
     ASSERT_TRUE(importing_->send(exporting_->bytes(), exporting_->fds()));
     both_turn();  // everything is acknowledged
@@ -33,7 +33,7 @@ class TakeoverAcknowledged : public TakeoverTest {
   }
 
   std::unique_ptr<Line> line_;
-  std::unique_ptr<Wire> exporting_, importing_;
+  std::unique_ptr<RawTakeoverChannel> exporting_, importing_;
 };
 ONLOOP_ON_LOOPS(TakeoverAcknowledged, loops_with_dispatch());
 
@@ -95,7 +95,7 @@ TEST_P(TakeoverAcknowledged, TheTimeoutIsOver) {
   ASSERT_TRUE(importing_ends());
   imported_.clear();
   next_options_.timeout = 10ms;
-  importing_ = std::make_unique<Wire>(start_import());
+  importing_ = std::make_unique<RawTakeoverChannel>(start_import());
   ASSERT_TRUE(importing_->send(exporting_->bytes(), exporting_->fds()));
   ASSERT_TRUE(until([&] { return importing_->read(), importing_->has(Frame::acknowledge); }));
   const auto later = Clock::now() + 15ms;

@@ -15,8 +15,8 @@ class TakeoverCalls : public TakeoverTest {
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
   }
   /// Waits until the other side has received everything of the old context. It has not acknowledged.
-  [[nodiscard]] ::testing::AssertionResult frozen(Wire& wire) {
-    return until([&] { return wire.read(), wire.has(Frame::end); });
+  [[nodiscard]] ::testing::AssertionResult frozen(RawTakeoverChannel& channel) {
+    return until([&] { return channel.read(), channel.has(Frame::end); });
   }
   [[nodiscard]] ::testing::AssertionResult exporting_ends() {
     return until([this] { return !exported_.empty(); });
@@ -27,8 +27,8 @@ ONLOOP_ON_LOOPS(TakeoverCalls, loops_with_dispatch());
 TEST_P(TakeoverCalls, WhatIsFrozenIsNotServed) {
   Listener& listener = old_->listen("127.0.0.1:0", *old_protocol_);
   Line line = join_old();
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   line.peer.send("waits");
   Peer client = Peer::connect_to(listener.address());
   both_turn();
@@ -36,7 +36,7 @@ TEST_P(TakeoverCalls, WhatIsFrozenIsNotServed) {
   EXPECT_EQ(old_protocol_->opens, 1);
   EXPECT_EQ(line.connection.write("refused"), Flow::closed);
   EXPECT_EQ(line.connection.queued_bytes(), 0u);
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   EXPECT_TRUE(until([&] { return line.peer.read(), line.peer.received() == "waits"; }));
   EXPECT_TRUE(echoes(client, "waited"));
@@ -61,8 +61,8 @@ TEST_P(TakeoverCalls, WaitUntilTheTakeoverHasFailed) {
     ++closes;
     if (&connection == &aborted.connection) reason = error;
   };
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   shut.connection.shutdown_write();
   closed.connection.close();
   aborted.connection.abort(errc(std::errc::owner_dead));
@@ -74,7 +74,7 @@ TEST_P(TakeoverCalls, WaitUntilTheTakeoverHasFailed) {
     EXPECT_FALSE(line->peer.over());
   }
   EXPECT_EQ(closes, 0);
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   ASSERT_TRUE(until([&] {
     bool over = true;
@@ -98,8 +98,8 @@ TEST_P(TakeoverCalls, WaitUntilTheTakeoverHasFailed) {
 
 TEST_P(TakeoverCalls, AreDroppedOnceItHasSucceeded) {
   Line shut = join_old(), closed = join_old(), aborted = join_old();
-  Wire exporting = start_export();
-  Wire importing = start_import();
+  RawTakeoverChannel exporting = start_export();
+  RawTakeoverChannel importing = start_import();
   ASSERT_TRUE(frozen(exporting));
   shut.connection.shutdown_write();
   closed.connection.close();
@@ -133,20 +133,20 @@ TEST_P(TakeoverCalls, ThoseInOnImportComeIntoForceWhenItIsServed) {
 
 TEST_P(TakeoverCalls, PausingAndResumingAListenerWaitsToo) {
   Listener& listener = old_->listen("127.0.0.1:0", *old_protocol_);
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   listener.pause();
   listener.resume();
   Peer client = Peer::connect_to(listener.address());
   both_turn();
   EXPECT_EQ(old_protocol_->opens, 0);
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   EXPECT_TRUE(echoes(client, "at last"));
 }
 
 TEST_P(TakeoverCalls, ASecondTakeoverAtOnceIsRefused) {
-  Wire wire = start_export();
+  RawTakeoverChannel channel = start_export();
   const std::pair<Fd, Fd> pair = connected_pair(Kind::unix_pair);
   const Fd& here = pair.first;
   const auto done = [](const TakeoverResult&) { ADD_FAILURE() << "it was refused"; };
@@ -155,7 +155,7 @@ TEST_P(TakeoverCalls, ASecondTakeoverAtOnceIsRefused) {
   EXPECT_TRUE(is(thrown_by([&] { return import_context(*old_, here.get(), next_options_, done), 0; }).code,
                  std::errc::connection_already_in_progress));
   EXPECT_GE(::fcntl(here.get(), F_GETFD), 0) << "the descriptor was taken";
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   exported_.clear();
   ASSERT_TRUE(take_over());
@@ -184,13 +184,13 @@ TEST_P(TakeoverCalls, EitherContextMovesToAnotherLoopMeanwhile) {
 TEST_P(TakeoverCalls, AContextThatMovedWhileItWasFrozenGoesOn) {
   Listener& listener = old_->listen("127.0.0.1:0", *old_protocol_);
   Line line = join_old();
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   old_->move_to(another_loop());
   line.peer.send("waits");
   both_turn();
   EXPECT_EQ(old_protocol_->datas, 0);
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   EXPECT_TRUE(until([&] { return line.peer.read(), line.peer.received() == "waits"; }));
   Peer client = Peer::connect_to(listener.address());

@@ -126,10 +126,10 @@ TEST_P(TakeoverDestroy, AListenerInOnExport) {
 
 TEST_P(TakeoverDestroy, TheExportingProtocolAfterEverythingWasSent) {
   Line line = join_old();
-  Wire wire = start_export();
-  ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));
   old_protocol_.reset();
-  wire.close();
+  channel.close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(until([&] { return line.peer.read(), line.peer.over(); }));
   EXPECT_EQ(old_->statistics().connections, 0u);

@@ -50,16 +50,16 @@ ONLOOP_ON_LOOPS(TakeoverFailure, loops_with_dispatch());
 TEST_P(TakeoverFailure, TheOtherSideGoesAfterAnyNumberOfBytes) {
   std::size_t all = 0;
   {
-    Wire wire = start_export();
-    ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
-    all = wire.bytes().size();
-    wire.close();
+    RawTakeoverChannel channel = start_export();
+    ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));
+    all = channel.bytes().size();
+    channel.close();
     ASSERT_TRUE(exporting_fails(std::errc::connection_reset));
   }
   for (std::size_t bytes = 0; bytes < all; bytes += 1 + all / 12) {
-    Wire wire = start_export();
-    ASSERT_TRUE(until([&] { return wire.read(bytes - wire.bytes().size()), wire.bytes().size() == bytes; }));
-    wire.close();
+    RawTakeoverChannel channel = start_export();
+    ASSERT_TRUE(until([&] { return channel.read(bytes - channel.bytes().size()), channel.bytes().size() == bytes; }));
+    channel.close();
     ASSERT_TRUE(until([&] { return !exported_.empty(); })) << bytes;
     EXPECT_TRUE(exported_[0].error) << bytes;
     exported_.clear();
@@ -69,37 +69,37 @@ TEST_P(TakeoverFailure, TheOtherSideGoesAfterAnyNumberOfBytes) {
 
 TEST_P(TakeoverFailure, APartOfAnAcknowledgementIsNone) {
   for (const std::size_t bytes : {0u, 1u, 7u, 8u, 23u}) {
-    Wire wire = start_export();
-    ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
+    RawTakeoverChannel channel = start_export();
+    ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));
     if (bytes > 0) {
-      ASSERT_TRUE(wire.send(wire.acknowledgement().substr(0, bytes)));
+      ASSERT_TRUE(channel.send(channel.acknowledgement().substr(0, bytes)));
     }
     both_turn();
     EXPECT_TRUE(exported_.empty());
-    wire.close();
+    channel.close();
     ASSERT_TRUE(exporting_fails(std::errc::connection_reset));
     ASSERT_TRUE(old_goes_on());
   }
 }
 
 TEST_P(TakeoverFailure, AnAcknowledgementBeforeAnythingWasSentIsRefused) {
-  Wire wire = start_export();
-  ASSERT_TRUE(wire.send(frame(Frame::acknowledge)));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(channel.send(frame(Frame::acknowledge)));
   ASSERT_TRUE(exporting_fails(std::errc::protocol_error));
-  wire.read();
-  EXPECT_FALSE(wire.has(Frame::go));
+  channel.read();
+  EXPECT_FALSE(channel.has(Frame::go));
   EXPECT_TRUE(old_goes_on());
 }
 
 TEST_P(TakeoverFailure, AnAcknowledgementOfWhatIsNotSentInFullIsRefused) {
   Line line = join_old();
   line.connection.write(pattern(6'000'000));
-  Wire wire = start_export();
+  RawTakeoverChannel channel = start_export();
   both_turn();
-  ASSERT_TRUE(wire.send(frame(Frame::acknowledge)));
+  ASSERT_TRUE(channel.send(frame(Frame::acknowledge)));
   ASSERT_TRUE(exporting_fails(std::errc::protocol_error));
   ASSERT_TRUE(old_goes_on());
-  wire.close();
+  channel.close();
   ASSERT_TRUE(until([&] { return line.peer.read(), line.peer.received().size() == 6'000'000; }));
   EXPECT_TRUE(line.peer.received() == pattern(6'000'000));
 }
@@ -111,21 +111,21 @@ TEST_P(TakeoverFailure, AnythingElseThanAnAcknowledgementIsRefused) {
     garbage.push_back(frame(type));
   }
   for (const std::string& bytes : garbage) {
-    Wire wire = start_export();
-    ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
-    ASSERT_TRUE(wire.send(bytes));
+    RawTakeoverChannel channel = start_export();
+    ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));
+    ASSERT_TRUE(channel.send(bytes));
     ASSERT_TRUE(exporting_fails(std::errc::protocol_error));
     ASSERT_TRUE(old_goes_on());
-    wire.read();
-    EXPECT_FALSE(wire.has(Frame::go));
-    EXPECT_TRUE(wire.has(Frame::give_up));
+    channel.read();
+    EXPECT_FALSE(channel.has(Frame::go));
+    EXPECT_TRUE(channel.has(Frame::give_up));
   }
 }
 
 TEST_P(TakeoverFailure, WhoNeverAnswersIsWaitedForUntilTheTimeout) {
   old_options_.timeout = 20ms;
   const auto begin = Clock::now();
-  const Wire wire = start_export();
+  const RawTakeoverChannel channel = start_export();
   ASSERT_TRUE(exporting_fails(std::errc::timed_out));
   EXPECT_GE(Clock::now() - begin, 20ms);
   EXPECT_TRUE(old_goes_on());
@@ -134,18 +134,18 @@ TEST_P(TakeoverFailure, WhoNeverAnswersIsWaitedForUntilTheTimeout) {
 TEST_P(TakeoverFailure, WhoNeverSaysAnythingIsWaitedForUntilTheTimeout) {
   next_options_.timeout = 20ms;
   const auto begin = Clock::now();
-  Wire wire = start_import();
+  RawTakeoverChannel channel = start_import();
   ASSERT_TRUE(until([&] { return !imported_.empty(); }));
   EXPECT_GE(Clock::now() - begin, 20ms);
   EXPECT_TRUE(is(imported_[0].error, std::errc::timed_out)) << imported_[0].reason;
-  wire.read();
-  EXPECT_TRUE(wire.has(Frame::give_up));
+  channel.read();
+  EXPECT_TRUE(channel.has(Frame::give_up));
 }
 
 TEST_P(TakeoverFailure, TheReasonOfTheOtherSideIsTold) {
-  Wire wire = start_export();
-  ASSERT_TRUE(wire.send(frame(Frame::give_up, "no room left")));
-  wire.close();
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(channel.send(frame(Frame::give_up, "no room left")));
+  channel.close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_NE(exported_[0].reason.find("no room left"), std::string::npos) << exported_[0].reason;
   EXPECT_TRUE(old_goes_on());
@@ -190,7 +190,7 @@ TEST_P(TakeoverFailure, WhatOnExportThrowsEndsIt) {
 /// True if the limit on descriptors also counts descriptors that come over a socket. Valgrind does not count them.
 bool limit_counts_received_descriptors() {
   auto [here, there] = connected_pair(Kind::unix_pair);
-  Wire sending(std::move(here)), receiving(std::move(there));
+  RawTakeoverChannel sending(std::move(here)), receiving(std::move(there));
   const DescriptorsLeft none(0);
   sending.send("!", {0});
   receiving.read();

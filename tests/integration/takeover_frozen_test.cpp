@@ -14,8 +14,8 @@ class TakeoverFrozen : public TakeoverTest {
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
   }
   /// Waits until the other side has received everything of the old context. It has not acknowledged.
-  [[nodiscard]] ::testing::AssertionResult frozen(Wire& wire) {
-    return until([&] { return wire.read(), wire.has(Frame::end); });
+  [[nodiscard]] ::testing::AssertionResult frozen(RawTakeoverChannel& channel) {
+    return until([&] { return channel.read(), channel.has(Frame::end); });
   }
   [[nodiscard]] ::testing::AssertionResult exporting_ends() {
     return until([this] { return !exported_.empty(); });
@@ -29,15 +29,15 @@ TEST_P(TakeoverFrozen, ClocksStandStillUntilItHasFailed) {
   Line idle = join_old(limits);
   Line closing = join_old(limits);
   closing.connection.close();
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   bool later = false;
   const Timer timer = old_->timer(300ms, [&] { later = true; });
   ASSERT_TRUE(until([&] { return later; }));
   idle.peer.send("in time");
   closing.peer.read();
   closing.peer.finish();
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   ASSERT_TRUE(until([&] { return old_protocol_->closes == 1; }));
   EXPECT_FALSE(old_protocol_->errors[0]) << "the closing one, in order: " << old_protocol_->errors[0].message();
@@ -81,10 +81,10 @@ TEST_P(TakeoverFrozen, ARefusedWriteIsFollowedByOnDrainWhenItHasFailed) {
   Line quiet = join_old();
   Connection* drained = nullptr;
   old_protocol_->when_drain = [&](Connection& connection) { drained = &connection; };
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   EXPECT_EQ(refused.connection.write("refused"), Flow::closed);
-  wire.close();
+  channel.close();
   ASSERT_TRUE(exporting_ends());
   ASSERT_TRUE(until([&] { return old_protocol_->drains == 1; }));
   EXPECT_EQ(drained, &refused.connection);
@@ -95,10 +95,10 @@ TEST_P(TakeoverFrozen, ARefusedWriteIsFollowedByOnDrainWhenItHasFailed) {
 TEST_P(TakeoverFrozen, AnEndAfterItHasFailedIsSeenThoughTheOtherSideStillHasACopy) {
   Line line = join_old();
   old_options_.timeout = 20ms;
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   ASSERT_TRUE(exporting_ends());
-  ASSERT_EQ(wire.fds().size(), 1u);
+  ASSERT_EQ(channel.fds().size(), 1u);
   line.connection.abort();
   ASSERT_TRUE(until([&] { return line.peer.read(), line.peer.over(); }));
 }
@@ -107,12 +107,12 @@ TEST_P(TakeoverFrozen, AContextThatIsDestroyedBeforeTheAcknowledgementSaysSo) {
   const TemporaryDirectory directory;
   const std::string file = directory.file("socket");
   old_->listen("unix:" + file, *old_protocol_);
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   old_.reset();
-  wire.read();
-  EXPECT_TRUE(wire.has(Frame::give_up));
-  EXPECT_FALSE(wire.has(Frame::go));
+  channel.read();
+  EXPECT_TRUE(channel.has(Frame::give_up));
+  EXPECT_FALSE(channel.has(Frame::go));
   EXPECT_NE(::access(file.c_str(), F_OK), 0) << "nobody listens there any more";
 }
 
@@ -120,12 +120,12 @@ TEST_P(TakeoverFrozen, AContextThatIsDestroyedWithTheAcknowledgementUnreadHandsO
   const TemporaryDirectory directory;
   const std::string file = directory.file("socket");
   old_->listen("unix:" + file, *old_protocol_);
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
-  ASSERT_TRUE(wire.send(wire.acknowledgement()));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
+  ASSERT_TRUE(channel.send(channel.acknowledgement()));
   old_.reset();
-  wire.read();
-  EXPECT_TRUE(wire.has(Frame::go));
+  channel.read();
+  EXPECT_TRUE(channel.has(Frame::go));
   EXPECT_EQ(::access(file.c_str(), F_OK), 0) << "it is the other side's";
 }
 
@@ -144,8 +144,8 @@ TEST_P(TakeoverFrozen, TheFileOfARelativePathGoesOverForGood) {
 
 TEST_P(TakeoverFrozen, AForkedChildIsNoSideOfIt) {
   Line line = join_old();
-  Wire wire = start_export();
-  ASSERT_TRUE(frozen(wire));
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(frozen(channel));
   EXPECT_TRUE(in_child([&] {
     old_->after_fork(GetParam().make());
     turns(*old_);
@@ -153,9 +153,9 @@ TEST_P(TakeoverFrozen, AForkedChildIsNoSideOfIt) {
     EXPECT_EQ(line.connection.write("the child's"), Flow::go) << "it is no longer frozen there";
   }));
   ASSERT_TRUE(until([&] { return line.peer.read(), line.peer.received() == "the child's"; }));
-  wire.read();
-  EXPECT_FALSE(wire.has(Frame::give_up) || wire.ended()) << "the child spoke";
-  ASSERT_TRUE(wire.send(wire.acknowledgement()));
+  channel.read();
+  EXPECT_FALSE(channel.has(Frame::give_up) || channel.ended()) << "the child spoke";
+  ASSERT_TRUE(channel.send(channel.acknowledgement()));
   ASSERT_TRUE(exporting_ends());
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
 }

@@ -65,8 +65,8 @@ TEST_P(TakeoverListener, PausedStaysPaused) {
 
 TEST_P(TakeoverListener, WhoComesMeanwhileWaitsInTheBacklog) {
   const Address address = old_->listen("127.0.0.1:0", *old_protocol_).address();
-  Wire exporting = start_export();
-  Wire importing = start_import();
+  RawTakeoverChannel exporting = start_export();
+  RawTakeoverChannel importing = start_import();
   ASSERT_TRUE(until([&] { return exporting.read(), exporting.has(Frame::end); }));
   Peer client = Peer::connect_to(address);
   client.send("early");

@@ -52,25 +52,25 @@ class TakeoverLosses : public TakeoverTest {
                    [this](const TakeoverResult& result) { imported_.push_back(result); });
   }
   /// The old context sends everything to the test, which does not acknowledge.
-  Wire sent_in_full() {
+  RawTakeoverChannel sent_in_full() {
     auto [here, there] = connected_pair(Kind::unix_pair);
-    fd_ = here.get();
+    end_of_context_ = here.get();
     export_context(*old_, here.release(), old_options_,
                    [this](const TakeoverResult& result) { exported_.push_back(result); });
-    Wire wire(std::move(there));
-    EXPECT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
-    return wire;
+    RawTakeoverChannel channel(std::move(there));
+    EXPECT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));
+    return channel;
   }
   /// The next context gets everything that the old one has sent to `exporting`, and acknowledges.
-  Wire acknowledged(const Wire& exporting) {
+  RawTakeoverChannel acknowledged(const RawTakeoverChannel& exporting) {
     auto [here, there] = connected_pair(Kind::unix_pair);
-    fd_ = here.get();
+    end_of_context_ = here.get();
     import_context(*next_, here.release(), next_options_,
                    [this](const TakeoverResult& result) { imported_.push_back(result); });
-    Wire wire(std::move(there));
-    EXPECT_TRUE(wire.send(exporting.bytes(), exporting.fds()));
-    EXPECT_TRUE(until([&] { return wire.read(), wire.has(Frame::acknowledge); }));
-    return wire;
+    RawTakeoverChannel channel(std::move(there));
+    EXPECT_TRUE(channel.send(exporting.bytes(), exporting.fds()));
+    EXPECT_TRUE(until([&] { return channel.read(), channel.has(Frame::acknowledge); }));
+    return channel;
   }
   [[nodiscard]] ::testing::AssertionResult one_owner() {
     if (auto over = until([this] { return !exported_.empty() && !imported_.empty(); }); !over) {
@@ -103,7 +103,7 @@ class TakeoverLosses : public TakeoverTest {
 
   Listener* listener_ = nullptr;
   std::unique_ptr<Line> line_;
-  int fd_ = -1;
+  int end_of_context_ = -1;  // the descriptor of the takeover in a context, which owns it; the faults are for it
 };
 ONLOOP_ON_LOOPS(TakeoverLosses, loops_with_dispatch());
 
@@ -151,31 +151,31 @@ TEST_P(TakeoverLosses, AByteAtATimeAndThenAnError) {
 
 TEST_P(TakeoverLosses, AfterATimeoutNoAcknowledgementArrives) {
   old_options_.timeout = 20ms;
-  Wire wire = sent_in_full();
+  RawTakeoverChannel channel = sent_in_full();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
-  EXPECT_FALSE(wire.send(wire.acknowledgement()));
+  EXPECT_FALSE(channel.send(channel.acknowledgement()));
   EXPECT_TRUE(echoes(line_->peer, "still here"));
 }
 
 TEST_P(TakeoverLosses, ATimeoutThatFindsTheAcknowledgementHandsOver) {
   old_options_.timeout = 20ms;
-  Wire wire = sent_in_full();
-  inject(fd_, {Fault::Call::receive, 1, std::vector<int>(10, ENOMEM)});  // unreadable until the time-out
-  ASSERT_TRUE(wire.send(wire.acknowledgement()));
+  RawTakeoverChannel channel = sent_in_full();
+  inject(end_of_context_, {Fault::Call::receive, 1, std::vector<int>(10, ENOMEM)});  // unreadable until the time-out
+  ASSERT_TRUE(channel.send(channel.acknowledgement()));
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
-  EXPECT_TRUE((wire.read(), wire.has(Frame::go)));
+  EXPECT_TRUE((channel.read(), channel.has(Frame::go)));
   EXPECT_EQ(old_->statistics().connections, 0u);
 }
 
 TEST_P(TakeoverLosses, WhoCantBeStoppedFromAcknowledgingIsToldBeforeTheOldOneServes) {
   old_options_.timeout = 20ms;
-  Wire wire = sent_in_full();
-  inject(fd_, {Fault::Call::shutdown, 1, {EIO}, true});
+  RawTakeoverChannel channel = sent_in_full();
+  inject(end_of_context_, {Fault::Call::shutdown, 1, {EIO}, true});
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
-  EXPECT_TRUE((wire.read(), wire.has(Frame::give_up)));
+  EXPECT_TRUE((channel.read(), channel.has(Frame::give_up)));
   inject_nothing();
   EXPECT_TRUE(echoes(line_->peer, "still here"));
 }
@@ -183,9 +183,9 @@ TEST_P(TakeoverLosses, WhoCantBeStoppedFromAcknowledgingIsToldBeforeTheOldOneSer
 // ---- a listener that the application has closed ----
 
 TEST_P(TakeoverLosses, AClosedListenerIsToldThoughItWasAcknowledged) {
-  Wire exporting = sent_in_full();
+  RawTakeoverChannel exporting = sent_in_full();
   listener_->close();
-  inject(fd_, {Fault::Call::send, 1, {ENOBUFS, ENOBUFS, ENOBUFS}});
+  inject(end_of_context_, {Fault::Call::send, 1, {ENOBUFS, ENOBUFS, ENOBUFS}});
   ASSERT_TRUE(exporting.send(exporting.acknowledgement()));
   bool served_early = false;
   ASSERT_TRUE(until([&] {
@@ -203,9 +203,9 @@ TEST_P(TakeoverLosses, AClosedListenerIsToldThoughItWasAcknowledged) {
 }
 
 TEST_P(TakeoverLosses, AClosedListenerThatNobodyCanBeToldOfGoesOver) {
-  Wire exporting = sent_in_full();
+  RawTakeoverChannel exporting = sent_in_full();
   listener_->close();
-  inject(fd_, {Fault::Call::send, 1, {ENOBUFS}, true});
+  inject(end_of_context_, {Fault::Call::send, 1, {ENOBUFS}, true});
   ASSERT_TRUE(exporting.send(exporting.acknowledgement()));
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
@@ -215,10 +215,10 @@ TEST_P(TakeoverLosses, AClosedListenerThatNobodyCanBeToldOfGoesOver) {
 // ---- the importing side, after its acknowledgement ----
 
 TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNone) {
-  Wire exporting = sent_in_full();
-  Wire importing = acknowledged(exporting);
+  RawTakeoverChannel exporting = sent_in_full();
+  RawTakeoverChannel importing = acknowledged(exporting);
   for (const int fault : {ECONNRESET, Fault::kEnd}) {
-    inject(fd_, {Fault::Call::receive, 1, {fault}});
+    inject(end_of_context_, {Fault::Call::receive, 1, {fault}});
     importing.send(frame(Frame::go).substr(fault == ECONNRESET ? 0 : 4, 4));  // half of it, so that it is read
     ASSERT_TRUE(until([&] { return calls_since_injection() > 0; }));
     both_turn();
@@ -234,9 +234,9 @@ TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNone) {
 TEST_P(TakeoverLossesForGood, WhatCantBeReadIsToldByItsLength) {
   for (const Frame word : {Frame::go, Frame::give_up}) {
     anew();
-    Wire exporting = sent_in_full();
-    Wire importing = acknowledged(exporting);
-    inject(fd_, {Fault::Call::receive, 1, {EIO}, true});
+    RawTakeoverChannel exporting = sent_in_full();
+    RawTakeoverChannel importing = acknowledged(exporting);
+    inject(end_of_context_, {Fault::Call::receive, 1, {EIO}, true});
     importing.send(frame(word, word == Frame::go ? "" : "why"));
     importing.close();
     ASSERT_TRUE(until([&] { return !imported_.empty(); }));
@@ -278,8 +278,8 @@ TEST_P(TakeoverLossesForGood, ASilentPredecessorIsNotWaitedForAndHandsOverWhenIt
 }
 
 TEST_P(TakeoverLossesForGood, APredecessorThatListensNoMoreIsWaitedFor) {
-  Wire exporting = sent_in_full();
-  Wire importing = acknowledged(exporting);
+  RawTakeoverChannel exporting = sent_in_full();
+  RawTakeoverChannel importing = acknowledged(exporting);
   importing.hear_no_more();
   const auto begin = Clock::now();
   while (Clock::now() - begin < 11s) turns(*next_, 1);
@@ -290,18 +290,18 @@ TEST_P(TakeoverLossesForGood, APredecessorThatListensNoMoreIsWaitedFor) {
 }
 
 TEST_P(TakeoverLosses, ASuccessorThatHasServedAndGoneWasTheOwner) {
-  Wire wire = sent_in_full();
-  ASSERT_TRUE(wire.send(wire.acknowledgement() + frame(Frame::go)));
-  wire.close();
+  RawTakeoverChannel channel = sent_in_full();
+  ASSERT_TRUE(channel.send(channel.acknowledgement() + frame(Frame::go)));
+  channel.close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
   EXPECT_EQ(old_->statistics().connections, 0u);
 }
 
 TEST_P(TakeoverLosses, ASuccessorThatSaysItServesWithoutAnAcknowledgementIsNotBelieved) {
-  Wire wire = sent_in_full();
-  ASSERT_TRUE(wire.send(frame(Frame::go)));
-  wire.close();
+  RawTakeoverChannel channel = sent_in_full();
+  ASSERT_TRUE(channel.send(frame(Frame::go)));
+  channel.close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
   EXPECT_TRUE(echoes(line_->peer, "still here"));
@@ -325,16 +325,16 @@ TEST_P(TakeoverLossesForGood, AnErrorThatStays) {
 /// Sends a byte whenever the time-out of 20 ms has nearly passed.
 class Dribble {
  public:
-  Dribble(const Wire& wire, std::string bytes) : wire_(wire), bytes_(std::move(bytes)) {}
+  Dribble(const RawTakeoverChannel& channel, std::string bytes) : channel_(channel), bytes_(std::move(bytes)) {}
   void go_on() {
     if (at_ == bytes_.size() || Clock::now() < next_) return;
-    wire_.send(std::string_view(bytes_).substr(at_++, 1));
+    channel_.send(std::string_view(bytes_).substr(at_++, 1));
     next_ = Clock::now() + 10ms;
   }
   [[nodiscard]] bool done() const { return at_ == bytes_.size(); }
 
  private:
-  const Wire& wire_;
+  const RawTakeoverChannel& channel_;
   const std::string bytes_;
   std::size_t at_ = 0;
   Clock::time_point next_;
@@ -342,8 +342,8 @@ class Dribble {
 
 TEST_P(TakeoverLosses, AnAcknowledgementThatTricklesInIsNotWaitedForAnyLonger) {
   old_options_.timeout = 20ms;
-  Wire wire = sent_in_full();
-  Dribble dribble(wire, wire.acknowledgement());
+  RawTakeoverChannel channel = sent_in_full();
+  Dribble dribble(channel, channel.acknowledgement());
   ASSERT_TRUE(until([&] { return dribble.go_on(), !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
   EXPECT_FALSE(dribble.done());
@@ -351,9 +351,9 @@ TEST_P(TakeoverLosses, AnAcknowledgementThatTricklesInIsNotWaitedForAnyLonger) {
 }
 
 TEST_P(TakeoverLosses, RecordsThatTrickleInAreNotWaitedForAnyLonger) {
-  const Wire exporting = sent_in_full();
+  const RawTakeoverChannel exporting = sent_in_full();
   next_options_.timeout = 20ms;
-  const Wire importing = start_import();
+  const RawTakeoverChannel importing = start_import();
   Dribble dribble(importing, exporting.bytes());
   ASSERT_TRUE(until([&] { return dribble.go_on(), !imported_.empty(); }));
   EXPECT_TRUE(is(imported_[0].error, std::errc::timed_out)) << imported_[0].reason;
@@ -364,30 +364,30 @@ TEST_P(TakeoverLosses, RecordsThatTrickleInAreNotWaitedForAnyLonger) {
 TEST_P(TakeoverLosses, AnAcknowledgementOfWhoHasReadNothing) {
   for (const std::string& said : {std::string(), std::string(16, '\0'), std::string(17, '\0')}) {
     anew();
-    Wire wire = start_export();
+    RawTakeoverChannel channel = start_export();
     both_turn();  // all is in its socket
-    ASSERT_TRUE(wire.send(frame(Frame::acknowledge, said)));
+    ASSERT_TRUE(channel.send(frame(Frame::acknowledge, said)));
     ASSERT_TRUE(until([&] { return !exported_.empty(); }));
     EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
     EXPECT_TRUE(echoes(line_->peer, "still here"));
-    wire.read();
-    EXPECT_TRUE(wire.has(Frame::end));
-    EXPECT_FALSE(wire.has(Frame::go));
+    channel.read();
+    EXPECT_TRUE(channel.has(Frame::end));
+    EXPECT_FALSE(channel.has(Frame::go));
   }
 }
 
 TEST_P(TakeoverLosses, AnAcknowledgementOfAnotherTakeover) {
   std::string earlier;
   {
-    Wire wire = sent_in_full();
-    earlier = wire.acknowledgement();
-    wire.close();
+    RawTakeoverChannel channel = sent_in_full();
+    earlier = channel.acknowledgement();
+    channel.close();
     ASSERT_TRUE(until([&] { return !exported_.empty(); }));
     exported_.clear();
   }
-  Wire wire = sent_in_full();
-  EXPECT_NE(earlier, wire.acknowledgement());
-  ASSERT_TRUE(wire.send(earlier));
+  RawTakeoverChannel channel = sent_in_full();
+  EXPECT_NE(earlier, channel.acknowledgement());
+  ASSERT_TRUE(channel.send(earlier));
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::protocol_error)) << exported_[0].reason;
   EXPECT_TRUE(echoes(line_->peer, "still here"));

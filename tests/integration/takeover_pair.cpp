@@ -53,20 +53,20 @@ void TakeoverTest::start() {
   static_cast<void>(there.release());
 }
 
-Wire TakeoverTest::start_export() {
+RawTakeoverChannel TakeoverTest::start_export() {
   auto [here, there] = connected_pair(Kind::unix_pair);
   export_context(*old_, here.get(), old_options_,
                  [this](const TakeoverResult& result) { exported_.push_back(result); });
   static_cast<void>(here.release());
-  return Wire(std::move(there));
+  return RawTakeoverChannel(std::move(there));
 }
 
-Wire TakeoverTest::start_import() {
+RawTakeoverChannel TakeoverTest::start_import() {
   auto [here, there] = connected_pair(Kind::unix_pair);
   import_context(*next_, here.get(), next_options_,
                  [this](const TakeoverResult& result) { imported_.push_back(result); });
   static_cast<void>(here.release());
-  return Wire(std::move(there));
+  return RawTakeoverChannel(std::move(there));
 }
 
 ::testing::AssertionResult TakeoverTest::take_over() {

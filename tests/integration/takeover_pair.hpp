@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "drive.hpp"
-#include "takeover_wire.hpp"
+#include "raw_takeover_channel.hpp"
 
 namespace onloop::test {
 
@@ -61,8 +61,8 @@ class TakeoverTest : public LoopTest {
   void start();
   /// Starts only one side: the old context exports, or the next context imports. The test holds the other end of the
   /// socket.
-  [[nodiscard]] Wire start_export();
-  [[nodiscard]] Wire start_import();
+  [[nodiscard]] RawTakeoverChannel start_export();
+  [[nodiscard]] RawTakeoverChannel start_import();
   /// Calls start(), and waits until both sides are done without an error.
   [[nodiscard]] ::testing::AssertionResult take_over();
   /// Waits until both sides are done, each with an error and a reason.

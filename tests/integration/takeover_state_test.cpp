@@ -235,9 +235,9 @@ TEST_P(TakeoverClock, AnIdleTimeoutGoesOnAfterAFailure) {
   ASSERT_TRUE(until([&] { return Clock::now() > later; }));
   Traveller control;
   Line fresh = join(*old_, control, limits);
-  Wire wire = start_export();
-  ASSERT_TRUE(until([&] { return wire.read(), wire.has(Frame::end); }));
-  wire.close();
+  RawTakeoverChannel channel = start_export();
+  ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));
+  channel.close();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   bool first = false;
   old_protocol_->when_close = [&](Connection&, std::error_code) {

@@ -305,7 +305,7 @@ TEST_P(Threads, WithoutOnWakeAWakeIsIgnored) {
   context.remote().wake();
   turns(context);
   if (GetParam().has_fd) {
-    EXPECT_FALSE(readable(context.fd(), 20ms)) << "it is taken all the same";
+    EXPECT_FALSE(readable(context.pollable_fd(), 20ms)) << "it is taken all the same";
   }
 }
 

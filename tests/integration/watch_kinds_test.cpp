@@ -157,7 +157,7 @@ TEST_P(WatchingKinds, ATerminalThatIsHungUpIsReadableSilentOnRequestAndComesBack
   turns(context);
   EXPECT_EQ(error, 0);
   if (GetParam().has_fd) {
-    EXPECT_FALSE(readable(context.fd(), 20ms)) << "it spins";
+    EXPECT_FALSE(readable(context.pollable_fd(), 20ms)) << "it spins";
   }
   terminal.open_theirs();
   watch.set(Interest::read);

@@ -119,7 +119,7 @@ TEST_P(Watching, WithoutInterestIsSilentEvenOnAHangUp) {
   turns(context);
   EXPECT_EQ(calls, 0);
   if (GetParam().has_fd) {
-    EXPECT_FALSE(readable(context.fd(), 20ms)) << "it spins";
+    EXPECT_FALSE(readable(context.pollable_fd(), 20ms)) << "it spins";
   }
   watch.set_interest(Interest::read);
   EXPECT_TRUE(run_until(context, [&] { return calls > 0; })) << "restored";

@@ -13,7 +13,7 @@ namespace onloop::test {
 struct LoopCase {
   std::string name;            ///< letters, digits and underscores
   std::function<Loop()> make;  ///< makes an owned loop; may be called often, and several contexts may live at a time
-  bool has_fd = false;         ///< whether Context::fd() works
+  bool has_fd = false;         ///< whether Context::pollable_fd() works
   bool scripted = false;
 };
 

@@ -55,7 +55,7 @@ TEST(LoopAttachment, SlotsBeyondTheTablesSizeAreAbsent) {
   onloop_ops ops = native().ops();
   ops.struct_size = offsetof(onloop_ops, fd);
   Context context{Loop(ops)};
-  EXPECT_THROW((void)context.fd(), std::system_error);
+  EXPECT_THROW((void)context.pollable_fd(), std::system_error);
 }
 
 TEST(LoopAttachment, SaysWhyAttachFailed) {

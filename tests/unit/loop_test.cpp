@@ -1,8 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 #include <onloop/context.hpp>
+#include <onloop/descriptor.hpp>
 
 #include <cerrno>
 #include <string>
@@ -64,20 +64,15 @@ class Nested {
  public:
   Nested() {
     for (int depth = 0; depth < 5; ++depth) {
-      sets_.push_back(epoll_create1(EPOLL_CLOEXEC));
+      sets_.emplace_back(epoll_create1(EPOLL_CLOEXEC));
       epoll_event event{};
-      if (depth > 0) epoll_ctl(sets_[sets_.size() - 2], EPOLL_CTL_ADD, sets_.back(), &event);
+      if (depth > 0) epoll_ctl(sets_[sets_.size() - 2].get(), EPOLL_CTL_ADD, sets_.back().get(), &event);
     }
   }
-  Nested(const Nested&) = delete;
-  Nested& operator=(const Nested&) = delete;
-  ~Nested() {
-    for (const int set : sets_) close(set);
-  }
-  [[nodiscard]] int innermost() const { return sets_.back(); }
+  [[nodiscard]] int innermost() const { return sets_.back().get(); }
 
  private:
-  std::vector<int> sets_;
+  std::vector<Descriptor> sets_;
 };
 
 TEST(Loop, EpollSetsThatNestTooDeepAreAnErrorInWords) {

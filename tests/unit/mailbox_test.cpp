@@ -34,8 +34,8 @@ TEST(Mailbox, SignalsAgainAfterAWriteThatFailed) {
   for (const Send send : {Send([](Mailbox& box) { EXPECT_TRUE(box.post([] {})); }),
                           Send([](Mailbox& box) { box.wake(); }), Send([](Mailbox& box) { box.note_signal(1); })}) {
     Mailbox box;
-    const UniqueFd event(dup(box.fd()));
-    const UniqueFd full(open("/dev/full", O_WRONLY | O_CLOEXEC));  // write(2) fails with ENOSPC
+    const Descriptor event(dup(box.fd()));
+    const Descriptor full(open("/dev/full", O_WRONLY | O_CLOEXEC));  // write(2) fails with ENOSPC
     ASSERT_GE(dup3(full.get(), box.fd(), O_CLOEXEC), 0);
     send(box);
     ASSERT_GE(dup3(event.get(), box.fd(), O_CLOEXEC), 0);

@@ -16,17 +16,13 @@ Signals::Signals(std::initializer_list<int> numbers) {
   if (const int error = pthread_sigmask(SIG_BLOCK, &wanted, nullptr); error != 0) {
     throw std::system_error(error, std::generic_category(), "block signals");
   }
-  fd_ = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
-  if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "create a descriptor for signals");
-}
-
-Signals::~Signals() {
-  close(fd_);
+  fd_.reset(signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!fd_) throw std::system_error(errno, std::generic_category(), "create a descriptor for signals");
 }
 
 std::optional<int> Signals::next() noexcept {
   signalfd_siginfo info;
-  if (read(fd_, &info, sizeof info) != static_cast<ssize_t>(sizeof info)) return std::nullopt;
+  if (read(fd_.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) return std::nullopt;
   return static_cast<int>(info.ssi_signo);
 }
 

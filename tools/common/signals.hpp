@@ -1,5 +1,6 @@
 #pragma once
 #include <signal.h>
+#include <onloop/descriptor.hpp>
 
 #include <initializer_list>
 #include <optional>
@@ -14,17 +15,14 @@ class Signals {
  public:
   /// @throws std::system_error if the signals cannot be blocked, or if there is no descriptor for them.
   explicit Signals(std::initializer_list<int> numbers);
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-  ~Signals();
 
   /// The descriptor. It is readable while next() can return a signal.
-  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   /// The number of the next signal that has arrived, or nothing. Never blocks.
   [[nodiscard]] std::optional<int> next() noexcept;
 
  private:
-  int fd_;
+  onloop::Descriptor fd_;
 };
 
 /// "SIGINT" or "SIGTERM", or "signal" for any other signal.

@@ -52,15 +52,15 @@ void Request::error(std::string_view text) const {
   control_->answer(connection_, "error " + std::string{text}, {});
 }
 
-void Request::lend(std::string_view text, std::function<void(int)> borrower) const {
+void Request::lend(std::string_view text, onloop::Function<void(onloop::Descriptor)> borrower) const {
   onloop::Connection* const client = connection();
   if (client == nullptr) return;
   client->state<Control::Session>().lent = true;
-  ok(text, [lender = connection_, borrower = std::move(borrower)] {
+  ok(text, [lender = connection_, borrower = std::move(borrower)]() mutable {
     if (!lender) return;
-    const int copy = fcntl(lender->fd(), F_DUPFD_CLOEXEC, 0);
-    if (copy >= 0) {
-      borrower(copy);
+    onloop::Descriptor copy(fcntl(lender->fd(), F_DUPFD_CLOEXEC, 0));
+    if (copy) {
+      borrower(std::move(copy));
     } else {
       lender->abort(std::error_code(errno, std::generic_category()));
     }

@@ -1,6 +1,8 @@
 #pragma once
 #include <onloop/connection.hpp>
 #include <onloop/context.hpp>
+#include <onloop/descriptor.hpp>
+#include <onloop/function.hpp>
 #include <onloop/protocol.hpp>
 #include <onloop/task.hpp>
 
@@ -36,7 +38,7 @@ class Request {
   void error(std::string_view text) const;
   /// Answers "ok TEXT" and then gives the conversation to `borrower`, which gets a descriptor of its own for it. The
   /// control socket serves no further command of this client.
-  void lend(std::string_view text, std::function<void(int)> borrower) const;
+  void lend(std::string_view text, onloop::Function<void(onloop::Descriptor)> borrower) const;
 
  private:
   friend class Control;

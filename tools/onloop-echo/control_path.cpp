@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 #include <unistd.h>
-#include <onloop/address.hpp>
 
 #include <string_view>
 #include <system_error>
@@ -11,7 +10,7 @@
 
 namespace echo {
 
-std::string control_address(const std::string& path) {
+onloop::Address control_address(const std::string& path) {
   const std::string what = "control socket \"" + path + "\": ";
   if (path.empty()) throw tools::UsageError(what + "a path is needed, like /run/user/1000/echo");
   if (path.starts_with("unix:")) throw tools::UsageError(what + "give the path alone, without \"unix:\"");
@@ -19,7 +18,7 @@ std::string control_address(const std::string& path) {
   if (path.front() == '@')
     throw tools::UsageError(what + "an abstract name is not a path; for a file of this name, write ./" + path);
   try {
-    return onloop::Address::parse("unix:" + path).to_string();
+    return onloop::Address::parse("unix:" + path);
   } catch (const std::system_error& error) {
     throw tools::UsageError(error);
   }

@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/address.hpp>
+
 #include <string>
 
 namespace echo {
@@ -6,7 +8,7 @@ namespace echo {
 /// The address of the control socket at `path`, which may be absolute or relative to the current directory.
 ///
 /// @throws tools::UsageError if `path` cannot be the path of a socket.
-[[nodiscard]] std::string control_address(const std::string& path);
+[[nodiscard]] onloop::Address control_address(const std::string& path);
 
 /// Checks that this user or root listens at the other end of `socket`. Anybody who can write to the directory of a
 /// socket can put another socket there, so the caller must check this before it sends or reads anything.

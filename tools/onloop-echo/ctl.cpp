@@ -96,7 +96,7 @@ class Exchange final : public onloop::Protocol {
 
 /// The answer to the command, without its newline.
 std::string ask(const Question& question) {
-  const std::string address = control_address(question.path);
+  const onloop::Address address = control_address(question.path);
   onloop::Context context{onloop::native()};
   Exchange exchange{context, question.command + "\n"};
   bool late = false;

@@ -3,7 +3,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <unistd.h>
+#include <onloop/descriptor.hpp>
 
 #include <cerrno>
 #include <cstddef>
@@ -37,18 +37,16 @@ std::error_code notify_service_manager(std::string_view state) noexcept {
     ++length;
   }
 
-  const int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket_fd < 0) return last_error();
+  const onloop::Descriptor sender(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!sender) return last_error();
   // The queue of the service manager may be full. Wait for room, but not for ever, because clients want to be served.
   const timeval patience{1, 0};
-  setsockopt(socket_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  std::error_code error;
-  if (sendto(socket_fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
+  setsockopt(sender.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  if (sendto(sender.get(), state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
              static_cast<socklen_t>(length)) < 0) {
-    error = last_error();
+    return last_error();
   }
-  close(socket_fd);
-  return error;
+  return {};
 }
 
 }  // namespace echo

@@ -24,7 +24,9 @@ constexpr char kFooter[] =
     "systemd: use Type=notify, with or without socket activation.\n"
     "Exit status: 0 stopped on request, 1 error at run time, 2 wrong command line.";
 
+/// What the command line says and Options does not have.
 struct Flags {
+  std::vector<std::string> listen;
   bool list_loops = false;
   bool quiet = false;
   bool verbose = false;
@@ -42,7 +44,7 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   using tools::to_seconds;
   app.set_help_flag("-h,--help", "Print this and exit");
   app.set_version_flag("--version", "onloop-echo " ONLOOP_VERSION, "Print the version and exit");
-  app.add_option("--listen", options.listen,
+  app.add_option("--listen", flags.listen,
                  "Listen on this address; may be given several times.\nDefault: 127.0.0.1:8080")
       ->type_name("ADDRESS")
       ->option_text("ADDRESS")
@@ -86,26 +88,26 @@ void declare(CLI::App& app, Options& options, Flags& flags) {
   app.add_flag("--verbose", flags.verbose, "Log the start and end of each connection, too");
 }
 
-// Asks the library about the loop and the addresses. So a wrong command line is reported as such, and not as an error
-// at run time.
-void check(const Options& options) {
-  static_cast<void>(loop_of(options.loop, options.hosting));
+std::vector<onloop::Address> to_addresses(const std::vector<std::string>& texts) {
+  std::vector<onloop::Address> addresses;
   try {
-    for (const std::string& address : options.listen) static_cast<void>(onloop::Address::parse(address));
+    for (const std::string& text : texts) addresses.push_back(onloop::Address::parse(text));
   } catch (const std::system_error& error) {
     throw tools::UsageError(error);
   }
+  return addresses;
 }
 
 // Several workers share an address by SO_REUSEPORT, which works only for ports.
 void check_workers(const Options& options) {
   if (options.workers == 1) return;
   if (!options.takeover.empty()) throw tools::UsageError("--takeover needs --workers 1");
-  for (const std::string& text : options.listen) {
+  for (const onloop::Address& address : options.listen) {
     using Family = onloop::Address::Family;
-    const Family family = onloop::Address::parse(text).family();
+    const Family family = address.family();
     if (family == Family::unix_path || family == Family::unix_abstract || family == Family::inherited) {
-      throw tools::UsageError("--listen " + text + " needs --workers 1: several workers can share only a port");
+      throw tools::UsageError("--listen " + address.to_string() +
+                              " needs --workers 1: several workers can share only a port");
     }
   }
 }
@@ -127,8 +129,11 @@ std::optional<Options> read_options(int argc, const char* const* argv) {
   if (flags.quiet && flags.verbose) throw tools::UsageError("give --quiet or --verbose, not both");
   if (flags.quiet) options.verbosity = Verbosity::quiet;
   if (flags.verbose) options.verbosity = Verbosity::verbose;
-  if (options.listen.empty() && options.takeover.empty()) options.listen.emplace_back("127.0.0.1:8080");
-  check(options);
+  if (flags.listen.empty() && options.takeover.empty()) flags.listen.emplace_back("127.0.0.1:8080");
+  // Asks the library about the loop, too. So a wrong name is reported as a wrong command line, and not as an error at
+  // run time.
+  static_cast<void>(loop_of(options.loop, options.hosting));
+  options.listen = to_addresses(flags.listen);
   check_workers(options);
   return options;
 }

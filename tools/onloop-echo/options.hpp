@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/address.hpp>
 #include <onloop/loop.hpp>
 
 #include <chrono>
@@ -15,7 +16,7 @@ enum class Verbosity { quiet, normal, verbose };
 
 /// The options of the command line.
 struct Options {
-  std::vector<std::string> listen;  ///< each in a form that onloop::Address::parse reads
+  std::vector<onloop::Address> listen;
   std::string loop = "native";
   std::optional<onloop::Hosting> hosting;  ///< none: the default of the loop
   std::size_t workers = 1;
@@ -23,7 +24,7 @@ struct Options {
   std::chrono::nanoseconds idle_timeout{0};  ///< zero: none
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds{5};
   std::chrono::nanoseconds stats_period{0};  ///< zero: none
-  std::string control;                       ///< the address of the control socket; empty: none
+  std::optional<onloop::Address> control;    ///< of the control socket; none: there is no such socket
   std::string takeover;  ///< the control path of a running server; empty: none. It needs workers == 1
   bool replace_stale = false;
   Verbosity verbosity = Verbosity::normal;

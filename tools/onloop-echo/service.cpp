@@ -1,12 +1,17 @@
 #include "onloop-echo/service.hpp"
 
+#include <onloop/address.hpp>
 #include <onloop/loop.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <unistd.h>
 
@@ -18,6 +23,20 @@
 #include "onloop-echo/statistics.hpp"
 
 namespace echo {
+namespace {
+
+/// The addresses that `address` stands for. They are more than one only for localhost.
+std::vector<onloop::Address> addresses_of(const onloop::Address& address) {
+  using Family = onloop::Address::Family;
+  if (address.family() != Family::localhost) return {address};
+  const std::array<std::byte, 16> ipv4{std::byte{127}, std::byte{0}, std::byte{0}, std::byte{1}};
+  std::array<std::byte, 16> ipv6{};
+  ipv6.back() = std::byte{1};
+  return {onloop::Address::from_ip(Family::ipv4, ipv4, address.port()),
+          onloop::Address::from_ip(Family::ipv6, ipv6, address.port())};
+}
+
+}  // namespace
 
 Service::Service(const Options& options)
     : options_(options),
@@ -36,22 +55,20 @@ Service::Service(const Options& options)
 
 /// Listens on every address of the options that did not come by a takeover.
 void Service::listen_on_the_rest() {
-  for (const std::string& address : options_.listen) {
+  for (const onloop::Address& address : options_.listen) {
     if (!listens_on(address)) workers_.serve(address);
   }
-  const bool has_it = control_listener_ != nullptr && control_listener_->address().to_string() == options_.control;
-  if (!options_.control.empty() && !has_it)
-    control_listener_ = &workers_.first().listen(options_.control, control_, Control::limits());
+  const bool has_control =
+      control_listener_ != nullptr && options_.control && control_listener_->address() == *options_.control;
+  if (options_.control && !has_control)
+    control_listener_ = &workers_.first().listen(*options_.control, control_, Control::limits());
 }
 
-bool Service::listens_on(const std::string& address) const {
-  const onloop::Address wanted = onloop::Address::parse(address);
-  const std::string port = std::to_string(wanted.port());
-  const bool any = wanted.family() == onloop::Address::Family::localhost;
+bool Service::listens_on(const onloop::Address& address) const {
+  const std::vector<onloop::Address> any_of = addresses_of(address);
   for (const onloop::Listener* listener : workers_.first().listeners()) {
     for (const onloop::Address& there : listener->addresses()) {
-      const std::string text = there.to_string();
-      if (text == wanted.to_string() || (any && (text == "127.0.0.1:" + port || text == "[::1]:" + port))) return true;
+      if (std::find(any_of.begin(), any_of.end(), there) != any_of.end()) return true;
     }
   }
   return false;

@@ -61,7 +61,7 @@ class Service {
   [[nodiscard]] onloop::Context& context() noexcept { return workers_.first().context(); }
 
   void listen_on_the_rest();
-  [[nodiscard]] bool listens_on(const std::string& address) const;
+  [[nodiscard]] bool listens_on(const onloop::Address& address) const;
   void announce();
   void fail(const std::string& why);
   void on_signal(int number);

@@ -1,12 +1,11 @@
 // How the service takes over from another process, and how it hands over to another process.
-#include <unistd.h>
+#include <onloop/descriptor.hpp>
 
 #include <chrono>
 #include <cmath>
 #include <exception>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 #include "common/command.hpp"
 #include "onloop-echo/service.hpp"
@@ -30,14 +29,10 @@ onloop::TakeoverOptions Service::members() {
 }
 
 void Service::take_over() {
-  const int socket = ask_for_takeover(options_.takeover);
-  try {
-    onloop::import_context(context(), socket, members(), [this](const auto& result) { taken_over(result); });
-    amid_takeover_ = true;
-  } catch (...) {
-    close(socket);
-    throw;
-  }
+  onloop::Descriptor socket = ask_for_takeover(options_.takeover);
+  onloop::import_context(context(), socket.get(), members(), [this](const auto& result) { taken_over(result); });
+  socket.release();  // import_context owns it
+  amid_takeover_ = true;
 }
 
 void Service::taken_over(const onloop::TakeoverResult& result) {
@@ -69,16 +64,16 @@ void Service::hand_over(const Request& request) {
   if (workers_.size() > 1) throw std::runtime_error("takeover needs --workers 1");
   if (draining_ || !drain_after_takeover_.empty()) throw std::runtime_error("the server is stopping");
   if (amid_takeover_) throw std::runtime_error("a takeover is under way");
-  request.lend("takeover", [this, client = request.connection()->ref()](int socket) {
+  request.lend("takeover", [this, client = request.connection()->ref()](onloop::Descriptor socket) {
     const auto done = [this, client](const onloop::TakeoverResult& result) {
       if (client) client->abort();
       handed_over(result);
     };
     try {
-      onloop::export_context(context(), socket, members(), done);
+      onloop::export_context(context(), socket.get(), members(), done);
+      socket.release();  // export_context owns it
       amid_takeover_ = true;
-    } catch (const std::system_error& error) {
-      close(socket);
+    } catch (const std::exception& error) {
       if (client) client->abort();
       log_.error(std::string{"takeover failed, still serving: "} + error.what());
     }

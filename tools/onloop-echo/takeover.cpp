@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -22,26 +21,6 @@ namespace {
 constexpr std::size_t kLongestAnswer = 4096;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kPatience{10};  // for connecting and for the whole answer
-
-/// Owns a descriptor and closes it, unless keep() gives the descriptor to the caller.
-class Socket {
- public:
-  explicit Socket(int fd) noexcept : fd_(fd) {}
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  ~Socket() {
-    if (fd_ >= 0) close(fd_);
-  }
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  int keep() noexcept {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-
- private:
-  int fd_;
-};
 
 [[noreturn]] void fail(const std::string& path, const std::string& why) {
   throw std::runtime_error("take over from " + path + ": " + why);
@@ -83,9 +62,9 @@ std::string read_line(int socket, const std::string& path, Clock::time_point end
 
 }  // namespace
 
-int ask_for_takeover(const std::string& path) {
-  Socket made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (made.get() < 0) fail(path, errno);
+onloop::Descriptor ask_for_takeover(const std::string& path) {
+  onloop::Descriptor made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!made) fail(path, errno);
   const Clock::time_point end = Clock::now() + kPatience;
   const timeval patience{kPatience.count(), 0};
   setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);  // the time-out of connect(), too
@@ -104,7 +83,7 @@ int ask_for_takeover(const std::string& path) {
   constexpr std::string_view kError = "error ";
   if (answer.starts_with(kError)) fail(path, "refused: " + answer.substr(kError.size()));
   if (!answer.starts_with("ok ")) fail(path, "not an answer of onloop-echo: " + answer);
-  return made.keep();
+  return made;
 }
 
 }  // namespace echo

@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/descriptor.hpp>
+
 #include <string>
 
 namespace echo {
@@ -8,8 +10,8 @@ namespace echo {
 ///
 /// If the server belongs neither to this user nor to root, nothing is sent to it and nothing is read from it.
 ///
-/// @return The descriptor of the conversation, which continues with onloop::import_context(). The caller owns it.
+/// @return The descriptor of the conversation, which continues with onloop::import_context().
 /// @throws std::runtime_error if the server does not agree, does not answer, or is not there.
-[[nodiscard]] int ask_for_takeover(const std::string& path);
+[[nodiscard]] onloop::Descriptor ask_for_takeover(const std::string& path);
 
 }  // namespace echo

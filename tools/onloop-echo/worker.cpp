@@ -1,7 +1,5 @@
 #include "onloop-echo/worker.hpp"
 
-#include <onloop/address.hpp>
-
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -37,18 +35,19 @@ Worker::Worker(const Options& options, const Log& log, ConnectionLimit& connecti
 
 // ---- listening ----
 
-onloop::Listener& Worker::listen(const std::string& address, onloop::Protocol& protocol,
+onloop::Listener& Worker::listen(const onloop::Address& address, onloop::Protocol& protocol,
                                  const onloop::ListenOptions& how) {
   try {
     return context_.listen(address, protocol, how);
   } catch (const std::system_error& error) {
-    const std::string hint = advice(onloop::Address::parse(address), error.code(), options_.replace_stale);
+    const std::string hint = advice(address, error.code(), options_.replace_stale);
     if (hint.empty()) throw;
     throw std::runtime_error(std::string{error.what()} + " (" + hint + ")");
   }
 }
 
-onloop::Listener& Worker::listen(const std::string& address, onloop::Protocol& protocol, const onloop::Limits& limits) {
+onloop::Listener& Worker::listen(const onloop::Address& address, onloop::Protocol& protocol,
+                                 const onloop::Limits& limits) {
   onloop::ListenOptions how;
   how.limits = limits;
   how.replace_stale = options_.replace_stale;
@@ -56,13 +55,13 @@ onloop::Listener& Worker::listen(const std::string& address, onloop::Protocol& p
   return listen(address, protocol, how);
 }
 
-void Worker::serve(const std::string& address) {
+void Worker::serve(const onloop::Address& address) {
   onloop::Limits limits;
   limits.idle_timeout = options_.idle_timeout;
   listeners_.push_back(&listen(address, *echo_, limits));
 }
 
-void Worker::refuse_if_in_use(const std::string& address) {
+void Worker::refuse_if_in_use(const onloop::Address& address) {
   listen(address, *echo_, onloop::ListenOptions{}).close();
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <onloop/address.hpp>
 #include <onloop/context.hpp>
 #include <onloop/listener.hpp>
 #include <onloop/loop.hpp>
@@ -37,11 +38,11 @@ class Worker {
   /// Listens on an address for clients of `protocol`.
   ///
   /// @throws std::runtime_error that says which address failed and what to do.
-  onloop::Listener& listen(const std::string& address, onloop::Protocol& protocol, const onloop::Limits& limits);
+  onloop::Listener& listen(const onloop::Address& address, onloop::Protocol& protocol, const onloop::Limits& limits);
   /// Listens on an address for clients of the echo protocol. Throws as listen() does.
-  void serve(const std::string& address);
+  void serve(const onloop::Address& address);
   /// Throws as listen() does if anybody listens on this address. With SO_REUSEPORT, the two would share the port.
-  void refuse_if_in_use(const std::string& address);
+  void refuse_if_in_use(const onloop::Address& address);
   /// The listeners of the echo protocol. The context owns them.
   [[nodiscard]] const std::vector<onloop::Listener*>& listeners() const noexcept { return listeners_; }
   [[nodiscard]] LimitedEcho& echo() noexcept { return *echo_; }
@@ -78,7 +79,8 @@ class Worker {
   [[nodiscard]] onloop::Statistics statistics() const noexcept;
 
  private:
-  onloop::Listener& listen(const std::string& address, onloop::Protocol& protocol, const onloop::ListenOptions& how);
+  onloop::Listener& listen(const onloop::Address& address, onloop::Protocol& protocol,
+                           const onloop::ListenOptions& how);
   void tell_if_alone();
 
   const Options& options_;

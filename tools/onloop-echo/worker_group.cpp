@@ -1,7 +1,6 @@
 #include "onloop-echo/worker_group.hpp"
 
 #include <pthread.h>
-#include <onloop/address.hpp>
 
 #include <exception>
 #include <system_error>
@@ -16,14 +15,14 @@ WorkerGroup::WorkerGroup(const Options& options, const Log& log) : connection_li
     workers_.push_back(std::make_unique<Worker>(options, log, connection_limit_));
 }
 
-void WorkerGroup::serve(const std::string& address) {
+void WorkerGroup::serve(const onloop::Address& address) {
   // With SO_REUSEPORT, another server of the same user would share the port and get some of the clients.
-  if (size() > 1 && onloop::Address::parse(address).port() != 0) first().refuse_if_in_use(address);
+  if (size() > 1 && address.port() != 0) first().refuse_if_in_use(address);
   first().serve(address);
   // The other workers listen on the addresses of the first one. These have the real port, and for localhost they are of
   // both families.
   for (const onloop::Address& there : first().listeners().back()->addresses()) {
-    for (std::size_t i = 1; i < size(); ++i) workers_[i]->serve(there.to_string());
+    for (std::size_t i = 1; i < size(); ++i) workers_[i]->serve(there);
   }
 }
 

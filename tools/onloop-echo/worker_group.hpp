@@ -47,7 +47,7 @@ class WorkerGroup {
   /// Makes all workers listen on this address. It must be called before start().
   ///
   /// @throws std::runtime_error that says why they cannot listen and what to do.
-  void serve(const std::string& address);
+  void serve(const onloop::Address& address);
   /// Starts the threads of all workers except the first one.
   ///
   /// @param failed  Called with a message, on the thread of the first worker, when another worker ends by an exception.

@@ -504,7 +504,7 @@ TEST_P(LibeventHosting, C70_a_guest_that_rests_is_not_starved_by_an_application_
     const auto end = std::chrono::steady_clock::now() + 10s;
     while (calls == before && std::chrono::steady_clock::now() < end) iterate_base(base, 0ns);
     EXPECT_GT(calls, before);
-    for (const auto streak = std::chrono::steady_clock::now() + 6ms; std::chrono::steady_clock::now() < streak;) {
+    for (const auto rest = std::chrono::steady_clock::now() + 6ms; std::chrono::steady_clock::now() < rest;) {
       iterate_base(base, 0ns);
     }
   }

@@ -1,7 +1,7 @@
 // Runs the cases of the kit on the sd-event shim, and tests what is special to sd-event.
 
-#include <onloop/sdevent.hpp>
 #include <onloop/loop_by_name.hpp>
+#include <onloop/sdevent.hpp>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -467,7 +467,7 @@ class Crowd {
   }
   void remove(std::size_t i) {
     guest.remove(*watches[i]);
-    pairs[i].near.close();
+    pairs[i].near.reset();
   }
 
   std::vector<Pair> pairs;  // must outlive the guest
@@ -727,7 +727,7 @@ TEST_F(SdEvent, the_descriptor_of_an_owned_loop_is_readable_while_a_turn_has_som
     });
     int timers = 0;
     const auto serve = [&](int& count, int expected) {
-      pollfd readable{context.fd(), POLLIN, 0};
+      pollfd readable{context.pollable_fd(), POLLIN, 0};
       while (count < expected && ::poll(&readable, 1, 10'000) == 1) context.dispatch();
       EXPECT_EQ(count, expected);
     };
@@ -738,7 +738,7 @@ TEST_F(SdEvent, the_descriptor_of_an_owned_loop_is_readable_while_a_turn_has_som
     int tasks = 0;
     context.post([&] { ++tasks; });
     serve(tasks, 1);
-    pollfd readable{context.fd(), POLLIN, 0};
+    pollfd readable{context.pollable_fd(), POLLIN, 0};
     for (int i = 0; i < 4; ++i) context.dispatch();
     EXPECT_EQ(::poll(&readable, 1, 0), 0) << "nothing is left to report";
   }

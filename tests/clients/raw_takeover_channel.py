@@ -57,7 +57,7 @@ def sockets_of(kind, payload):
     return struct.unpack_from("=I", payload, 4 + name + LIMITS.size + 9)[0]
 
 
-class Wire:
+class RawTakeoverChannel:
     """A connected UNIX socket. It sends and receives frames with descriptors."""
 
     def __init__(self, joined):
@@ -119,7 +119,7 @@ def close_all(descriptors):
         os.close(descriptor)
 
 
-class Successor(Wire):
+class Successor(RawTakeoverChannel):
     """Stands in for the process that takes over. The constructor sends the command and reads the answer."""
 
     def __init__(self, path):
@@ -155,7 +155,7 @@ class Successor(Wire):
 
 class OldServer:
     """Stands in for the process that hands over. After its answer, which is "ok takeover" by default, `play` gets the
-    Wire to the successor."""
+    RawTakeoverChannel to the successor."""
 
     def __init__(self, path, play, answer=b"ok takeover\n"):
         self.path = path
@@ -171,10 +171,10 @@ class OldServer:
     def serve(self):
         try:
             joined, _ = self.listener.accept()
-            with Wire(joined) as wire:
-                assert wire.line() == "takeover"
-                wire.send(self.answer)
-                self.play(wire)
+            with RawTakeoverChannel(joined) as channel:
+                assert channel.line() == "takeover"
+                channel.send(self.answer)
+                self.play(channel)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the successor has closed the connection
         except BaseException as error:  # raised again by the thread that waits for this one
@@ -206,8 +206,8 @@ class Relay(OldServer):
     def relay(self, successor):
         credentials = successor.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self.successor = struct.unpack("3i", credentials)[0]
-        with Successor(self.server) as wire:
-            while frame := wire.frame():
+        with Successor(self.server) as channel:
+            while frame := channel.frame():
                 kind, payload, descriptors = frame
                 self.kinds.append(kind)
                 try:
@@ -222,4 +222,4 @@ class Relay(OldServer):
                     if not answer:
                         return
                     with contextlib.suppress(BrokenPipeError):  # the messages of the server can still be read
-                        wire.send(answer)
+                        channel.send(answer)

@@ -17,9 +17,9 @@ enum class Frame : std::uint32_t { hello = 1, listener, connection, data, end, a
 }
 
 /// One end of this socket, which the test holds. It notes what comes, and sends what the test wants.
-class Wire {
+class RawTakeoverChannel {
  public:
-  explicit Wire(Fd socket);
+  explicit RawTakeoverChannel(Fd socket);
 
   /// Reads what is there, at most `at_most` bytes.
   void read(std::size_t at_most = SIZE_MAX);

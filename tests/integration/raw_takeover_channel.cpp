@@ -1,4 +1,4 @@
-#include "takeover_wire.hpp"
+#include "raw_takeover_channel.hpp"
 
 #include <sys/socket.h>
 
@@ -30,9 +30,9 @@ std::string frame(std::uint32_t type, std::string_view bytes) {
   return out;
 }
 
-Wire::Wire(Fd socket) : socket_(std::move(socket)) {}
+RawTakeoverChannel::RawTakeoverChannel(Fd socket) : socket_(std::move(socket)) {}
 
-void Wire::read(std::size_t at_most) {
+void RawTakeoverChannel::read(std::size_t at_most) {
   std::vector<char> buffer(64 * 1024);
   while (!ended_ && at_most > 0) {
     iovec piece{buffer.data(), std::min(at_most, buffer.size())};
@@ -61,20 +61,20 @@ void Wire::read(std::size_t at_most) {
   }
 }
 
-std::vector<int> Wire::fds() const {
+std::vector<int> RawTakeoverChannel::fds() const {
   std::vector<int> fds;
   for (const Fd& fd : fds_) fds.push_back(fd.get());
   return fds;
 }
 
-bool Wire::has(Frame type) const {
+bool RawTakeoverChannel::has(Frame type) const {
   for (std::size_t at = 0; at + kHead <= bytes_.size(); at += kHead + word(bytes_, at + 4)) {
     if (word(bytes_, at) == static_cast<std::uint32_t>(type)) return at + kHead + word(bytes_, at + 4) <= bytes_.size();
   }
   return false;
 }
 
-std::string Wire::acknowledgement() const {
+std::string RawTakeoverChannel::acknowledgement() const {
   for (std::size_t at = 0; at + kHead <= bytes_.size(); at += kHead + word(bytes_, at + 4)) {
     if (word(bytes_, at) == static_cast<std::uint32_t>(Frame::end)) {
       return frame(Frame::acknowledge, std::string_view(bytes_).substr(at + kHead, word(bytes_, at + 4)));
@@ -83,7 +83,7 @@ std::string Wire::acknowledgement() const {
   return frame(Frame::acknowledge);
 }
 
-bool Wire::send(std::string_view bytes, std::vector<int> fds) const {
+bool RawTakeoverChannel::send(std::string_view bytes, std::vector<int> fds) const {
   do {
     const std::size_t with = std::min(fds.size(), kMostFds);
     const bool last = with == fds.size();
@@ -110,15 +110,15 @@ bool Wire::send(std::string_view bytes, std::vector<int> fds) const {
   return fds.empty();
 }
 
-void Wire::finish() const {
+void RawTakeoverChannel::finish() const {
   ::shutdown(socket_.get(), SHUT_WR);
 }
 
-void Wire::hear_no_more() const {
+void RawTakeoverChannel::hear_no_more() const {
   ::shutdown(socket_.get(), SHUT_RD);
 }
 
-void Wire::close() {
+void RawTakeoverChannel::close() {
   socket_.reset();
   fds_.clear();
 }
