@@ -285,7 +285,7 @@ TEST_P(Close, AbortInEachCallbackIsFollowedByOnCloseAlone) {
 // A steady reader of 2 MB/s. The send buffer becomes writable only when much of it is free, after longer than the
 // limit.
 TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
-  constexpr int kSendBuffer = 1'000'000;
+  constexpr int kSendBuffer = 500'000;
   constexpr int kReceiveBuffer = 32'768;
   for (const Kind kind : {Kind::tcp, Kind::unix_pair}) {
     Recorder recorder;
@@ -294,7 +294,7 @@ TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
     Peer& peer = line.peer;
     ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
     ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
-    const std::string all = pattern(2'000'000);
+    const std::string all = pattern(1'000'000);
     line.connection.write(all);
     line.connection.close();
     auto last = Clock::now();
