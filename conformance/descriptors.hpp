@@ -60,6 +60,8 @@ Descriptor tcp_client(std::uint16_t port);
 /// A TCP socket that is connecting to a port of this machine where nobody listens.
 Descriptor refused_socket();
 
+void reset(Descriptor& socket);  ///< closes it so that its peer gets ECONNRESET
+
 bool put(int fd, std::string_view data = "x");        ///< true if all was written
 std::string take(int fd, std::size_t limit = 65536);  ///< what is there, at most `limit`
 std::size_t fill(int fd);                             ///< writes until the kernel refuses; how much
