@@ -12,27 +12,11 @@ import subprocess
 import tempfile
 import unittest
 
-from server import DEADLINE, ECHO, LOAD, ClientTest, EchoServer, clean_environment, ctl, echoes, run, wait_until
+from server import (DEADLINE, ECHO, LOAD, ClientTest, EchoServer, available_loops, clean_environment, ctl, echoes, tour,
+                    wait_until)
 
 CLIENTS = 6
 WINDOW = 100_000  # bytes of a client that may be under way
-
-
-def available_loops():
-    lines = [line.split(maxsplit=1) for line in run("--list-loops").stdout.splitlines()]
-    return [name for name, description in lines if "not available" not in description]
-
-
-def tour(places):
-    """Through each ordered pair of two places once, back to the first (Hierholzer's way)."""
-    left = {place: [other for other in places if other != place] for place in places}
-    path, circuit = [places[0]], []
-    while path:
-        if left[path[-1]]:
-            path.append(left[path[-1]].pop())
-        else:
-            circuit.append(path.pop())
-    return circuit[::-1]
 
 
 class Client:
