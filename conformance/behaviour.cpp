@@ -84,12 +84,6 @@ std::map<std::string, Trace> expected_traces() {
   };
 }
 
-void reset(Descriptor& socket) {
-  const linger at_once{1, 0};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-  socket.reset();
-}
-
 }  // namespace
 
 TEST_P(OnContext, C86_the_same_session_leaves_the_same_trace) {

@@ -10,12 +10,6 @@
 namespace onloop::conformance {
 namespace {
 
-void reset(Descriptor& socket) {
-  const linger at_once{1, 0};
-  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
-  socket.reset();
-}
-
 int pending_error(int fd) {
   int error = 0;
   socklen_t length = sizeof error;

@@ -101,6 +101,12 @@ Descriptor refused_socket() {
   return socket;
 }
 
+void reset(Descriptor& socket) {
+  const linger at_once{1, 0};
+  check(::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), "SO_LINGER");
+  socket.close();
+}
+
 bool put(int fd, std::string_view data) {
   return ::write(fd, data.data(), data.size()) == static_cast<ssize_t>(data.size());
 }

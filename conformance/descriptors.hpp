@@ -41,6 +41,8 @@ Descriptor tcp_client(std::uint16_t port);
 /// @return A TCP socket that is connecting to a port of this machine where nobody listens.
 Descriptor refused_socket();
 
+void reset(Descriptor& socket);  ///< closes the socket so that its peer gets ECONNRESET
+
 bool put(int fd, std::string_view data = "x");        ///< returns true if everything was written
 std::string take(int fd, std::size_t limit = 65536);  ///< returns what is there, at most `limit` bytes
 std::size_t fill(int fd);                             ///< writes until the kernel refuses; returns how many bytes

@@ -34,7 +34,7 @@ bool is_perhaps_always_ready(const struct stat& status) noexcept {
 /// Throws std::system_error (EPERM) if nobody can wait for the descriptor. It asks epoll, because poll(2) only says
 /// that such a descriptor is ready.
 void refuse_if_always_ready(int fd, const std::string& what) {
-  const detail::Descriptor set(epoll_create1(EPOLL_CLOEXEC));
+  const Descriptor set(epoll_create1(EPOLL_CLOEXEC));
   if (!set) throw_error(errno, what);
   epoll_event none{};
   if (epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &none) == 0) return;

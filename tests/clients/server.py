@@ -211,6 +211,26 @@ def run(*arguments, program=ECHO, prefix=(), **options):
                           timeout=DEADLINE, env=clean_environment(), **{"stdin": subprocess.DEVNULL, **options})
 
 
+def available_loops():
+    """The names of the loops that can be had here."""
+    listed = subprocess.run([ECHO, "--list-loops"], capture_output=True, text=True, check=True, timeout=DEADLINE).stdout
+    lines = [line.split(maxsplit=1) for line in listed.splitlines()]
+    return [name for name, description in lines if "not available" not in description]
+
+
+def tour(places, to_itself=False):
+    """Every ordered pair of two places once, and of one with itself if that is asked for. Each begins where the one
+    before ends, and the last one ends where the first began: an Eulerian circuit, by Hierholzer."""
+    left = {place: [other for other in places if to_itself or other != place] for place in places}
+    path, circuit = [places[0]], []
+    while path:
+        if left[path[-1]]:
+            path.append(left[path[-1]].pop())
+        else:
+            circuit.append(path.pop())
+    return circuit[::-1]
+
+
 def ctl(*arguments):
     """Runs onloop-echo ctl PATH COMMAND... Returns its status and output."""
     return subprocess.run([ECHO, "ctl", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,

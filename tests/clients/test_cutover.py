@@ -12,28 +12,11 @@ import subprocess
 import tempfile
 import unittest
 
-from server import DEADLINE, ECHO, LOAD, ClientTest, EchoServer, clean_environment, ctl, echoes, run, wait_until
+from server import (DEADLINE, ECHO, LOAD, ClientTest, EchoServer, available_loops, clean_environment, ctl, echoes, tour,
+                    wait_until)
 
 CLIENTS = 6
 WINDOW = 100_000  # the most bytes of a client that may be in flight
-
-
-def available_loops():
-    lines = [line.split(maxsplit=1) for line in run("--list-loops").stdout.splitlines()]
-    return [name for name, description in lines if "not available" not in description]
-
-
-def tour(places):
-    """A tour that makes the move between each ordered pair of two places once and ends where it began, by the algorithm
-    of Hierholzer."""
-    left = {place: [other for other in places if other != place] for place in places}
-    path, circuit = [places[0]], []
-    while path:
-        if left[path[-1]]:
-            path.append(left[path[-1]].pop())
-        else:
-            circuit.append(path.pop())
-    return circuit[::-1]
 
 
 class Client:

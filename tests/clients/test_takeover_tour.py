@@ -13,32 +13,13 @@ import subprocess
 import threading
 import unittest
 
-from server import DEADLINE, ECHO, LOAD, clean_environment, die_with_parent, echoes, wait_until
+from server import DEADLINE, LOAD, available_loops, clean_environment, die_with_parent, echoes, tour, wait_until
 from takeover_case import TakeoverTest
 
 LOADED = 200
 WANTED = 5000
 VISITORS = 4  # at the same time
 SPARE = 200  # descriptors of a process that are not connections
-
-
-def available_loops():
-    """The names of the loops that are available here."""
-    listed = subprocess.run([ECHO, "--list-loops"], capture_output=True, text=True, check=True).stdout
-    return [line.split()[0] for line in listed.splitlines() if "not available" not in line]
-
-
-def tour(nodes):
-    """A tour that takes every ordered pair of `nodes` once, including the pair of each node with itself. Each pair
-    begins where the previous pair ends. This is an Eulerian circuit, by the algorithm of Hierholzer."""
-    left = {node: list(nodes) for node in nodes}
-    path, circuit = [nodes[0]], []
-    while path:
-        if left[path[-1]]:
-            path.append(left[path[-1]].pop())
-        else:
-            circuit.append(path.pop())
-    return circuit[::-1]
 
 
 class Visitors(threading.Thread):
@@ -111,7 +92,7 @@ class Tour(TakeoverTest):
         default hosting. Then come the loops of other libraries with direct hosting, and at last native again."""
         loops = available_loops()
         self.assertLessEqual({"native", "native-poll"}, set(loops))
-        round_trip = tour(loops)
+        round_trip = tour(loops, to_itself=True)
         self.assertEqual(sorted(itertools.pairwise(round_trip)), sorted(itertools.product(loops, repeat=2)))
         guests = [name for name in loops if not name.startswith("native")]
         return [(name, "") for name in round_trip] + [(name, "direct") for name in guests] + [("native", "")]

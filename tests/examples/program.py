@@ -14,10 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients"))
-from server import DEADLINE, LOAD, clean_environment, die_with_parent  # noqa: E402
+from server import DEADLINE, LOAD, clean_environment, die_with_parent, read_exactly  # noqa: E402
 
 
 class Program:
@@ -121,6 +122,16 @@ class Program:
                 print(f"standard error of the program: {self.stderr()!r}")
         finally:
             self.kill()
+
+
+def a_mebibyte_comes_back(client):
+    """Sends one and receives as much meanwhile: whether each byte came back as it went."""
+    payload = os.urandom(1 << 20)
+    sender = threading.Thread(target=client.sendall, args=[payload])
+    sender.start()
+    received = read_exactly(client, len(payload))
+    sender.join()
+    return received == payload
 
 
 def start_load(port, seconds):

@@ -1,11 +1,9 @@
 """An echo server in coroutines, with real clients."""
 
-import os
-import threading
 import unittest
 
-from program import Program
-from server import ClientTest, echoes, read_exactly
+from program import Program, a_mebibyte_comes_back
+from server import ClientTest, echoes
 
 
 def program():
@@ -14,12 +12,8 @@ def program():
 
 class Coroutines(ClientTest):
     def test_one_mebibyte_comes_back_intact(self):
-        payload = os.urandom(1 << 20)
         with program() as server, server.connect() as client:
-            sender = threading.Thread(target=client.sendall, args=[payload])
-            sender.start()
-            self.assertEqual(read_exactly(client, len(payload)), payload)
-            sender.join()
+            self.assertTrue(a_mebibyte_comes_back(client))
 
     def test_clients_are_served_at_once_and_end_by_themselves(self):
         with program() as server:

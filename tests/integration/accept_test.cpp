@@ -31,7 +31,7 @@ extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
 namespace onloop::test {
 namespace {
 
-class Accept : public LoopTest {};
+class Accept : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Accept);
 
 std::vector<Peer> connect_many(const Address& address, int count) {
@@ -53,26 +53,22 @@ Address local_address(const Peer& peer) {
 }
 
 TEST_P(Accept, EveryOneOfManyClientsThatComeAtOnce) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("127.0.0.1:0", echo);
+  const Listener& listener = context().listen("127.0.0.1:0", echo_);
   std::vector<Peer> peers = connect_many(listener.address(), 300);
   for (const Peer& peer : peers) peer.send("x");
-  ASSERT_TRUE(run_until(context, [&] {
+  ASSERT_TRUE(run_until(context(), [&] {
     return std::all_of(peers.begin(), peers.end(), [](Peer& peer) { return peer.read(), peer.received() == "x"; });
   }));
   EXPECT_EQ(listener.connection_count(), 300u);
 }
 
 TEST_P(Accept, AnAcceptedConnectionKnowsBothItsEnds) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("127.0.0.1:0", recorder);
+  const Listener& listener = context().listen("127.0.0.1:0", recorder_);
   const Peer peer = Peer::connect_to(listener.address());
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
-  EXPECT_EQ(recorder.last->peer(), local_address(peer));
-  EXPECT_EQ(recorder.last->local(), listener.address());
-  EXPECT_EQ(&recorder.last->context(), &context);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
+  EXPECT_EQ(recorder_.last->peer(), local_address(peer));
+  EXPECT_EQ(recorder_.last->local(), listener.address());
+  EXPECT_EQ(&recorder_.last->context(), &context());
 }
 
 // getpeername(2) fails for a connection that was reset, and for a closed descriptor.
@@ -132,16 +128,14 @@ TEST_P(Accept, AClientOfAUnixSocketHasNoAddress) {
 }
 
 TEST_P(Accept, ATcpConnectionSendsWithoutDelayAndIsClosedOnExec) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("127.0.0.1:0", recorder);
+  const Listener& listener = context().listen("127.0.0.1:0", recorder_);
   const Peer peer = Peer::connect_to(listener.address());
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
   int on = 0;
   socklen_t size = sizeof on;
-  ASSERT_EQ(::getsockopt(recorder.last->fd(), IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+  ASSERT_EQ(::getsockopt(recorder_.last->fd(), IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
   EXPECT_NE(on, 0);
-  EXPECT_EQ(::fcntl(recorder.last->fd(), F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(::fcntl(recorder_.last->fd(), F_GETFD), FD_CLOEXEC);
 }
 
 TEST_P(Accept, FalseFromOnAcceptTurnsAwayThatClientAlone) {
@@ -177,17 +171,15 @@ TEST_P(Accept, ClientsBeyondMaxConnectionsAreClosedUntilOthersLeave) {
 }
 
 TEST_P(Accept, ConnectionCountIsOfThatListenerUntilOnClose) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Listener& first = context.listen("127.0.0.1:0", recorder);
-  const Listener& second = context.listen("127.0.0.1:0", recorder);
+  const Listener& first = context().listen("127.0.0.1:0", recorder_);
+  const Listener& second = context().listen("127.0.0.1:0", recorder_);
   std::vector<Peer> peers = connect_many(first.address(), 2);
   const Peer other = Peer::connect_to(second.address());
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 3; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 3; }));
   EXPECT_EQ(first.connection_count(), 2u);
   EXPECT_EQ(second.connection_count(), 1u);
   peers[0].close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
   EXPECT_EQ(first.connection_count(), 1u);
 }
 
@@ -210,30 +202,26 @@ TEST_P(Accept, PausedLeavesClientsWaitingUntilResumed) {
 }
 
 TEST_P(Accept, PausedInOnOpenAcceptsNoMoreInThatTurn) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Listener& listener = context.listen("127.0.0.1:0", recorder);
-  recorder.when_open = [&](Connection&) { listener.pause(); };
+  Listener& listener = context().listen("127.0.0.1:0", recorder_);
+  recorder_.when_open = [&](Connection&) { listener.pause(); };
   std::vector<Peer> peers = connect_many(listener.address(), 5);
   for (int expected = 1; expected <= 5; ++expected) {
-    ASSERT_TRUE(run_until(context, [&] { return recorder.opens == expected; }));
-    turns(context);
-    EXPECT_EQ(recorder.opens, expected);
+    ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == expected; }));
+    turns(context());
+    EXPECT_EQ(recorder_.opens, expected);
     listener.resume();
   }
 }
 
 TEST_P(Accept, CloseRefusesNewClientsAndLeavesTheAcceptedOnes) {
-  Echo echo;
-  Context context{GetParam().make()};
-  Listener& listener = context.listen("127.0.0.1:0", echo);
+  Listener& listener = context().listen("127.0.0.1:0", echo_);
   const Address address = listener.address();
   Peer peer = Peer::connect_to(address);
-  ASSERT_TRUE(run_until(context, [&] { return listener.connection_count() == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return listener.connection_count() == 1; }));
   listener.close();
   EXPECT_TRUE(is(thrown_by([&] { return Peer::connect_to(address); }).code, std::errc::connection_refused));
   peer.send("still here");
-  EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "still here"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return peer.read(), peer.received() == "still here"; }));
 }
 
 TEST_P(Accept, OutOfDescriptorsTurnsAwayThoseBeyondAndServesAgainAfterwards) {

@@ -10,19 +10,16 @@
 namespace onloop::test {
 namespace {
 
-class Adopt : public LoopTest {};
+class Adopt : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Adopt);
 
 TEST_P(Adopt, ASocketpairOpensLaterAndIsServed) {
-  Echo echo;
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, {}, Kind::unix_pair);
-  EXPECT_EQ(recorder.calls, 0) << "never inside adopt()";
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
-  line.connection.set_protocol(echo);
+  Line line = join(context(), recorder_, {}, Kind::unix_pair);
+  EXPECT_EQ(recorder_.calls, 0) << "never inside adopt()";
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
+  line.connection.set_protocol(echo_);
   line.peer.send("hello");
-  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.received() == "hello"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return line.peer.read(), line.peer.received() == "hello"; }));
 }
 
 TEST_P(Adopt, OnOpenComesFirstAlthoughDataAndTheEndAreThere) {
@@ -60,16 +57,14 @@ TEST_P(Adopt, LeavesTheFlagsOfTheDescriptionAlone) {
 }
 
 TEST_P(Adopt, ABlockingSocketDoesNotBlockTheLoop) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   EXPECT_EQ(::fcntl(line.connection.fd(), F_GETFL) & O_NONBLOCK, 0);
   line.connection.write(pattern(20'000'000));
   EXPECT_GT(line.connection.queued_bytes(), 0u);
-  turns(context);
-  EXPECT_EQ(recorder.datas, 0);
+  turns(context());
+  EXPECT_EQ(recorder_.datas, 0);
   line.peer.send("hello");
-  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), recorder.received == "hello"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return line.peer.read(), recorder_.received == "hello"; }));
 }
 
 TEST_P(Adopt, TakesTheDescriptor) {
@@ -110,10 +105,8 @@ TEST_P(Adopt, WhatIsNoConnectedStreamSocketIsRefusedAndStaysTheCallers) {
 }
 
 TEST_P(Adopt, ADescriptorThatIsNotOpenIsRefused) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   for (const int fd : {-1, 9999}) {
-    const Thrown thrown = thrown_by([&]() -> Connection& { return context.adopt(fd, recorder); });
+    const Thrown thrown = thrown_by([&]() -> Connection& { return context().adopt(fd, recorder_); });
     EXPECT_TRUE(is(thrown.code, std::errc::bad_file_descriptor)) << thrown.words;
   }
 }
@@ -133,14 +126,12 @@ TEST_P(Adopt, WithLimitsOutOfOrderIsRefusedAndTheDescriptorStaysTheCallers) {
 }
 
 TEST_P(Adopt, TheSameDescriptorTwiceIsRefused) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   const int fd = line.connection.fd();
-  EXPECT_TRUE(thrown_by([&]() -> Connection& { return context.adopt(fd, recorder); }).code);
+  EXPECT_TRUE(thrown_by([&]() -> Connection& { return context().adopt(fd, recorder_); }).code);
   line.peer.send("once");
-  ASSERT_TRUE(run_until(context, [&] { return recorder.received == "once"; }));
-  EXPECT_EQ(recorder.opens, 1);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.received == "once"; }));
+  EXPECT_EQ(recorder_.opens, 1);
 }
 
 std::span<const std::byte> bytes_of(std::string_view text) {

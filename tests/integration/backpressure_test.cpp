@@ -4,7 +4,7 @@
 namespace onloop::test {
 namespace {
 
-class Backpressure : public LoopTest {};
+class Backpressure : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Backpressure);
 
 Limits small_marks(bool pause_when_full) {
@@ -22,65 +22,58 @@ void fill(Connection& connection) {
 }
 
 TEST_P(Backpressure, AboveTheHighWaterMarkReadingPausesUntilTheLowWaterMark) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, small_marks(true), Kind::unix_pair);
+  Line line = join(context(), recorder_, small_marks(true), Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   fill(connection);
   peer.send("request");
-  turns(context, 50);
-  EXPECT_EQ(recorder.datas, 0) << "the queue is full";
+  turns(context(), 50);
+  EXPECT_EQ(recorder_.datas, 0) << "the queue is full";
   std::size_t queued_at_data = SIZE_MAX;
-  recorder.when_data = [&](Connection& reading, std::string_view) { queued_at_data = reading.queued_bytes(); };
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), recorder.datas > 0; }));
-  EXPECT_EQ(recorder.received, "request");
+  recorder_.when_data = [&](Connection& reading, std::string_view) { queued_at_data = reading.queued_bytes(); };
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), recorder_.datas > 0; }));
+  EXPECT_EQ(recorder_.received, "request");
   EXPECT_LE(queued_at_data, 2'000u);
-  EXPECT_EQ(recorder.drains, 1);
+  EXPECT_EQ(recorder_.drains, 1);
 }
 
 TEST_P(Backpressure, ReadingGoesOnAboveTheMarkWhenThePauseIsTurnedOff) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Line line = join(context, recorder, small_marks(false), Kind::unix_pair);
-  turns(context);
+  const Line line = join(context(), recorder_, small_marks(false), Kind::unix_pair);
+  turns(context());
   fill(line.connection);
   line.peer.send("request");
-  ASSERT_TRUE(run_until(context, [&] { return recorder.datas > 0; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.datas > 0; }));
   EXPECT_GT(line.connection.queued_bytes(), 10'000u);
 }
 
 TEST_P(Backpressure, ThePauseOfTheApplicationOutlastsIt) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, small_marks(true), Kind::unix_pair);
+  Line line = join(context(), recorder_, small_marks(true), Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   connection.pause_reading();
   fill(connection);
   peer.send("request");
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), recorder.drains == 1 && connection.queued_bytes() == 0; }));
-  turns(context, 50);
-  EXPECT_EQ(recorder.datas, 0) << "the application's pause still stands";
+  ASSERT_TRUE(
+      run_until(context(), [&] { return peer.read(), recorder_.drains == 1 && connection.queued_bytes() == 0; }));
+  turns(context(), 50);
+  EXPECT_EQ(recorder_.datas, 0) << "the application's pause still stands";
   connection.resume_reading();
-  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "request"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.received == "request"; }));
 }
 
 TEST_P(Backpressure, ResumingByTheApplicationDoesNotReadAboveTheMark) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, small_marks(true), Kind::unix_pair);
+  Line line = join(context(), recorder_, small_marks(true), Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   fill(connection);
   connection.pause_reading();
   peer.send("request");
   connection.resume_reading();
-  turns(context, 50);
-  EXPECT_EQ(recorder.datas, 0);
-  EXPECT_TRUE(run_until(context, [&] { return peer.read(), recorder.received == "request"; }));
+  turns(context(), 50);
+  EXPECT_EQ(recorder_.datas, 0);
+  EXPECT_TRUE(run_until(context(), [&] { return peer.read(), recorder_.received == "request"; }));
 }
 
 // Writes until Flow::wait, goes on in on_drain, and reads whatever comes.

@@ -26,7 +26,7 @@ extern "C" const char* __tsan_default_options() {  // NOLINT: its name
 namespace onloop::test {
 namespace {
 
-class Blocking : public LoopTest {};
+class Blocking : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Blocking);
 
 // Work waits at the gate until the gate opens. Then all of it goes on.
@@ -80,30 +80,28 @@ TEST_P(Blocking, RunsElsewhereAndTellsHere) {
 }
 
 TEST_P(Blocking, DeliversWhatTheWorkThrows) {
-  Context context(GetParam().make());
   std::string words;
   std::error_code code;
-  context.run_blocking([]() -> int { throw std::system_error(errc(std::errc::no_such_device), "read the moon"); },
-                       [&](Outcome<int> outcome) {
-                         EXPECT_FALSE(outcome);
-                         code = error_code_of(outcome.exception());
-                         words = thrown_by([&] { return outcome.get(); }).words;
-                         context.stop();
-                       });
-  context.run();
+  context().run_blocking([]() -> int { throw std::system_error(errc(std::errc::no_such_device), "read the moon"); },
+                         [&](Outcome<int> outcome) {
+                           EXPECT_FALSE(outcome);
+                           code = error_code_of(outcome.exception());
+                           words = thrown_by([&] { return outcome.get(); }).words;
+                           context().stop();
+                         });
+  context().run();
   EXPECT_TRUE(is(code, std::errc::no_such_device));
   EXPECT_NE(words.find("read the moon"), std::string::npos) << words;
 }
 
 TEST_P(Blocking, MovesWhatCanOnlyBeMoved) {
-  Context context(GetParam().make());
   int got = 0;
-  context.run_blocking([number = std::make_unique<int>(7)]() mutable { return std::move(number); },
-                       [&, keep = std::make_unique<int>(1)](Outcome<std::unique_ptr<int>> outcome) {
-                         got = *std::move(outcome).get() + *keep;
-                         context.stop();
-                       });
-  context.run();
+  context().run_blocking([number = std::make_unique<int>(7)]() mutable { return std::move(number); },
+                         [&, keep = std::make_unique<int>(1)](Outcome<std::unique_ptr<int>> outcome) {
+                           got = *std::move(outcome).get() + *keep;
+                           context().stop();
+                         });
+  context().run();
   EXPECT_EQ(got, 8);
 }
 
@@ -270,14 +268,12 @@ TEST_P(Blocking, TheContextMayGoInItsCallback) {
 }
 
 TEST_P(Blocking, WhatTheCallbackThrowsLeavesRun) {
-  Context context(GetParam().make());
-  context.run_blocking([] { return 3; }, [](Outcome<int> outcome) { throw outcome.get(); });
-  EXPECT_THROW(context.run(), int);
+  context().run_blocking([] { return 3; }, [](Outcome<int> outcome) { throw outcome.get(); });
+  EXPECT_THROW(context().run(), int);
 }
 
 TEST_P(Blocking, TheThreadsTakeNoSignals) {
-  Context context(GetParam().make());
-  context.run_blocking(
+  context().run_blocking(
       [] {
         sigset_t mask;
         pthread_sigmask(SIG_SETMASK, nullptr, &mask);
@@ -285,9 +281,9 @@ TEST_P(Blocking, TheThreadsTakeNoSignals) {
       },
       [&](Outcome<bool> blocked) {
         EXPECT_TRUE(blocked.get());
-        context.stop();
+        context().stop();
       });
-  context.run();
+  context().run();
 }
 
 TEST_P(Blocking, ComesAlongToAnotherLoop) {
@@ -418,17 +414,16 @@ TEST_P(Blocking, WhatIsDroppedWithTheContextMayCallIt) {
 }
 
 TEST_P(Blocking, IsRefusedOnAnotherThread) {
-  Context context(GetParam().make());
   bool asked = false;
-  context.post([&] {
+  context().post([&] {
     std::thread([&] {
-      const Thrown thrown = thrown_by([&] { return context.run_blocking([] {}, [](Outcome<void>) {}); });
+      const Thrown thrown = thrown_by([&] { return context().run_blocking([] {}, [](Outcome<void>) {}); });
       EXPECT_TRUE(is(thrown.code, std::errc::operation_not_permitted));
     }).join();
     asked = true;
-    context.stop();
+    context().stop();
   });
-  context.run();
+  context().run();
   EXPECT_TRUE(asked);
 }
 

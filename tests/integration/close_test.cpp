@@ -7,7 +7,7 @@
 namespace onloop::test {
 namespace {
 
-class Close : public LoopTest {};
+class Close : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Close);
 
 Limits linger_of(std::chrono::nanoseconds linger) {
@@ -18,46 +18,42 @@ Limits linger_of(std::chrono::nanoseconds linger) {
 
 // A kernel that closes a socket with unread input sends RST, and what was sent before it is lost on the way.
 TEST_P(Close, LosesNothingOfFourMegabytesAlthoughInputIsUnread) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   line.connection.pause_reading();
   ASSERT_GT(peer.send(pattern(1'000'000)), 0u);
-  turns(context);
+  turns(context());
   const std::string all = pattern(4 * 1024 * 1024);
   line.connection.write(all);
   line.connection.close();
-  EXPECT_EQ(recorder.closes, 0) << "never inside close()";
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(300'000), peer.over(); }));
+  EXPECT_EQ(recorder_.closes, 0) << "never inside close()";
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(300'000), peer.over(); }));
   EXPECT_EQ(peer.error(), 0) << "a reset";
   EXPECT_TRUE(peer.received() == all);
   peer.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_FALSE(recorder.errors[0]) << recorder.errors[0].message();
-  EXPECT_EQ(recorder.datas, 0) << "on_close is the only callback that still comes";
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_FALSE(recorder_.errors[0]) << recorder_.errors[0].message();
+  EXPECT_EQ(recorder_.datas, 0) << "on_close is the only callback that still comes";
 }
 
 TEST_P(Close, ReadsAndDiscardsWhatAPeerGoesOnSending) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
-  turns(context);
+  turns(context());
   line.connection.write("answer");
   line.connection.close();
   const std::string all = pattern(16'000'000);  // more than the kernel would hold
   std::string_view rest = all;
-  ASSERT_TRUE(run_until(context, [&] {
+  ASSERT_TRUE(run_until(context(), [&] {
     rest.remove_prefix(peer.send(rest));
     return rest.empty();
   }));
   peer.finish();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
   peer.read();
   EXPECT_EQ(peer.received(), "answer");
   EXPECT_EQ(peer.error(), 0);
-  EXPECT_EQ(recorder.datas + recorder.ends, 0);
+  EXPECT_EQ(recorder_.datas + recorder_.ends, 0);
 }
 
 TEST_P(Close, AConnectionWhosePeerHasEndedClosesWithoutWaiting) {
@@ -71,33 +67,27 @@ TEST_P(Close, AConnectionWhosePeerHasEndedClosesWithoutWaiting) {
 }
 
 TEST_P(Close, WaitsForThePeersEndNoLongerThanLinger) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, linger_of(30ms));
+  Line line = join(context(), recorder_, linger_of(30ms));
   Peer& peer = line.peer;
   line.connection.write("answer");
   const auto start = Clock::now();
   line.connection.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
   EXPECT_GE(Clock::now() - start, 30ms);
   peer.read();
   EXPECT_EQ(peer.received(), "answer");
 }
 
 TEST_P(Close, AFlushWithoutProgressEndsWithTimedOut) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, linger_of(30ms));
+  Line line = join(context(), recorder_, linger_of(30ms));
   line.connection.write(pattern(10'000'000));
   line.connection.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::timed_out)) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::timed_out)) << recorder_.errors[0].message();
 }
 
 TEST_P(Close, AFlushWithProgressMayTakeLongerThanLinger) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, linger_of(90ms), Kind::unix_pair);
+  Line line = join(context(), recorder_, linger_of(90ms), Kind::unix_pair);
   Peer& peer = line.peer;
   const std::string all = pattern(1'500'000);
   line.connection.write(all);
@@ -107,12 +97,12 @@ TEST_P(Close, AFlushWithProgressMayTakeLongerThanLinger) {
   // long as the limit.
   auto last = start;
   Clock::duration longest_pause{0};
-  const Timer reading = context.every(10ms, [&] {
+  const Timer reading = context().every(10ms, [&] {
     const auto now = Clock::now();
     longest_pause = std::max(longest_pause, now - std::exchange(last, now));
     peer.read(now - start < 120ms ? 100'000 : SIZE_MAX);
   });
-  ASSERT_TRUE(run_until(context, [&] { return peer.over() || recorder.closes > 0; }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.over() || recorder_.closes > 0; }));
   if (longest_pause > 60ms) GTEST_SKIP() << "the machine held the peer up";
   EXPECT_GT(Clock::now() - start, 90ms);
   EXPECT_TRUE(peer.received() == all);
@@ -120,73 +110,63 @@ TEST_P(Close, AFlushWithProgressMayTakeLongerThanLinger) {
 }
 
 TEST_P(Close, WithoutLingerAbortsInsteadOfWaiting) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, linger_of(0ns));
+  Line line = join(context(), recorder_, linger_of(0ns));
   Peer& peer = line.peer;
   line.connection.write(pattern(10'000'000));
   line.connection.close();
-  EXPECT_EQ(recorder.closes, 0) << "never inside close()";
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.over(); }));
+  EXPECT_EQ(recorder_.closes, 0) << "never inside close()";
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.over(); }));
   EXPECT_EQ(peer.error(), ECONNRESET);
 }
 
 TEST_P(Close, TwiceIsAsOnce) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   line.connection.close();
   line.connection.close();
-  turns(context);
+  turns(context());
   line.connection.close();
   line.connection.shutdown_write();
   line.peer.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  turns(context);
-  EXPECT_EQ(recorder.closes, 1);
-  EXPECT_FALSE(recorder.errors[0]) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  turns(context());
+  EXPECT_EQ(recorder_.closes, 1);
+  EXPECT_FALSE(recorder_.errors[0]) << recorder_.errors[0].message();
 }
 
 TEST_P(Close, AbortAfterCloseEndsTheWait) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, linger_of(1h));
+  Line line = join(context(), recorder_, linger_of(1h));
   line.connection.close();
-  turns(context);
-  ASSERT_EQ(recorder.closes, 0);
+  turns(context());
+  ASSERT_EQ(recorder_.closes, 0);
   line.connection.abort(errc(std::errc::owner_dead));
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::owner_dead)) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::owner_dead)) << recorder_.errors[0].message();
 }
 
 TEST_P(Close, AbortIsNowAndSendsAReset) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   line.connection.write(pattern(10'000'000));
   line.connection.abort(errc(std::errc::protocol_error));
-  EXPECT_EQ(recorder.calls, 0) << "never inside abort()";
+  EXPECT_EQ(recorder_.calls, 0) << "never inside abort()";
   EXPECT_EQ(line.connection.fd(), -1);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::protocol_error)) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::protocol_error)) << recorder_.errors[0].message();
   peer.read();
   EXPECT_EQ(peer.error(), ECONNRESET);
   EXPECT_LT(peer.received().size(), 10'000'000u);
 }
 
 TEST_P(Close, AbortTwiceReportsTheFirstErrorOnce) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   line.connection.abort(errc(std::errc::protocol_error));
   line.connection.abort(errc(std::errc::owner_dead));
   line.connection.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  turns(context);
-  ASSERT_EQ(recorder.closes, 1);
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::protocol_error)) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  turns(context());
+  ASSERT_EQ(recorder_.closes, 1);
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::protocol_error)) << recorder_.errors[0].message();
 }
 
 TEST_P(Close, InOnCloseTheDescriptorIsClosedAndTheReferenceValid) {
@@ -212,14 +192,12 @@ TEST_P(Close, InOnCloseTheDescriptorIsClosedAndTheReferenceValid) {
 }
 
 TEST_P(Close, AResetOfThePeerIsReportedAsSuch) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   line.peer.reset();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::connection_reset)) << recorder.errors[0].message();
-  EXPECT_EQ(recorder.ends, 0);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::connection_reset)) << recorder_.errors[0].message();
+  EXPECT_EQ(recorder_.ends, 0);
 }
 
 // What each callback may do. After that, only on_close of the connection may be called.
@@ -285,7 +263,7 @@ TEST_P(Close, AbortInEachCallbackIsFollowedByOnCloseAlone) {
 // The peer reads steadily at 2 MB/s. The socket becomes writable only when much of the send buffer is free. This takes
 // longer than the limit.
 TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
-  constexpr int kSendBuffer = 1'000'000;
+  constexpr int kSendBuffer = 500'000;
   constexpr int kReceiveBuffer = 32'768;
   for (const Kind kind : {Kind::tcp, Kind::unix_pair}) {
     Recorder recorder;
@@ -294,7 +272,7 @@ TEST_P(Close, APeerThatReadsSteadilyIsServedToTheEnd) {
     Peer& peer = line.peer;
     ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
     ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
-    const std::string all = pattern(2'000'000);
+    const std::string all = pattern(1'000'000);
     line.connection.write(all);
     line.connection.close();
     auto last = Clock::now();

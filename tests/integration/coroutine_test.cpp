@@ -13,7 +13,7 @@
 namespace onloop::test {
 namespace {
 
-class Coroutines : public LoopTest {};
+class Coroutines : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Coroutines);
 
 std::string_view text_of(std::span<const std::byte> data) {
@@ -39,12 +39,11 @@ class Trace {
 };
 
 TEST_P(Coroutines, EchoServesClientsAtOnceUntilTheyEnd) {
-  Context context(GetParam().make());
-  const node::Server server = co::serve(context, "127.0.0.1:0", echo);
+  const node::Server server = co::serve(context(), "127.0.0.1:0", echo);
   const std::string content = pattern(300'000);
   int finished = 0;
   for (int i = 0; i < 5; ++i) {
-    co::spawn(context, [&, to = server.address().to_string()]() -> co::Async<> {
+    co::spawn(context(), [&, to = server.address().to_string()]() -> co::Async<> {
       co::Stream connection = co_await co::connect(to);
       std::string got;
       EXPECT_TRUE(co_await connection.write(content));
@@ -55,25 +54,24 @@ TEST_P(Coroutines, EchoServesClientsAtOnceUntilTheyEnd) {
       if (++finished == 5) server.close();
     });
   }
-  context.run();  // until nothing is left
+  context().run();  // until nothing is left
   EXPECT_EQ(finished, 5);
 }
 
 TEST_P(Coroutines, GoOnInAMicrotask) {
-  Context context(GetParam().make());
   std::vector<std::string> log;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     log.emplace_back("begun");
     co_await co::sleep(0ns);
     log.emplace_back("resumed");
   });
-  node::queue_microtask(context, [&] {
+  node::queue_microtask(context(), [&] {
     log.emplace_back("microtask");
-    node::queue_microtask(context, [&] { log.emplace_back("later microtask"); });
-    node::next_tick(context, [&] { log.emplace_back("tick"); });
+    node::queue_microtask(context(), [&] { log.emplace_back("later microtask"); });
+    node::next_tick(context(), [&] { log.emplace_back("tick"); });
   });
   EXPECT_TRUE(log.empty());  // spawn() does not begin by itself
-  context.run();
+  context().run();
   EXPECT_EQ(log, (std::vector<std::string>{"begun", "microtask", "later microtask", "tick", "resumed"}));
 }
 
@@ -92,11 +90,10 @@ TEST_P(Coroutines, ResumeBeforeTheNextCallback) {
 }
 
 TEST_P(Coroutines, AWriteWaitsForASlowReader) {
-  Context context(GetParam().make());
   RawListener listener("127.0.0.1:0");
   const std::string content = pattern(12'000'000);
   bool written = false;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     co::Stream connection = co_await co::connect(listener.address.to_string());
     EXPECT_TRUE(co_await connection.write(content));
     written = true;
@@ -106,7 +103,7 @@ TEST_P(Coroutines, AWriteWaitsForASlowReader) {
   bool waited = false;
   bool ended = false;
   reading = node::set_interval(
-      context,
+      context(),
       [&] {
         if (peer.fd() >= 0) {
           waited = waited || !written;
@@ -120,7 +117,7 @@ TEST_P(Coroutines, AWriteWaitsForASlowReader) {
         peer.close();
       },
       1ms);
-  context.run();
+  context().run();
   EXPECT_TRUE(waited);
   EXPECT_TRUE(written);
   EXPECT_EQ(peer.received(), content);
@@ -128,10 +125,9 @@ TEST_P(Coroutines, AWriteWaitsForASlowReader) {
 }
 
 TEST_P(Coroutines, AResetEndsReadingAndWriting) {
-  Context context(GetParam().make());
   std::error_code error;
   bool taken = true;
-  const node::Server server = co::serve(context, "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
+  const node::Server server = co::serve(context(), "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
     while (co_await connection.read()) {
     }
     error = connection.error();
@@ -140,17 +136,16 @@ TEST_P(Coroutines, AResetEndsReadingAndWriting) {
   });
   Peer peer = Peer::connect_to(server.address());
   const node::Timeout reset = node::set_timeout(
-      context, [&] { peer.reset(); }, 1ms);
-  context.run();
+      context(), [&] { peer.reset(); }, 1ms);
+  context().run();
   EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
   EXPECT_FALSE(taken);
 }
 
 TEST_P(Coroutines, OnlyOneMayReadAtATime) {
-  Context context(GetParam().make());
   std::error_code error;
-  const node::Server server = co::serve(context, "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
-    co::spawn(context, [&]() -> co::Async<> {
+  const node::Server server = co::serve(context(), "127.0.0.1:0", [&](co::Stream connection) -> co::Async<> {
+    co::spawn(context(), [&]() -> co::Async<> {
       try {
         static_cast<void>(co_await connection.read());
       } catch (const std::system_error& thrown) {
@@ -161,8 +156,8 @@ TEST_P(Coroutines, OnlyOneMayReadAtATime) {
     static_cast<void>(co_await connection.read());
   });
   Peer peer = Peer::connect_to(server.address());
-  server.on_connection([&](const node::Socket&) { after_turns(context, [&] { peer.close(); }); });
-  context.run();
+  server.on_connection([&](const node::Socket&) { after_turns(context(), [&] { peer.close(); }); });
+  context().run();
   EXPECT_TRUE(is(error, std::errc::device_or_resource_busy)) << error.message();
 }
 
@@ -173,10 +168,9 @@ co::Async<int> twice(int number) {
 }
 
 TEST_P(Coroutines, GiveValuesAndExceptionsToWhoAwaitsThem) {
-  Context context(GetParam().make());
   int result = 0;
   std::string words;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     for (int i = 0; i < 100; ++i) result += co_await twice(i);
     try {
       co_await twice(-1);
@@ -184,7 +178,7 @@ TEST_P(Coroutines, GiveValuesAndExceptionsToWhoAwaitsThem) {
       words = thrown.what();
     }
   });
-  context.run();
+  context().run();
   EXPECT_EQ(result, 9900);
   EXPECT_EQ(words, "below zero");
 }
@@ -195,34 +189,31 @@ co::Async<int> at_once(int number) {
 
 // In a build without optimisation, each task used to be one call deeper on the stack.
 TEST_P(Coroutines, ALoopOverTasksThatEndAtOnceNeedsNoStack) {
-  Context context(GetParam().make());
   int sum = 0;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     for (int i = 0; i < 300'000; ++i) sum += co_await at_once(1);
   });
-  context.run();
+  context().run();
   EXPECT_EQ(sum, 300'000);
 }
 
 TEST_P(Coroutines, WhatTheOutermostThrowsLeavesRun) {
-  Context context(GetParam().make());
   int gone = 0;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     const Trace local(gone);
     co_await twice(-1);
   });
-  EXPECT_THROW(context.run(), std::out_of_range);
+  EXPECT_THROW(context().run(), std::out_of_range);
   EXPECT_EQ(gone, 1);
-  context.run();  // nothing is left
+  context().run();  // nothing is left
 }
 
 TEST_P(Coroutines, AConnectThatFailsThrows) {
-  Context context(GetParam().make());
   const RefusedPort refused;
   const std::string address = refused.address.to_string();
   Thrown thrown;
   Thrown malformed;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     try {
       static_cast<void>(co_await co::connect(address));
     } catch (const std::system_error& error) {
@@ -234,7 +225,7 @@ TEST_P(Coroutines, AConnectThatFailsThrows) {
       malformed = {error.code(), error.what()};
     }
   });
-  context.run();
+  context().run();
   EXPECT_TRUE(is(thrown.code, std::errc::connection_refused));
   EXPECT_NE(thrown.words.find("connect to " + address), std::string::npos) << thrown.words;
   EXPECT_TRUE(is(malformed.code, std::errc::invalid_argument)) << malformed.words;
@@ -287,15 +278,14 @@ TEST_P(Coroutines, ATaskThatNobodyAwaitsNeverBegins) {
 }
 
 TEST_P(Coroutines, TheirCallableLivesAsLongAsTheyDo) {
-  Context context(GetParam().make());
   int gone = 0;
   std::string seen;
-  co::spawn(context, [&, text = std::string(100, 'x'), trace = Trace(gone)]() -> co::Async<> {
+  co::spawn(context(), [&, text = std::string(100, 'x'), trace = Trace(gone)]() -> co::Async<> {
     co_await co::sleep(1ms);
     seen = text;
   });
   EXPECT_EQ(gone, 0);
-  context.run();
+  context().run();
   EXPECT_EQ(seen, std::string(100, 'x'));
   EXPECT_EQ(gone, 1);
 }
@@ -381,21 +371,20 @@ TEST_P(Coroutines, OneThatEndsItsContextIsDestroyedAtItsNextSuspension) {
 }
 
 TEST_P(Coroutines, ComeAlongToAnotherLoop) {
-  Context context(GetParam().make());
   bool done = false;
-  const node::Server server = co::serve(context, "127.0.0.1:0", echo);
-  co::spawn(context, [&]() -> co::Async<> {
+  const node::Server server = co::serve(context(), "127.0.0.1:0", echo);
+  co::spawn(context(), [&]() -> co::Async<> {
     co::Stream connection = co_await co::connect(server.address().to_string());
     co_await connection.write("before");
     EXPECT_EQ(text_of(*co_await connection.read()), "before");
-    context.move_to(native());
+    context().move_to(native());
     co_await connection.write("after");
     EXPECT_EQ(text_of(*co_await connection.read()), "after");
     co_await co::sleep(0ns);
     server.close();
     done = true;
   });
-  context.run();
+  context().run();
   EXPECT_TRUE(done);
 }
 
@@ -440,30 +429,28 @@ TEST_P(Coroutines, TwoThatWriteMuchBeforeTheyReadGoOn) {
 }
 
 TEST_P(Coroutines, OneReadsWhileAnotherWrites) {
-  Context context(GetParam().make());
   constexpr std::size_t kTotal = 20'000'000;
   const std::string piece(1'000'000, 'x');
   std::size_t got = 0;
-  const node::Server server = co::serve(context, "127.0.0.1:0", echo);
-  co::spawn(context, [&, to = server.address().to_string()]() -> co::Async<> {
+  const node::Server server = co::serve(context(), "127.0.0.1:0", echo);
+  co::spawn(context(), [&, to = server.address().to_string()]() -> co::Async<> {
     const auto connection = std::make_shared<co::Stream>(co_await co::connect(to));
-    co::spawn(context, [&, connection]() -> co::Async<> {
+    co::spawn(context(), [&, connection]() -> co::Async<> {
       for (std::size_t sent = 0; sent < kTotal; sent += piece.size()) EXPECT_TRUE(co_await connection->write(piece));
       connection->end();
     });
     got = co_await read_all(*connection, kTotal + 1);
     server.close();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(got, kTotal);
 }
 
 // For a coroutine that waits in write(), the connection holds at most the bytes of that write.
 TEST_P(Coroutines, AnEchoKeepsLittleForAPeerThatDoesNotRead) {
-  Context context(GetParam().make());
   const TemporaryDirectory directory;
   const std::string address = "unix:" + directory.file("socket");
-  const node::Server server = co::serve(context, address, echo);
+  const node::Server server = co::serve(context(), address, echo);
   server.on_connection([&](const node::Socket&) { server.close(); });
   Peer peer = Peer::connect_to(Address::parse(address));
   const std::string piece(100'000, 'x');
@@ -471,7 +458,7 @@ TEST_P(Coroutines, AnEchoKeepsLittleForAPeerThatDoesNotRead) {
   int stuck = 0;
   node::Timeout sending;
   sending = node::set_interval(
-      context,
+      context(),
       [&] {
         const std::size_t taken = peer.send(piece);
         sent += taken;
@@ -481,19 +468,18 @@ TEST_P(Coroutines, AnEchoKeepsLittleForAPeerThatDoesNotRead) {
         peer.close();
       },
       1ms);
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_LT(sent, 4'000'000u) << "it would have taken anything";
 }
 
 TEST_P(Coroutines, ResetEndsWhatWaitsAndThePeerSeesIt) {
-  Context context(GetParam().make());
   RawListener listener("127.0.0.1:0");
   bool read_on = true;
   bool wrote = true;
-  co::spawn(context, [&]() -> co::Async<> {
+  co::spawn(context(), [&]() -> co::Async<> {
     const auto connection = std::make_shared<co::Stream>(co_await co::connect(listener.address.to_string()));
-    co::spawn(context, [&, connection]() -> co::Async<> { read_on = (co_await connection->read()).has_value(); });
-    co::spawn(context,
+    co::spawn(context(), [&, connection]() -> co::Async<> { read_on = (co_await connection->read()).has_value(); });
+    co::spawn(context(),
               [&, connection]() -> co::Async<> { wrote = co_await connection->write(std::string(20'000'000, 'x')); });
     co_await co::sleep(0ns);
     co_await co::sleep(0ns);
@@ -501,7 +487,7 @@ TEST_P(Coroutines, ResetEndsWhatWaitsAndThePeerSeesIt) {
     EXPECT_FALSE(co_await connection->write("more"));
     EXPECT_FALSE(connection->error());
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   Peer peer = listener.accept();
   EXPECT_FALSE(read_on);
   EXPECT_FALSE(wrote);

@@ -4,7 +4,7 @@
 namespace onloop::test {
 namespace {
 
-class Cutover : public LoopTest {};
+class Cutover : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Cutover);
 
 /// Sends a pattern in pieces and reads back what was echoed.
@@ -46,16 +46,14 @@ TEST_P(Cutover, ToEveryOtherLoopAndBackUnderTraffic) {
 }
 
 TEST_P(Cutover, ATimerThatMovesItInEveryTurnStarvesNothing) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Loop home = context.loop();
-  Peer peer = join(context, echo).peer;
+  const Loop home = context().loop();
+  Peer peer = join(context(), echo_).peer;
   peer.send("ping");
   int tasks = 0;
-  context.post([&] { ++tasks; });
+  context().post([&] { ++tasks; });
   std::size_t moves = 0;
-  const Timer mover = context.every(1ns, [&] { context.move_to(++moves % 2 ? native().aggregate() : home); });
-  EXPECT_TRUE(run_until(context, [&] { return peer.read(), peer.received() == "ping" && tasks == 1; }));
+  const Timer mover = context().every(1ns, [&] { context().move_to(++moves % 2 ? native().aggregate() : home); });
+  EXPECT_TRUE(run_until(context(), [&] { return peer.read(), peer.received() == "ping" && tasks == 1; }));
   EXPECT_GT(moves, 0u);
 }
 

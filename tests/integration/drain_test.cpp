@@ -4,28 +4,26 @@
 namespace onloop::test {
 namespace {
 
-class Drain : public LoopTest {};
+class Drain : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Drain);
 
 TEST_P(Drain, IsDoneWhenTheLastConnectionIsOver) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("127.0.0.1:0", recorder);
+  const Listener& listener = context().listen("127.0.0.1:0", recorder_);
   const Address address = listener.address();
   Peer first = Peer::connect_to(address);
   Peer second = Peer::connect_to(address);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 2; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 2; }));
   int closes_at_done = -1;
-  context.drain(1h, [&] { closes_at_done = recorder.closes; });
+  context().drain(1h, [&] { closes_at_done = recorder_.closes; });
   EXPECT_TRUE(is(thrown_by([&] { return Peer::connect_to(address); }).code, std::errc::connection_refused));
   first.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  turns(context);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  turns(context());
   EXPECT_EQ(closes_at_done, -1) << "one is left";
   second.send("still served");
-  ASSERT_TRUE(run_until(context, [&] { return recorder.received == "still served"; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.received == "still served"; }));
   second.close();
-  ASSERT_TRUE(run_until(context, [&] { return closes_at_done >= 0; }));
+  ASSERT_TRUE(run_until(context(), [&] { return closes_at_done >= 0; }));
   EXPECT_EQ(closes_at_done, 2);
 }
 
@@ -183,56 +181,49 @@ TEST_P(Drain, ItsOnAcceptMayCloseTheListenerOrDestroyTheContext) {
 }
 
 TEST_P(Drain, AtTheLimitAbortsThoseThatAreLeft) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line first = join(context, recorder);
-  Line second = join(context, recorder);
-  turns(context);
+  Line first = join(context(), recorder_);
+  Line second = join(context(), recorder_);
+  turns(context());
   bool done = false;
   const auto start = Clock::now();
-  context.drain(20ms, [&] { done = true; });
-  ASSERT_TRUE(run_until(context, [&] { return done; }));
+  context().drain(20ms, [&] { done = true; });
+  ASSERT_TRUE(run_until(context(), [&] { return done; }));
   EXPECT_GE(Clock::now() - start, 20ms);
-  ASSERT_EQ(recorder.closes, 2);
-  for (const std::error_code error : recorder.errors) EXPECT_TRUE(is(error, std::errc::timed_out)) << error.message();
+  ASSERT_EQ(recorder_.closes, 2);
+  for (const std::error_code error : recorder_.errors) EXPECT_TRUE(is(error, std::errc::timed_out)) << error.message();
   for (Peer* peer : {&first.peer, &second.peer}) {
-    EXPECT_TRUE(run_until(context, [&] { return peer->read(), peer->over(); }));
+    EXPECT_TRUE(run_until(context(), [&] { return peer->read(), peer->over(); }));
     EXPECT_EQ(peer->error(), ECONNRESET);
   }
 }
 
 TEST_P(Drain, WithoutConnectionsIsDoneInALaterTurn) {
-  Context context{GetParam().make()};
   bool done = false;
-  context.drain(1h, [&] { done = true; });
+  context().drain(1h, [&] { done = true; });
   EXPECT_FALSE(done) << "never inside drain()";
-  EXPECT_TRUE(run_until(context, [&] { return done; }));
+  EXPECT_TRUE(run_until(context(), [&] { return done; }));
 }
 
 TEST_P(Drain, WithNoTimeLeftAbortsInALaterTurn) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   bool done = false;
-  context.drain(0ns, [&] { done = true; });
-  EXPECT_EQ(recorder.closes, 0);
-  ASSERT_TRUE(run_until(context, [&] { return done; }));
-  EXPECT_EQ(recorder.closes, 1);
+  context().drain(0ns, [&] { done = true; });
+  EXPECT_EQ(recorder_.closes, 0);
+  ASSERT_TRUE(run_until(context(), [&] { return done; }));
+  EXPECT_EQ(recorder_.closes, 1);
 }
 
 TEST_P(Drain, WaitsForAConnectionThatLingers) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   line.connection.write(pattern(8'000'000));
   line.connection.close();
   bool done = false;
-  context.drain(1h, [&] { done = true; });
-  turns(context);
+  context().drain(1h, [&] { done = true; });
+  turns(context());
   EXPECT_FALSE(done);
   std::size_t at_done = 0;
-  ASSERT_TRUE(run_until(context, [&] {
+  ASSERT_TRUE(run_until(context(), [&] {
     line.peer.read();
     at_done = line.peer.received().size();
     if (line.peer.over()) line.peer.close();
@@ -255,25 +246,22 @@ TEST_P(Drain, CountsAConnectionThatIsConnecting) {
 }
 
 TEST_P(Drain, WithoutATaskDrainsAllTheSame) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  context.drain(10ms);
-  EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  Line line = join(context(), recorder_);
+  context().drain(10ms);
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
 }
 
 TEST_P(Drain, TwiceIsRefused) {
-  Context context{GetParam().make()};
   int done = 0;
-  context.drain(1h, [&] { ++done; });
+  context().drain(1h, [&] { ++done; });
   const auto again = [&] {
-    context.drain(1h, [&] { ++done; });
+    context().drain(1h, [&] { ++done; });
     return 0;
   };
   EXPECT_TRUE(is(thrown_by(again).code, std::errc::connection_already_in_progress));
-  ASSERT_TRUE(run_until(context, [&] { return done > 0; }));
+  ASSERT_TRUE(run_until(context(), [&] { return done > 0; }));
   EXPECT_TRUE(is(thrown_by(again).code, std::errc::connection_already_in_progress));
-  turns(context);
+  turns(context());
   EXPECT_EQ(done, 1);
 }
 
@@ -351,16 +339,14 @@ TEST_P(Drain, OfSomeListenersAbortsTheirConnectionsAtTheLimit) {
 }
 
 TEST_P(Drain, OfListenersWithoutConnectionsIsDoneLater) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Listener& listener = context.listen("127.0.0.1:0", recorder);
+  Listener& listener = context().listen("127.0.0.1:0", recorder_);
   int done = 0;
   const std::vector<Listener*> twice{&listener, &listener};
-  context.drain(twice, 1h, [&] { ++done; });
-  context.drain(std::span<Listener* const>(), 1h, [&] { ++done; });
+  context().drain(twice, 1h, [&] { ++done; });
+  context().drain(std::span<Listener* const>(), 1h, [&] { ++done; });
   EXPECT_EQ(done, 0) << "never inside drain()";
-  ASSERT_TRUE(run_until(context, [&] { return done == 2; }));
-  turns(context);
+  ASSERT_TRUE(run_until(context(), [&] { return done == 2; }));
+  turns(context());
   EXPECT_EQ(done, 2);
 }
 

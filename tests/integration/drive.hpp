@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -22,6 +23,27 @@ using Clock = std::chrono::steady_clock;
 
 /// A test that runs on each loop, and leaves nothing of the process changed.
 using LoopTest = CleanTestWithParam<LoopCase>;
+
+/// A test with a context on its loop, and with two protocols that outlive the context. Tests that need a context with
+/// options, several, or one that ends before something else make their own, and this one is not made.
+class ContextTest : public LoopTest {
+ protected:
+  /// The first call makes it. It ends after the test, and then nothing of it may be left behind.
+  [[nodiscard]] Context& context() {
+    if (!context_) context_.emplace(GetParam().make());
+    return *context_;
+  }
+  void TearDown() override {
+    context_.reset();
+    LoopTest::TearDown();
+  }
+
+  Recorder recorder_;
+  Echo echo_;
+
+ private:
+  std::optional<Context> context_;
+};
 
 #define ONLOOP_ON_LOOPS(suite, loops) \
   INSTANTIATE_TEST_SUITE_P(Loops, suite, ::testing::ValuesIn(loops), ::onloop::test::loop_case_name)

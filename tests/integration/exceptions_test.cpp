@@ -69,7 +69,7 @@ TEST_P(Exceptions, LeavesTheCallAndNothingElseIsLost) {
 }
 
 // Exceptions in callbacks that a Scene does not have.
-class ExceptionsOnLoops : public LoopTest {};
+class ExceptionsOnLoops : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(ExceptionsOnLoops);
 
 TEST_P(ExceptionsOnLoops, EachOfSeveralInOneTurnComesOut) {
@@ -99,18 +99,16 @@ TEST_P(ExceptionsOnLoops, AContextMayBeDestroyedWhileOneLeavesRun) {
 }
 
 TEST_P(ExceptionsOnLoops, AfterwardsTheThreadIsFreeAgain) {
-  Context context{GetParam().make()};
-  context.post([] { throw std::runtime_error("out"); });
-  EXPECT_THROW(context.run(), std::runtime_error);
-  turns(context);
+  context().post([] { throw std::runtime_error("out"); });
+  EXPECT_THROW(context().run(), std::runtime_error);
+  turns(context());
 }
 
 TEST_P(ExceptionsOnLoops, WhatIsThrownIsLeftAsItIs) {
-  Context context{GetParam().make()};
-  context.post([] { throw 42; });
+  context().post([] { throw 42; });
   int caught = 0;
   try {
-    context.run();
+    context().run();
   } catch (int thrown) {
     caught = thrown;
   }

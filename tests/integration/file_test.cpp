@@ -257,13 +257,12 @@ TEST_P(Sending, WhatIsWrittenMeanwhileFitsIn) {
   EXPECT_EQ(quiet_.closes, 0);
 }
 
-class Drained : public LoopTest {};
+class Drained : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Drained);
 
 TEST_P(Drained, ComesWhenNoMoreThanTheLowWaterMarkIsQueued) {
-  Context context(GetParam().make());
   Quiet quiet;
-  Line line = join(context, quiet, {.high_water = kBig, .low_water = 1'000, .max_queued = kBig});
+  Line line = join(context(), quiet, {.high_water = kBig, .low_water = 1'000, .max_queued = kBig});
   std::size_t queued = 1;
   int calls = 0;
   const auto note = [&] {
@@ -272,14 +271,14 @@ TEST_P(Drained, ComesWhenNoMoreThanTheLowWaterMarkIsQueued) {
   };
   line.connection.when_drained(note);  // nothing is queued
   EXPECT_EQ(calls, 0);                 // never from within the call
-  EXPECT_TRUE(run_until(context, [&] { return calls == 1; }));
+  EXPECT_TRUE(run_until(context(), [&] { return calls == 1; }));
   EXPECT_EQ(queued, 0u);
-  EXPECT_TRUE(run_until(context, [&] { return line.connection.write(pattern(kBig / 2)) == Flow::go; }));
+  EXPECT_TRUE(run_until(context(), [&] { return line.connection.write(pattern(kBig / 2)) == Flow::go; }));
   EXPECT_GT(line.connection.queued_bytes(), 1'000u);
   line.connection.when_drained(note);
-  turns(context);
+  turns(context());
   EXPECT_EQ(calls, 1);
-  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), calls == 2; }));
+  EXPECT_TRUE(run_until(context(), [&] { return line.peer.read(), calls == 2; }));
   EXPECT_LE(queued, 1'000u);
   EXPECT_EQ(quiet.drains, 0);  // write() had never asked to wait
 }

@@ -4,7 +4,7 @@
 namespace onloop::test {
 namespace {
 
-class HalfClose : public LoopTest {};
+class HalfClose : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(HalfClose);
 
 void keep_open(Connection&) {}
@@ -33,16 +33,14 @@ TEST_P(HalfClose, OnEndComesOnceAfterAllDataAndWritingStillWorks) {
 }
 
 TEST_P(HalfClose, ByDefaultThePeersEndClosesInOrder) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   peer.send("bye");
   peer.finish();
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), recorder.closes == 1 && peer.over(); }));
-  EXPECT_EQ(recorder.received, "bye");
-  EXPECT_EQ(recorder.ends, 1);
-  EXPECT_FALSE(recorder.errors[0]) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), recorder_.closes == 1 && peer.over(); }));
+  EXPECT_EQ(recorder_.received, "bye");
+  EXPECT_EQ(recorder_.ends, 1);
+  EXPECT_FALSE(recorder_.errors[0]) << recorder_.errors[0].message();
   EXPECT_TRUE(peer.ended()) << "a FIN, not a reset";
 }
 
@@ -96,18 +94,16 @@ TEST_P(HalfClose, AfterThePeersEndShutdownWriteFlushesAndClosesInOrder) {
 }
 
 TEST_P(HalfClose, ShutdownWriteTwiceIsAsOnce) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   connection.write("text");
   connection.shutdown_write();
   connection.shutdown_write();
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.ended(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.ended(); }));
   connection.shutdown_write();
   peer.send("still read");
-  ASSERT_TRUE(run_until(context, [&] { return recorder.received == "still read"; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.received == "still read"; }));
   EXPECT_EQ(peer.received(), "text");
 }
 

@@ -6,7 +6,7 @@
 namespace onloop::test {
 namespace {
 
-class IdleTimeout : public LoopTest {};
+class IdleTimeout : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(IdleTimeout);
 
 Limits idle_after(std::chrono::nanoseconds timeout) {
@@ -21,15 +21,13 @@ void expect_timed_out(const Recorder& recorder) {
 }
 
 TEST_P(IdleTimeout, ClosesASilentConnectionAndNoEarlier) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   const auto start = Clock::now();
-  Line line = join(context, recorder, idle_after(30ms));
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  Line line = join(context(), recorder_, idle_after(30ms));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
   EXPECT_GE(Clock::now() - start, 30ms);
-  EXPECT_EQ(recorder.opens, 1);
-  expect_timed_out(recorder);
-  EXPECT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.over(); }));
+  EXPECT_EQ(recorder_.opens, 1);
+  expect_timed_out(recorder_);
+  EXPECT_TRUE(run_until(context(), [&] { return line.peer.read(), line.peer.over(); }));
 }
 
 TEST_P(IdleTimeout, CountsFromTheLastByteThatCame) {
@@ -69,90 +67,76 @@ TEST_P(IdleTimeout, CountsWhatComesAfterTheOwnEnd) {
 }
 
 TEST_P(IdleTimeout, CountsFromTheLastByteThatWent) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(25ms));
+  Line line = join(context(), recorder_, idle_after(25ms));
   const auto start = Clock::now();
   auto last = start;
-  Timer sending = context.every(8ms, [&] {
+  Timer sending = context().every(8ms, [&] {
     if (Clock::now() - start >= 40ms) return;
     last = Clock::now();
     line.connection.write("x");
   });
-  recorder.when_close = [&](Connection&, std::error_code) { sending.cancel(); };
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  recorder_.when_close = [&](Connection&, std::error_code) { sending.cancel(); };
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
   EXPECT_GT(last, start);
   EXPECT_GE(Clock::now() - last, 25ms);
-  expect_timed_out(recorder);
+  expect_timed_out(recorder_);
 }
 
 TEST_P(IdleTimeout, OfZeroIsNone) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(20ms));
+  Line line = join(context(), recorder_, idle_after(20ms));
   line.connection.set_idle_timeout(0ns);
   bool later = false;
-  const Timer timer = context.timer(50ms, [&] { later = true; });
-  ASSERT_TRUE(run_until(context, [&] { return later; }));
-  EXPECT_EQ(recorder.closes, 0);
+  const Timer timer = context().timer(50ms, [&] { later = true; });
+  ASSERT_TRUE(run_until(context(), [&] { return later; }));
+  EXPECT_EQ(recorder_.closes, 0);
 }
 
 TEST_P(IdleTimeout, CanBeSetWhereThereWasNone) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   const auto start = Clock::now();
   line.connection.set_idle_timeout(20ms);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
   EXPECT_GE(Clock::now() - start, 20ms);
-  expect_timed_out(recorder);
+  expect_timed_out(recorder_);
 }
 
 TEST_P(IdleTimeout, CanBeShortened) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(1h));
-  turns(context);
+  Line line = join(context(), recorder_, idle_after(1h));
+  turns(context());
   line.connection.set_idle_timeout(20ms);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  expect_timed_out(recorder);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  expect_timed_out(recorder_);
 }
 
 TEST_P(IdleTimeout, SetAgainCountsFromNow) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(25ms));
+  Line line = join(context(), recorder_, idle_after(25ms));
   auto set_at = Clock::now();
-  const Timer setting = context.timer(15ms, [&] {
+  const Timer setting = context().timer(15ms, [&] {
     set_at = Clock::now();
     line.connection.set_idle_timeout(25ms);
   });
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
   EXPECT_FALSE(setting.active());
   EXPECT_GE(Clock::now() - set_at, 25ms);
-  expect_timed_out(recorder);
+  expect_timed_out(recorder_);
 }
 
 TEST_P(IdleTimeout, OfOneConnectionLeavesTheOthers) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line silent = join(context, recorder, idle_after(20ms));
-  Line other = join(context, recorder);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  expect_timed_out(recorder);
+  Line silent = join(context(), recorder_, idle_after(20ms));
+  Line other = join(context(), recorder_);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  expect_timed_out(recorder_);
   other.peer.send("alive");
-  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "alive"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.received == "alive"; }));
 }
 
 TEST_P(IdleTimeout, AppliesToAPeerThatDoesNotRead) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(25ms));
+  Line line = join(context(), recorder_, idle_after(25ms));
   line.connection.write(pattern(10'000'000));
   ASSERT_GT(line.connection.queued_bytes(), 0u);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  expect_timed_out(recorder);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  expect_timed_out(recorder_);
 }
 
 TEST_P(IdleTimeout, IsNotPutOffByWritesOfNothing) {
@@ -172,11 +156,11 @@ TEST_P(IdleTimeout, DoesNotComeWhileASlowPeerReads) {
     Recorder recorder;
     Context context{GetParam().make()};
     Line line = join(context, recorder, idle_after(60ms), kind);
-    constexpr int kSendBuffer = 1'000'000;
+    constexpr int kSendBuffer = 500'000;
     constexpr int kReceiveBuffer = 32'768;
     ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
     ::setsockopt(line.peer.fd(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
-    const std::string all = pattern(1'500'000);
+    const std::string all = pattern(800'000);
     std::size_t read_at_close = 0;
     recorder.when_close = [&](Connection&, std::error_code) { read_at_close = line.peer.received().size(); };
     line.connection.write(all);
@@ -198,32 +182,28 @@ TEST_P(IdleTimeout, DoesNotComeWhileASlowPeerReads) {
 
 // Bytes that only go into a buffer of the kernel are not progress.
 TEST_P(IdleTimeout, IsNotPutOffByWritesThatThePeerDoesNotTake) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(50ms), Kind::unix_pair);
+  Line line = join(context(), recorder_, idle_after(50ms), Kind::unix_pair);
   constexpr int kSendBuffer = 4'000'000;  // room for all that is written until the test gives up
   ::setsockopt(line.connection.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);
-  const Timer writes = context.every(5ms, [&] {
-    if (recorder.closes == 0) line.connection.write("x");
+  const Timer writes = context().every(5ms, [&] {
+    if (recorder_.closes == 0) line.connection.write("x");
   });
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  expect_timed_out(recorder);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  expect_timed_out(recorder_);
 }
 
 // Over TCP, the kernel reports when the peer has acknowledged the bytes. So the time before the acknowledgement does
 // not count twice.
 TEST_P(IdleTimeout, CountsFromTheLastByteThatWentAndNoLonger) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, idle_after(500ms));
-  turns(context);
+  Line line = join(context(), recorder_, idle_after(300ms));
+  turns(context());
   line.connection.write("x");
   const auto start = Clock::now();
   bool late = false;
-  const Timer timer = context.timer(950ms, [&] { late = true; });
-  recorder.when_close = [&](Connection&, std::error_code) { EXPECT_FALSE(late); };
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  EXPECT_GE(Clock::now() - start, 500ms);
+  const Timer timer = context().timer(570ms, [&] { late = true; });
+  recorder_.when_close = [&](Connection&, std::error_code) { EXPECT_FALSE(late); };
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  EXPECT_GE(Clock::now() - start, 300ms);
 }
 
 }  // namespace

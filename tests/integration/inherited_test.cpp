@@ -11,7 +11,7 @@
 namespace onloop::test {
 namespace {
 
-class Inherited : public LoopTest {};
+class Inherited : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Inherited);
 
 constexpr int kFirst = 3;  // sd_listen_fds(3): the sockets are numbered from here
@@ -135,9 +135,7 @@ TEST_P(Inherited, ANumberOfSocketsThatIsOutOfRangeIsRefusedAtOnce) {
 }
 
 TEST_P(Inherited, ADescriptorThatIsNotOpenIsRefusedInWords) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Thrown thrown = listen_fails(context, echo, "fd:9999");
+  const Thrown thrown = listen_fails(context(), echo_, "fd:9999");
   EXPECT_TRUE(is(thrown.code, std::errc::bad_file_descriptor)) << thrown.words;
   EXPECT_NE(thrown.words.find("fd:9999"), std::string::npos) << thrown.words;
 }

@@ -13,7 +13,7 @@
 namespace onloop::test {
 namespace {
 
-class Listen : public LoopTest {};
+class Listen : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Listen);
 
 // True if a client of `address` gets its bytes back.
@@ -38,34 +38,28 @@ void leave_stale_socket(const std::string& path) {
 }
 
 TEST_P(Listen, Ipv4ServesClientsOnThePortThatItReports) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("127.0.0.1:0", echo);
+  const Listener& listener = context().listen("127.0.0.1:0", echo_);
   EXPECT_EQ(listener.address().family(), Address::Family::ipv4);
   ASSERT_NE(listener.address().port(), 0);
-  EXPECT_TRUE(echoes(context, listener.address()));
+  EXPECT_TRUE(echoes(context(), listener.address()));
 }
 
 TEST_P(Listen, Ipv6ServesClientsOnThePortThatItReports) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("[::1]:0", echo);
+  const Listener& listener = context().listen("[::1]:0", echo_);
   EXPECT_EQ(listener.address().family(), Address::Family::ipv6);
   ASSERT_NE(listener.address().port(), 0);
-  EXPECT_TRUE(echoes(context, listener.address()));
+  EXPECT_TRUE(echoes(context(), listener.address()));
 }
 
 TEST_P(Listen, LocalhostIsTwoSocketsWithOnePort) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("localhost:0", echo);
+  const Listener& listener = context().listen("localhost:0", echo_);
   const auto addresses = listener.addresses();
   ASSERT_EQ(addresses.size(), 2u);
   EXPECT_EQ(addresses[0], listener.address());
   EXPECT_NE(addresses[0].family(), addresses[1].family());
   EXPECT_NE(addresses[0].port(), 0);
   EXPECT_EQ(addresses[0].port(), addresses[1].port());
-  for (const Address& address : addresses) EXPECT_TRUE(echoes(context, address)) << address.to_string();
+  for (const Address& address : addresses) EXPECT_TRUE(echoes(context(), address)) << address.to_string();
 }
 
 // The open descriptors show that no socket is held. Whether the port of the other family is free cannot be tested,
@@ -83,12 +77,10 @@ TEST_P(Listen, LocalhostWithOneHalfInUseIsRefusedAndHoldsNeither) {
 }
 
 TEST_P(Listen, AClientThatCameBeforeTheFirstTurnIsServed) {
-  Echo echo;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen("127.0.0.1:0", echo);
+  const Listener& listener = context().listen("127.0.0.1:0", echo_);
   Peer client = Peer::connect_to(listener.address());
   client.send("early");
-  EXPECT_TRUE(run_until(context, [&] { return client.read() && client.received() == "early"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return client.read() && client.received() == "early"; }));
 }
 
 TEST_P(Listen, AnAddressInUseIsRefusedInWords) {
@@ -104,24 +96,20 @@ TEST_P(Listen, AnAddressInUseIsRefusedInWords) {
 }
 
 TEST_P(Listen, TheAddressOfAClosedListenerCanBeUsedAgain) {
-  Echo echo;
-  Context context{GetParam().make()};
-  Listener& first = context.listen("127.0.0.1:0", echo);
+  Listener& first = context().listen("127.0.0.1:0", echo_);
   const std::string address = first.address().to_string();
-  EXPECT_TRUE(echoes(context, first.address()));
+  EXPECT_TRUE(echoes(context(), first.address()));
   first.close();
-  const Listener& second = context.listen(address, echo);
-  EXPECT_TRUE(echoes(context, second.address()));
+  const Listener& second = context().listen(address, echo_);
+  EXPECT_TRUE(echoes(context(), second.address()));
 }
 
 TEST_P(Listen, ReusePortLetsTwoListenersShareOne) {
-  Echo echo;
-  Context context{GetParam().make()};
   ListenOptions shared;
   shared.reuse_port = true;
-  const std::string address = context.listen("127.0.0.1:0", echo, shared).address().to_string();
-  EXPECT_NO_THROW(context.listen(address, echo, shared));
-  const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen(address, echo); });
+  const std::string address = context().listen("127.0.0.1:0", echo_, shared).address().to_string();
+  EXPECT_NO_THROW(context().listen(address, echo_, shared));
+  const Thrown thrown = thrown_by([&]() -> Listener& { return context().listen(address, echo_); });
   EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << "without the option it is refused";
 }
 
@@ -303,10 +291,8 @@ TEST_P(Listen, AFileThatIsNoSocketIsNeverReplaced) {
 }
 
 TEST_P(Listen, AUnixPathThatDoesNotFitIsRefused) {
-  Echo echo;
-  Context context{GetParam().make()};
   const std::string path = "/tmp/" + std::string(103, 'x');  // one byte more than the longest
-  const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen("unix:" + path, echo); });
+  const Thrown thrown = thrown_by([&]() -> Listener& { return context().listen("unix:" + path, echo_); });
   EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
 }
 
@@ -327,25 +313,21 @@ TEST_P(Listen, ADirectoryWithoutPermissionIsRefusedInWords) {
 }
 
 TEST_P(Listen, AnAbstractNameIsServedAndLeavesNoFile) {
-  Echo echo;
-  Context context{GetParam().make()};
   const std::string name = "onloop-test-" + std::to_string(::getpid());
-  const Listener& listener = context.listen("unix:@" + name, echo);
+  const Listener& listener = context().listen("unix:@" + name, echo_);
   EXPECT_EQ(listener.address().family(), Address::Family::unix_abstract);
   EXPECT_EQ(listener.address().to_string(), "unix:@" + name);
-  EXPECT_TRUE(echoes(context, listener.address()));
+  EXPECT_TRUE(echoes(context(), listener.address()));
   EXPECT_FALSE(exists(name) || exists("@" + name));
-  const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen("unix:@" + name, echo); });
+  const Thrown thrown = thrown_by([&]() -> Listener& { return context().listen("unix:@" + name, echo_); });
   EXPECT_TRUE(is(thrown.code, std::errc::address_in_use)) << thrown.words;
 }
 
 TEST_P(Listen, TakesAnAddressThatIsParsed) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Listener& listener = context.listen(Address::parse("127.0.0.1:0"), recorder);
+  const Listener& listener = context().listen(Address::parse("127.0.0.1:0"), recorder_);
   const Peer client = Peer::connect_to(listener.address());
-  EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
-  const Thrown thrown = thrown_by([&]() -> Listener& { return context.listen(Address(), recorder); });
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
+  const Thrown thrown = thrown_by([&]() -> Listener& { return context().listen(Address(), recorder_); });
   EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << thrown.words;
 }
 

@@ -8,7 +8,7 @@
 namespace onloop::test {
 namespace {
 
-class NodeSockets : public LoopTest {};
+class NodeSockets : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(NodeSockets);
 
 // A server and its first client. The client has sent everything and its FIN before the server accepts it. Bytes on a
@@ -35,11 +35,10 @@ Context slow_reader(const LoopCase& loop) {
 // ---- the life of a connection ----
 
 TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
-  Context context{GetParam().make()};
   Notes at_server;
   Notes at_client;
   std::string received;
-  node::Server server = node::create_server(context, {}, [&](const node::Socket& socket) {
+  node::Server server = node::create_server(context(), {}, [&](const node::Socket& socket) {
     at_server("connection")();
     server.close(at_server("told"));
     echo(socket);
@@ -52,7 +51,7 @@ TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
   server.on_close(at_server("closed"));
   server.listen(0, "127.0.0.1", [&] {
     at_server("listening")();
-    const node::Socket client = node::connect(context, server.address().port(), "127.0.0.1", at_client("connect"));
+    const node::Socket client = node::connect(context(), server.address().port(), "127.0.0.1", at_client("connect"));
     client.on_connect([client] { client.write("hello"); });
     client.on_data([&, client](std::string_view data) {
       received += data;
@@ -66,23 +65,22 @@ TEST_P(NodeSockets, AConnectionFromBeginningToEnd) {
     });
   });
   EXPECT_EQ(at_server.words, "") << "never inside listen()";
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, "hello, and bye");
   EXPECT_EQ(at_server.words, "listening connection end closed told close ");
   EXPECT_EQ(at_client.words, "connect end close ");
 }
 
 TEST_P(NodeSockets, BytesAndText) {
-  Context context{GetParam().make()};
   std::vector<std::byte> received;
   bool connected = false;
-  const node::Server server = serve_one(context, echo);
-  const node::Socket client = node::connect(context, server.address().port(), [&] { connected = true; });
+  const node::Server server = serve_one(context(), echo);
+  const node::Socket client = node::connect(context(), server.address().port(), [&] { connected = true; });
   client.on_data([&](std::span<const std::byte> data) { received.insert(received.end(), data.begin(), data.end()); });
   const std::vector<std::byte> sent{std::byte{0}, std::byte{255}, std::byte{7}};
   EXPECT_TRUE(client.write(sent)) << "queued while it connects";
   client.end();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, sent);
   EXPECT_TRUE(connected);
 }
@@ -107,11 +105,10 @@ TEST_P(NodeSockets, OverAUnixSocketAndByName) {
 }
 
 TEST_P(NodeSockets, ItsConnectOptionsHold) {
-  Context context{GetParam().make()};
-  const node::Server server = serve_one(context, [](const node::Socket& socket) { socket.resume(); });
+  const node::Server server = serve_one(context(), [](const node::Socket& socket) { socket.resume(); });
   node::SocketOptions options;
   options.connect.limits.high_water = options.connect.limits.low_water = 4;
-  const node::Socket client = connect_to(context, server, options);
+  const node::Socket client = connect_to(context(), server, options);
   bool drained = false;
   client.on_drain([&, client] {
     drained = true;
@@ -119,61 +116,58 @@ TEST_P(NodeSockets, ItsConnectOptionsHold) {
   });
   EXPECT_TRUE(client.write("four"));
   EXPECT_FALSE(client.write("and more"));
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_TRUE(drained);
 }
 
 // ---- half-close ----
 
 TEST_P(NodeSockets, AtThePeersEndItEndsByItselfAfterAllThatItSaid) {
-  Context context{GetParam().make()};
   const std::string much = pattern(3'000'000);
   std::string received;
   bool ended = false;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_end([&, socket] { socket.write(much); });
     socket.resume();
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_data([&](std::string_view data) { received += data; });
   client.on_end([&] { ended = received == much; });
   client.end();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_TRUE(ended);
 }
 
 TEST_P(NodeSockets, AllowedToBeHalfOpenItGoesOnUntilItEnds) {
-  Context context{GetParam().make()};
   std::string received;
   node::ServerOptions options;
   options.allow_half_open = true;
   const node::Server server = serve_one(
-      context,
+      context(),
       [&](const node::Socket& socket) {
         socket.resume();
-        socket.on_end([&, socket] { after_turns(context, [socket] { socket.end("later"); }); });
+        socket.on_end([&, socket] { after_turns(context(), [socket] { socket.end("later"); }); });
       },
       options);
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_data([&](std::string_view data) { received += data; });
   client.end();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, "later");
 }
 
 TEST_P(NodeSockets, AClientMayBeAllowedToBeHalfOpenToo) {
-  Context context{GetParam().make()};
   std::string received;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([&](std::string_view data) { received += data; });
     socket.end();
   });
   node::SocketOptions options;
   options.allow_half_open = true;
-  const node::Socket client = connect_to(context, server, options);
+  const node::Socket client = connect_to(context(), server, options);
   client.resume();
-  client.on_end([&, client] { after_turns(context, [client] { client.end("still here"); }); });
-  run_to_the_end(context);
+  client.on_end([&, client] { after_turns(context(), [client] { client.end("still here"); }); });
+  run_to_the_end(context());
   EXPECT_EQ(received, "still here");
 }
 
@@ -202,13 +196,12 @@ TEST_P(NodeSockets, WhatComesBeforeAnybodyListensIsKeptInOrder) {
 }
 
 TEST_P(NodeSockets, ThePeersEndIsSeenWithoutAnybodyListeningToData) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = serve_one(context, [](const node::Socket& socket) { socket.end(); });
-  const node::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context(), [](const node::Socket& socket) { socket.end(); });
+  const node::Socket client = connect_to(context(), server);
   client.on_end(notes("end"));
   client.on_close(notes("close"));
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "end close ");
 }
 
@@ -238,37 +231,35 @@ TEST_P(NodeSockets, PausedItGetsNothingAndResumedEverything) {
 }
 
 TEST_P(NodeSockets, PausedBeforeAnybodyListensItStaysPaused) {
-  Context context{GetParam().make()};
   std::string received;
-  const EarlyClient client(context, "kept", [&](const node::Socket& socket) {
+  const EarlyClient client(context(), "kept", [&](const node::Socket& socket) {
     socket.pause();
     socket.on_data([&](std::string_view data) { received += data; });
-    after_turns(context, [&, socket] {
+    after_turns(context(), [&, socket] {
       EXPECT_EQ(received, "");
       socket.resume();
       socket.pause();  // before it has begun
-      after_turns(context, [&, socket] {
+      after_turns(context(), [&, socket] {
         EXPECT_EQ(received, "");
         socket.resume();
       });
     });
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, "kept");
 }
 
 // ---- writing ----
 
 TEST_P(NodeSockets, AboveTheHighWaterMarkWriteIsFalseUntilDrain) {
-  Context context{GetParam().make()};
   const std::string piece = pattern(100'000);
   std::size_t received = 0;
   int refusals = 0;
   int drains = 0;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([&](std::string_view data) { received += data.size(); });
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   std::size_t written = 0;
   const auto go_on = [&, client] {
     while (written < 100 * piece.size()) {
@@ -285,22 +276,21 @@ TEST_P(NodeSockets, AboveTheHighWaterMarkWriteIsFalseUntilDrain) {
     ++drains;
     go_on();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, 100 * piece.size());
   EXPECT_EQ(drains, refusals);
   EXPECT_GT(drains, 0);
 }
 
 TEST_P(NodeSockets, AfterEndAWriteIsFalseAndNoError) {
-  Context context{GetParam().make()};
   std::string received;
-  const node::Server server = serve_one(context, echo);
-  const node::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context(), echo);
+  const node::Socket client = connect_to(context(), server);
   client.on_data([&](std::string_view data) { received += data; });
   client.on_error([](std::error_code error) { ADD_FAILURE() << error.message(); });
   client.end("all");
   EXPECT_FALSE(client.write(" and more"));
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, "all");
   EXPECT_FALSE(client.write("and more"));
 }
@@ -308,10 +298,9 @@ TEST_P(NodeSockets, AfterEndAWriteIsFalseAndNoError) {
 // ---- the rest ----
 
 TEST_P(NodeSockets, AnIdleSocketIsToldAndLivesOn) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = serve_one(context, echo);
-  const node::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context(), echo);
+  const node::Socket client = connect_to(context(), server);
   Clock::time_point last;
   client.on_connect([&, client] {
     last = Clock::now();  // taken before the clock of the time-out starts; the same holds before the write below
@@ -329,54 +318,51 @@ TEST_P(NodeSockets, AnIdleSocketIsToldAndLivesOn) {
   });
   client.on_data([&](std::string_view) { notes("data")(); });
   client.on_close(notes("close"));
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "timeout data timeout close ");
 }
 
 TEST_P(NodeSockets, AddressesOfBothSidesWhileItIsOpen) {
-  Context context{GetParam().make()};
   Address seen_by_server;
   Address client_of_server;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     seen_by_server = socket.remote_address();
     socket.resume();
   });
   const Address listening = server.address();
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_connect([&, client] {
     EXPECT_EQ(client.remote_address(), listening);
     client_of_server = client.local_address();
     client.end();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(seen_by_server, client_of_server);
   EXPECT_EQ(client.remote_address(), Address());
   EXPECT_EQ(client.local_address(), Address());
 }
 
 TEST_P(NodeSockets, AnUnreferencedSocketKeepsNothingRunning) {
-  Context context{GetParam().make()};
   node::Socket accepted;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     accepted = socket;
     socket.unref();
     EXPECT_FALSE(socket.has_ref());
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_connect([client] { client.unref(); });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_FALSE(client.destroyed());
   client.ref();
   EXPECT_TRUE(client.has_ref());
   accepted.end();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_TRUE(client.destroyed());
 }
 
 TEST_P(NodeSockets, ListenersAreCalledInOrderAndLaterOnesFromTheNextEventOn) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([&, socket](std::string_view) {
       notes("first")();
       socket.on_data([&](std::string_view) { notes("third")(); });
@@ -384,32 +370,30 @@ TEST_P(NodeSockets, ListenersAreCalledInOrderAndLaterOnesFromTheNextEventOn) {
     });
     socket.on_data([&](std::string_view) { notes("second")(); });
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   int answers = 0;
   client.on_data([&, client](std::string_view) { ++answers == 1 ? (void)client.write("2") : client.end(); });
   client.write("1");
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "first second first second third ");
 }
 
 TEST_P(NodeSockets, AListenerThatDestroysItHidesTheEventFromNoOther) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([socket](std::string_view) { socket.destroy(); });
     socket.on_data([&](std::string_view) { notes("second")(); });
     socket.on_end(notes("end"));
     socket.on_close(notes("close"));
   });
-  connect_to(context, server).end("x");
-  run_to_the_end(context);
+  connect_to(context(), server).end("x");
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "second close ");
 }
 
 TEST_P(NodeSockets, WhatItsListenersOwnGoesWithIt) {
-  Context context{GetParam().make()};
   const auto owned = flag();
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([socket, owned](std::string_view) {});
     socket.on_end([socket, owned] {});
     socket.on_drain([socket, owned] {});
@@ -420,20 +404,19 @@ TEST_P(NodeSockets, WhatItsListenersOwnGoesWithIt) {
       socket.on_data([socket, owned](std::string_view) {});
     });
   });
-  node::Socket client = connect_to(context, server);
+  node::Socket client = connect_to(context(), server);
   client.on_connect([client, owned] { client.end("x"); });
   client.on_data([client, owned](std::string_view) {});
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(owned.use_count(), 1);
   client.on_data([client, owned](std::string_view) {});
   EXPECT_EQ(owned.use_count(), 1) << "nothing would drop it";
 }
 
 TEST_P(NodeSockets, CallsOnNoSocketAndOnOneThatIsOverAreHarmless) {
-  Context context{GetParam().make()};
-  const node::Server server = serve_one(context, [](const node::Socket& socket) { socket.end(); });
-  const node::Socket over = connect_to(context, server);
-  run_to_the_end(context);
+  const node::Server server = serve_one(context(), [](const node::Socket& socket) { socket.end(); });
+  const node::Socket over = connect_to(context(), server);
+  run_to_the_end(context());
   for (const node::Socket& socket : {node::Socket(), over}) {
     socket.on_data([](std::span<const std::byte>) { FAIL(); });
     socket.on_connect([] { FAIL(); });
@@ -449,15 +432,14 @@ TEST_P(NodeSockets, CallsOnNoSocketAndOnOneThatIsOverAreHarmless) {
     socket.ref();
     socket.unref();
   }
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(over, node::Socket(over));
   EXPECT_FALSE(over == node::Socket());
 }
 
 TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
-  Context context{GetParam().make()};
   const RawListener listener("127.0.0.1:0");
-  const node::Socket client = node::connect(context, listener.address.to_string());
+  const node::Socket client = node::connect(context(), listener.address.to_string());
   Peer peer = listener.accept();
   const int small = 32'768;
   ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
@@ -475,7 +457,7 @@ TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
   Clock::duration longest_pause{0};
   node::Timeout reading;
   reading = node::set_interval(
-      context,
+      context(),
       [&] {
         const auto now = Clock::now();
         longest_pause = std::max(longest_pause, now - std::exchange(last, now));
@@ -484,7 +466,7 @@ TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
         if (all_read || peer.over()) reading.clear();
       },
       2ms);
-  run_to_the_end(context);
+  run_to_the_end(context());
   if (longest_pause > 40ms) GTEST_SKIP() << "the machine held the peer up";
   EXPECT_EQ(early, 0);
   EXPECT_EQ(timeouts, 1);
@@ -492,16 +474,15 @@ TEST_P(NodeSockets, TimeoutDoesNotComeWhileASlowPeerReads) {
 }
 
 TEST_P(NodeSockets, TimeoutIsNotPutOffByWritesOfNothing) {
-  Context context{GetParam().make()};
-  const node::Server server = serve_one(context, echo);
-  const node::Socket client = connect_to(context, server);
+  const node::Server server = serve_one(context(), echo);
+  const node::Socket client = connect_to(context(), server);
   const node::Timeout writing = node::set_interval(
-      context, [&] { client.write(""); }, 5ms);
+      context(), [&] { client.write(""); }, 5ms);
   client.set_timeout(50ms, [&] {
     client.destroy();
     writing.clear();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 // An option of this process's socket that is connected to `port`.
@@ -519,10 +500,9 @@ int option_of_client(std::uint16_t port, int level, int name) {
 }
 
 TEST_P(NodeSockets, ItsOptionsReachTheSocketAlsoWhenTheyAreSetWhileItConnects) {
-  Context context{GetParam().make()};
-  const node::Server server = serve_one(context, echo);
+  const node::Server server = serve_one(context(), echo);
   const std::uint16_t port = server.address().port();
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.set_keep_alive(true, 77s);
   client.set_no_delay(false);
   client.on_connect([&, client] {
@@ -535,7 +515,7 @@ TEST_P(NodeSockets, ItsOptionsReachTheSocketAlsoWhenTheyAreSetWhileItConnects) {
     EXPECT_EQ(option_of_client(port, IPPROTO_TCP, TCP_NODELAY), 1);
     client.end();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 }  // namespace

@@ -6,14 +6,13 @@
 namespace onloop::test {
 namespace {
 
-class NodeErrors : public LoopTest {};
+class NodeErrors : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(NodeErrors);
 
 TEST_P(NodeErrors, DestroyClosesWithoutAnErrorAndWhatWasSentArrives) {
-  Context context{GetParam().make()};
   Notes notes;
   std::string received;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_error([](std::error_code) { FAIL(); });
     socket.on_close(notes("close"));
     EXPECT_FALSE(socket.destroyed());
@@ -23,19 +22,18 @@ TEST_P(NodeErrors, DestroyClosesWithoutAnErrorAndWhatWasSentArrives) {
     EXPECT_TRUE(socket.destroyed());
     notes("destroyed")();
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_data([&](std::string_view data) { received += data; });
   client.on_close([](std::error_code error) { EXPECT_FALSE(error) << error.message() << ": a FIN"; });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, "last words");
   EXPECT_EQ(notes.words, "destroyed close ");
 }
 
 TEST_P(NodeErrors, DestroyedWithAnErrorItTellsThatBeforeClose) {
-  Context context{GetParam().make()};
   Notes notes;
   const auto code = std::make_error_code(std::errc::bad_message);
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.destroy(code);
     socket.on_error([&](std::error_code error) {
       EXPECT_EQ(error, code);
@@ -46,31 +44,29 @@ TEST_P(NodeErrors, DestroyedWithAnErrorItTellsThatBeforeClose) {
       notes("close")();
     });
   });
-  connect_to(context, server);
-  run_to_the_end(context);
+  connect_to(context(), server);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "error close ");
 }
 
 TEST_P(NodeErrors, DestroyedWithBytesQueuedThePeerGetsAReset) {
-  Context context{GetParam().make()};
   std::error_code seen;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     while (socket.write(pattern(100'000))) {
     }
     socket.destroy();
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_data([](std::string_view) {});
   client.on_close([&](std::error_code error) { seen = error; });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_TRUE(is(seen, std::errc::connection_reset)) << seen.message();
 }
 
 TEST_P(NodeErrors, AConnectThatFailsIsAnErrorAndThenClose) {
-  Context context{GetParam().make()};
   Notes notes;
   const RefusedPort refused;
-  const node::Socket client = node::connect(context, refused.address.to_string(), notes("connect"));
+  const node::Socket client = node::connect(context(), refused.address.to_string(), notes("connect"));
   client.on_error([&](std::error_code error) {
     EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
     notes("error")();
@@ -81,7 +77,7 @@ TEST_P(NodeErrors, AConnectThatFailsIsAnErrorAndThenClose) {
   });
   client.write("nobody reads");
   EXPECT_EQ(notes.words, "");
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "error close ");
 }
 
@@ -109,11 +105,10 @@ TEST_P(NodeErrors, AnErrorToWhichNobodyListensIsTheContexts) {
 }
 
 TEST_P(NodeErrors, WhatMakesAnAttemptImpossibleIsThrown) {
-  Context context{GetParam().make()};
-  EXPECT_TRUE(is(thrown_by([&] { return node::connect(context, "nonsense"); }).code, std::errc::invalid_argument));
-  const auto to_bad_name = [&] { return node::connect(context, 80, "no such name"); };
+  EXPECT_TRUE(is(thrown_by([&] { return node::connect(context(), "nonsense"); }).code, std::errc::invalid_argument));
+  const auto to_bad_name = [&] { return node::connect(context(), 80, "no such name"); };
   EXPECT_TRUE(is(thrown_by(to_bad_name).code, std::errc::invalid_argument));
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 TEST_P(NodeErrors, DestroyedWhileItConnectsItOnlyCloses) {
@@ -130,58 +125,55 @@ TEST_P(NodeErrors, DestroyedWhileItConnectsItOnlyCloses) {
 // ---- reset_and_destroy() and destroy_soon() ----
 
 TEST_P(NodeErrors, ResetAndDestroyedThePeerGetsAReset) {
-  Context context{GetParam().make()};
   Notes notes;
   std::error_code error;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_error([](std::error_code) { FAIL(); });
     socket.on_close(notes("close"));
     socket.reset_and_destroy();
     EXPECT_TRUE(socket.destroyed());
     socket.reset_and_destroy();
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_close([&](std::error_code why) { error = why; });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "close ");
   EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
 }
 
 TEST_P(NodeErrors, ResetAndDestroyedWhileItConnectsItResetsOnceItHas) {
-  Context context{GetParam().make()};
   Notes notes;
   std::error_code error;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_close([&](std::error_code why) { error = why; });
     socket.resume();
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_close(notes("close"));
   client.write("queued");
   client.reset_and_destroy();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "close ");
   EXPECT_TRUE(is(error, std::errc::connection_reset)) << error.message();
 }
 
 // As Node: it connects, sends, and ends.
 TEST_P(NodeErrors, DestroyedSoonWhileItConnectsItSendsWhatWasWritten) {
-  Context context{GetParam().make()};
   Notes notes;
   std::string received;
   bool ended = false;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([&](std::string_view data) { received += data; });
     socket.on_end([&] { ended = true; });
   });
-  const node::Socket client = connect_to(context, server);
+  const node::Socket client = connect_to(context(), server);
   client.on_connect(notes("connect"));
   client.on_error([](std::error_code why) { FAIL() << why.message(); });
   client.on_close(notes("close"));
   client.write("last words");
   client.destroy_soon();
   EXPECT_FALSE(client.write("too late"));
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(received, "last words");
   EXPECT_TRUE(ended);
   EXPECT_EQ(notes.words, "connect close ");

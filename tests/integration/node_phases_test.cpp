@@ -4,7 +4,7 @@
 namespace onloop::test {
 namespace {
 
-class NodePhases : public LoopTest {};
+class NodePhases : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(NodePhases);
 class NodePhasesInOrder : public LoopTest {};  // the deadlines of the scripted loop come late
 ONLOOP_ON_LOOPS(NodePhasesInOrder, friendly_loops());
@@ -30,64 +30,59 @@ TEST_P(NodePhases, ATimeoutWithoutAHandleRunsOnceAndNotBeforeItsTime) {
 }
 
 TEST_P(NodePhases, TimeoutsRunInTheOrderOfTheirMoments) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_timeout(context, notes("third"), 50ms);
-  node::set_timeout(context, notes("first"));
-  node::set_timeout(context, notes("second"));
-  run_to_the_end(context);
+  node::set_timeout(context(), notes("third"), 50ms);
+  node::set_timeout(context(), notes("first"));
+  node::set_timeout(context(), notes("second"));
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "first second third ");
 }
 
 TEST_P(NodePhases, AClearedTimeoutIsDestroyedAndKeepsNothingRunning) {
-  Context context{GetParam().make()};
   const auto owned = flag();
   const node::Timeout timeout = node::set_timeout(
-      context, [owned] { FAIL(); }, 1h);
+      context(), [owned] { FAIL(); }, 1h);
   node::clear_timeout(timeout);
   EXPECT_EQ(owned.use_count(), 1);
   timeout.clear();
   timeout.refresh();
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 TEST_P(NodePhases, ATimeoutMayBeClearedByAnotherThatIsDueWithIt) {
-  Context context{GetParam().make()};
   node::Timeout second;
-  node::set_timeout(context, [&] { second.clear(); });
-  second = node::set_timeout(context, [] { FAIL(); });
-  run_to_the_end(context);
+  node::set_timeout(context(), [&] { second.clear(); });
+  second = node::set_timeout(context(), [] { FAIL(); });
+  run_to_the_end(context());
 }
 
 TEST_P(NodePhases, AnIntervalRepeatsUntilItIsClearedInItsOwnCallback) {
-  Context context{GetParam().make()};
   const auto owned = flag();
   int ran = 0;
   node::Timeout interval;
   interval = node::set_interval(
-      context,
+      context(),
       [&, owned] {
         if (++ran < 3) return;
         node::clear_interval(interval);
         EXPECT_GT(owned.use_count(), 1) << "it is destroyed while it runs";
       },
       1ms);
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(ran, 3);
   EXPECT_EQ(owned.use_count(), 1);
 }
 
 TEST_P(NodePhases, AnIntervalOfZeroLeavesImmediatesTheirTurns) {
-  Context context{GetParam().make()};
   node::Timeout interval = node::set_interval(
-      context, [] {}, 0ms);
+      context(), [] {}, 0ms);
   int immediates = 0;
   std::function<void()> again = [&] {
     if (++immediates == 5) return interval.clear();
-    node::set_immediate(context, again);
+    node::set_immediate(context(), again);
   };
-  node::set_immediate(context, again);
-  run_to_the_end(context);
+  node::set_immediate(context(), again);
+  run_to_the_end(context());
   EXPECT_EQ(immediates, 5);
 }
 
@@ -111,137 +106,127 @@ TEST_P(NodePhases, RefreshCountsFromThen) {
 }
 
 TEST_P(NodePhases, RefreshedInItsOwnCallbackItRunsAgain) {
-  Context context{GetParam().make()};
   int ran = 0;
   node::Timeout timeout;
-  timeout = node::set_timeout(context, [&] {
+  timeout = node::set_timeout(context(), [&] {
     if (++ran < 3) timeout.refresh();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(ran, 3);
   timeout.refresh();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(ran, 3) << "it was over";
 }
 
 TEST_P(NodePhases, ATimeoutThatIsOverHasDroppedWhatItOwned) {
-  Context context{GetParam().make()};
   const auto owned = flag();
-  const node::Timeout timeout = node::set_timeout(context, [owned] {});
-  run_to_the_end(context);
+  const node::Timeout timeout = node::set_timeout(context(), [owned] {});
+  run_to_the_end(context());
   EXPECT_EQ(owned.use_count(), 1);
 }
 
 // ---- liveness ----
 
 TEST_P(NodePhases, WithNothingToDoRunReturnsAtOnce) {
-  Context context{GetParam().make()};
-  node::next_tick(context, nullptr);
-  node::queue_microtask(context, nullptr);
-  EXPECT_FALSE(node::set_timeout(context, nullptr).has_ref());
-  EXPECT_FALSE(node::set_interval(context, nullptr, 1ms).has_ref());
-  EXPECT_FALSE(node::set_immediate(context, nullptr).has_ref());
-  run_to_the_end(context);
-  run_to_the_end(context);
+  node::next_tick(context(), nullptr);
+  node::queue_microtask(context(), nullptr);
+  EXPECT_FALSE(node::set_timeout(context(), nullptr).has_ref());
+  EXPECT_FALSE(node::set_interval(context(), nullptr, 1ms).has_ref());
+  EXPECT_FALSE(node::set_immediate(context(), nullptr).has_ref());
+  run_to_the_end(context());
+  run_to_the_end(context());
 }
 
 TEST_P(NodePhases, WhatTheMainProgramQueuedIsRunBeforeRunReturns) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::queue_microtask(context, notes("microtask"));
-  node::next_tick(context, notes("tick"));
+  node::queue_microtask(context(), notes("microtask"));
+  node::next_tick(context(), notes("tick"));
   EXPECT_EQ(notes.words, "") << "never inside the call";
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "tick microtask ");
-  node::next_tick(context, notes("again"));
-  run_to_the_end(context);
+  node::next_tick(context(), notes("again"));
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "tick microtask again ");
-  node::set_immediate(context, notes("immediate"));
-  run_to_the_end(context);
+  node::set_immediate(context(), notes("immediate"));
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "tick microtask again immediate ");
 }
 
 TEST_P(NodePhases, AnUnreferencedTimeoutKeepsNothingRunning) {
-  Context context{GetParam().make()};
   const node::Timeout timeout = node::set_timeout(
-      context, [] { FAIL(); }, 1h);
+      context(), [] { FAIL(); }, 1h);
   EXPECT_TRUE(timeout.has_ref());
   timeout.unref();
   timeout.unref();
   EXPECT_FALSE(timeout.has_ref());
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 TEST_P(NodePhases, AReferenceThatIsTakenBackKeepsItRunning) {
-  Context context{GetParam().make()};
   bool ran = false;
   const node::Timeout timeout = node::set_timeout(
-      context, [&] { ran = true; }, 2ms);
+      context(), [&] { ran = true; }, 2ms);
   timeout.unref();
   timeout.ref();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_TRUE(ran);
 }
 
 TEST_P(NodePhases, AnUnreferencedTimeoutRunsWhileSomethingElseLasts) {
-  Context context{GetParam().make()};
   bool ran = false;
   node::set_timeout(
-      context, [&] { ran = true; }, 1ms)
+      context(), [&] { ran = true; }, 1ms)
       .unref();
   node::set_timeout(
-      context, [] {}, 20ms);
-  run_to_the_end(context);
+      context(), [] {}, 20ms);
+  run_to_the_end(context());
   EXPECT_TRUE(ran);
 }
 
 TEST_P(NodePhases, AnUnreferencedImmediateRunsOnlyWithSomethingElse) {
-  Context context{GetParam().make()};
   bool ran = false;
-  const node::Immediate immediate = node::set_immediate(context, [&] { ran = true; });
+  const node::Immediate immediate = node::set_immediate(context(), [&] { ran = true; });
   immediate.unref();
   EXPECT_FALSE(immediate.has_ref());
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_FALSE(ran);
-  node::set_timeout(context, [] {});
-  run_to_the_end(context);
+  node::set_timeout(context(), [] {});
+  run_to_the_end(context());
   EXPECT_TRUE(ran) << "the turn of the timeout has its immediates";
-  node::set_immediate(context, [&] { ran = false; }).unref();
-  const node::Immediate again = node::set_immediate(context, [] {});
+  node::set_immediate(context(), [&] { ran = false; }).unref();
+  const node::Immediate again = node::set_immediate(context(), [] {});
   again.unref();
   again.ref();
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_FALSE(ran);
 }
 
 // Work that a turn leaves for later keeps run() running, whatever queued the work.
 TEST_P(NodePhases, AChainOfPhasesKeepsItRunningToItsEnd) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_timeout(context, [&] {
-    node::queue_microtask(context, [&] {
-      node::set_immediate(context,
-                          [&] { node::next_tick(context, [&] { node::set_timeout(context, notes("end"), 1ms); }); });
+  node::set_timeout(context(), [&] {
+    node::queue_microtask(context(), [&] {
+      node::set_immediate(
+          context(), [&] { node::next_tick(context(), [&] { node::set_timeout(context(), notes("end"), 1ms); }); });
     });
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "end ");
 }
 
 // ---- immediates ----
 
 TEST_P(NodePhases, ImmediatesRunInTheirOrderAndAClearedOneNot) {
-  Context context{GetParam().make()};
   Notes notes;
   node::Immediate third;
-  node::set_immediate(context, [&] {
+  node::set_immediate(context(), [&] {
     notes("first")();
     node::clear_immediate(third);
   });
-  node::set_immediate(context, notes("second"));
-  third = node::set_immediate(context, [] { FAIL(); });
-  node::set_immediate(context, notes("fourth"));
-  run_to_the_end(context);
+  node::set_immediate(context(), notes("second"));
+  third = node::set_immediate(context(), [] { FAIL(); });
+  node::set_immediate(context(), notes("fourth"));
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "first second fourth ");
   third.clear();
 }
@@ -261,40 +246,38 @@ TEST_P(NodePhasesInOrder, AnImmediateOfAnImmediateComesInTheNextTurn) {
 // ---- the queues ----
 
 TEST_P(NodePhases, TicksThenMicrotasksUntilBothAreEmpty) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_immediate(context, [&] {
-    node::queue_microtask(context, [&] {
+  node::set_immediate(context(), [&] {
+    node::queue_microtask(context(), [&] {
       notes("m1")();
-      node::next_tick(context, [&] {
+      node::next_tick(context(), [&] {
         notes("t3")();
-        node::queue_microtask(context, notes("m4"));
+        node::queue_microtask(context(), notes("m4"));
       });
-      node::queue_microtask(context, notes("m3"));
+      node::queue_microtask(context(), notes("m3"));
     });
-    node::queue_microtask(context, notes("m2"));
-    node::next_tick(context, [&] {
+    node::queue_microtask(context(), notes("m2"));
+    node::next_tick(context(), [&] {
       notes("t1")();
-      node::next_tick(context, notes("t2"));
+      node::next_tick(context(), notes("t2"));
     });
     notes("body")();
   });
-  node::set_immediate(context, notes("next"));
-  run_to_the_end(context);
+  node::set_immediate(context(), notes("next"));
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "body t1 t2 m1 m2 m3 t3 m4 next ");
 }
 
 TEST_P(NodePhases, WhatACallbackOfTheContextQueuesIsRunInThatTurnOrTheNext) {
-  Context context{GetParam().make()};
   Notes notes;
   const node::Timeout lasting = node::set_timeout(
-      context, [] { FAIL(); }, 1h);
-  const Timer timer = context.timer(1ms, [&] {
-    node::queue_microtask(context, notes("microtask"));
-    node::next_tick(context, notes("tick"));
-    context.post([&] { lasting.clear(); });
+      context(), [] { FAIL(); }, 1h);
+  const Timer timer = context().timer(1ms, [&] {
+    node::queue_microtask(context(), notes("microtask"));
+    node::next_tick(context(), notes("tick"));
+    context().post([&] { lasting.clear(); });
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "tick microtask ");
 }
 
@@ -313,55 +296,51 @@ TEST_P(NodePhasesInOrder, ItIsRunBeforeTheNextCallbackOfTheLayer) {
 // ---- callback() ----
 
 TEST_P(NodePhases, AWrappedCallbackIsOneOfTheLayersAndKeepsItRunning) {
-  Context context{GetParam().make()};
   Notes notes;
-  context.post(node::callback(context, [&, once = std::make_unique<int>(1)] {
-    node::queue_microtask(context, notes("microtask"));
-    node::next_tick(context, notes("tick"));
+  context().post(node::callback(context(), [&, once = std::make_unique<int>(1)] {
+    node::queue_microtask(context(), notes("microtask"));
+    node::next_tick(context(), notes("tick"));
     notes("callback")();
   }));
-  context.post(notes("task"));
-  run_to_the_end(context);
+  context().post(notes("task"));
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "callback tick microtask task ");
 }
 
 TEST_P(NodePhases, AWrappedCallbackTakesWhatIsGivenAndMayBeCalledAgain) {
-  Context context{GetParam().make()};
   int sum = 0;
-  auto add = node::callback(context, [&](std::unique_ptr<int> number, int& other) { sum += *number + other++; });
+  auto add = node::callback(context(), [&](std::unique_ptr<int> number, int& other) { sum += *number + other++; });
   int other = 10;
-  context.post([&] {
+  context().post([&] {
     add(std::make_unique<int>(1), other);
     add(std::make_unique<int>(2), other);
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(sum, 1 + 10 + 2 + 11);
 }
 
 TEST_P(NodePhases, AWrappedCallbackThatGoesUncalledLetsTheLoopGo) {
-  Context context{GetParam().make()};
-  auto awaited = std::make_unique<Task>(node::callback(context, [] { FAIL(); }));
-  auto moved = node::callback(context, [] { FAIL(); });
-  const Timer timer = context.timer(2ms, [&] {
+  auto awaited = std::make_unique<Task>(node::callback(context(), [] { FAIL(); }));
+  auto moved = node::callback(context(), [] { FAIL(); });
+  const Timer timer = context().timer(2ms, [&] {
     awaited.reset();
     const auto end = std::move(moved);
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_FALSE(timer.active()) << "run() returned too early";
 }
 
 TEST_P(NodePhases, CalledInsideAnotherCallbackItIsAPartOfThat) {
-  Context context{GetParam().make()};
   Notes notes;
-  auto inner = node::callback(context, [&] {
-    node::next_tick(context, notes("tick"));
+  auto inner = node::callback(context(), [&] {
+    node::next_tick(context(), notes("tick"));
     notes("inner")();
   });
-  node::set_immediate(context, [&] {
+  node::set_immediate(context(), [&] {
     inner();
     notes("outer")();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "inner outer tick ");
 }
 

@@ -4,7 +4,7 @@
 namespace onloop::test {
 namespace {
 
-class NodeServers : public LoopTest {};
+class NodeServers : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(NodeServers);
 
 TEST_P(NodeServers, WithoutAHandleItListensOnAndKeepsRunning) {
@@ -39,9 +39,8 @@ TEST_P(NodeServers, WithoutAHandleItListensOnAndKeepsRunning) {
 }
 
 TEST_P(NodeServers, ListeningIsToldToAllWhoListenAndAddressIsThere) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   EXPECT_EQ(server.address(), Address());
   EXPECT_FALSE(server.listening());
   server.on_listening([&] {
@@ -52,18 +51,17 @@ TEST_P(NodeServers, ListeningIsToldToAllWhoListenAndAddressIsThere) {
   EXPECT_TRUE(server.listening());
   EXPECT_NE(server.address().port(), 0);
   EXPECT_EQ(notes.words, "");
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "listener callback ");
   EXPECT_EQ(server.address(), Address());
 }
 
 TEST_P(NodeServers, ClosedBeforeItWasToldItNeverListened) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   server.listen(0, notes("listening"));
   server.close(notes("closed"));
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "closed ");
 }
 
@@ -96,31 +94,28 @@ TEST_P(NodeServers, ThatItCannotListenIsAnErrorForThoseWhoListenToItAndItMayTryA
 }
 
 TEST_P(NodeServers, ListeningTwiceOrAgainIsRefused) {
-  Context context{GetParam().make()};
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   server.listen(0);
   EXPECT_TRUE(is(thrown_by([&] { return server.listen(0), 0; }).code, std::errc::invalid_argument));
   server.close();
   EXPECT_TRUE(is(thrown_by([&] { return server.listen(0), 0; }).code, std::errc::invalid_argument));
   EXPECT_TRUE(is(thrown_by([&] { return node::Server().listen(0), 0; }).code, std::errc::invalid_argument));
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 TEST_P(NodeServers, HostsAreIpAddresses) {
-  Context context{GetParam().make()};
   for (const char* host : {"::1", "[::1]", "127.0.0.1"}) {
-    const node::Server server = node::create_server(context);
+    const node::Server server = node::create_server(context());
     server.listen(0, host, [server] { server.close(); });
     EXPECT_EQ(server.address().family(), host[0] == '1' ? Address::Family::ipv4 : Address::Family::ipv6);
   }
-  run_to_the_end(context);
+  run_to_the_end(context());
 }
 
 TEST_P(NodeServers, CountsItsConnections) {
-  Context context{GetParam().make()};
   Notes notes;
   std::vector<node::Socket> clients;
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   std::size_t most = 0;
   std::size_t told = 0;
   server.on_connection([&](const node::Socket& socket) {
@@ -136,24 +131,23 @@ TEST_P(NodeServers, CountsItsConnections) {
     EXPECT_EQ(told + 1, most) << "told by a tick";
   });
   server.listen(0);
-  for (int i = 0; i < 3; ++i) clients.push_back(node::connect(context, server.address().port()));
-  run_to_the_end(context);
+  for (int i = 0; i < 3; ++i) clients.push_back(node::connect(context(), server.address().port()));
+  run_to_the_end(context());
   EXPECT_EQ(most, 3u);
   EXPECT_EQ(told, 3u);
   EXPECT_EQ(server.get_connections(), 0u);
 }
 
 TEST_P(NodeServers, CloseTakesNoFurtherClientAndIsOverWithTheLastConnection) {
-  Context context{GetParam().make()};
   Notes notes;
   Address address;
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   server.on_connection([&](const node::Socket& socket) {
     server.close([&](std::error_code error) {
       EXPECT_FALSE(error) << error.message();
       notes("closed")();
     });
-    const node::Socket late = node::connect(context, address.to_string(), [] { FAIL(); });
+    const node::Socket late = node::connect(context(), address.to_string(), [] { FAIL(); });
     late.on_error([&, socket](std::error_code error) {
       EXPECT_TRUE(is(error, std::errc::connection_refused)) << error.message();
       notes("refused")();
@@ -163,15 +157,14 @@ TEST_P(NodeServers, CloseTakesNoFurtherClientAndIsOverWithTheLastConnection) {
   server.on_close(notes("close"));
   server.listen(0);
   address = server.address();
-  node::connect(context, address.to_string());
-  run_to_the_end(context);
+  node::connect(context(), address.to_string());
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "refused close closed ");
 }
 
 TEST_P(NodeServers, CloseOfOneThatDoesNotListenTellsSo) {
-  Context context{GetParam().make()};
   Notes notes;
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   server.close([&](std::error_code error) {
     EXPECT_TRUE(is(error, std::errc::not_connected)) << error.message();
     notes("told")();
@@ -179,27 +172,26 @@ TEST_P(NodeServers, CloseOfOneThatDoesNotListenTellsSo) {
   server.close();
   server.close(notes("and this"));
   EXPECT_EQ(notes.words, "");
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "told and this ");
 }
 
 TEST_P(NodeServers, AnUnreferencedOneKeepsNothingRunningButItsConnectionsDo) {
-  Context context{GetParam().make()};
   std::string received;
   const node::Server server = node::create_server(
-      context, [&](const node::Socket& socket) { socket.on_data([&](std::string_view data) { received += data; }); });
+      context(), [&](const node::Socket& socket) { socket.on_data([&](std::string_view data) { received += data; }); });
   server.listen(0);
   server.unref();
   EXPECT_FALSE(server.has_ref());
-  run_to_the_end(context);
-  node::connect(context, server.address().port()).end("served");
-  run_to_the_end(context);
+  run_to_the_end(context());
+  node::connect(context(), server.address().port()).end("served");
+  run_to_the_end(context());
   EXPECT_EQ(received, "served");
   server.ref();
   EXPECT_TRUE(server.has_ref());
   node::set_timeout(
-      context, [server] { server.close(); }, 1ms);
-  run_to_the_end(context);
+      context(), [server] { server.close(); }, 1ms);
+  run_to_the_end(context());
 }
 
 TEST_P(NodeServers, ItsListenOptionsHold) {
@@ -226,15 +218,14 @@ TEST_P(NodeServers, ItsListenOptionsHold) {
 }
 
 TEST_P(NodeServers, WhatItsListenersOwnGoesWithIt) {
-  Context context{GetParam().make()};
   const auto owned = flag();
-  node::Server server = node::create_server(context);
+  node::Server server = node::create_server(context());
   server.on_connection([server, owned](const node::Socket&) {});
   server.on_listening([server, owned] { server.close(); });
   server.on_error([server, owned](std::error_code) {});
   server.on_close([server, owned] {});
   server.listen(0);
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(owned.use_count(), 1);
   server.on_close([server, owned] {});
   EXPECT_EQ(owned.use_count(), 1) << "nothing would drop it";

@@ -9,9 +9,9 @@
 namespace onloop::test {
 namespace {
 
-class NodeTrouble : public LoopTest {};
+class NodeTrouble : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(NodeTrouble);
-class NodeNested : public LoopTest {};
+class NodeNested : public ContextTest {};
 ONLOOP_ON_LOOPS(NodeNested, loops_with_dispatch());
 
 /// run() until it returns without an exception; counts the exceptions.
@@ -33,67 +33,62 @@ int run_through_exceptions(Context& context) {
 // ---- exceptions ----
 
 TEST_P(NodeTrouble, WhatACallbackQueuedBeforeItThrewIsRunLater) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_timeout(context, [&] {
-    node::next_tick(context, notes("tick"));
-    node::queue_microtask(context, notes("microtask"));
-    node::set_immediate(context, notes("immediate"));
+  node::set_timeout(context(), [&] {
+    node::next_tick(context(), notes("tick"));
+    node::queue_microtask(context(), notes("microtask"));
+    node::set_immediate(context(), notes("immediate"));
     fail_loudly();
   });
-  EXPECT_EQ(run_through_exceptions(context), 1);
+  EXPECT_EQ(run_through_exceptions(context()), 1);
   EXPECT_EQ(notes.words, "tick microtask immediate ");
 }
 
 TEST_P(NodeTrouble, ATickThatThrowsTakesNoOtherWithIt) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_immediate(context, [&] {
-    node::next_tick(context, fail_loudly);
-    node::next_tick(context, notes("tick"));
-    node::queue_microtask(context, fail_loudly);
-    node::queue_microtask(context, notes("microtask"));
+  node::set_immediate(context(), [&] {
+    node::next_tick(context(), fail_loudly);
+    node::next_tick(context(), notes("tick"));
+    node::queue_microtask(context(), fail_loudly);
+    node::queue_microtask(context(), notes("microtask"));
   });
-  node::set_immediate(context, notes("immediate"));
-  EXPECT_EQ(run_through_exceptions(context), 2);
+  node::set_immediate(context(), notes("immediate"));
+  EXPECT_EQ(run_through_exceptions(context()), 2);
   EXPECT_EQ(notes.words, "tick microtask immediate ");
 }
 
 TEST_P(NodeTrouble, AnImmediateThatThrowsTakesNoOtherWithIt) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_immediate(context, fail_loudly);
-  node::set_immediate(context, notes("immediate"));
-  EXPECT_EQ(run_through_exceptions(context), 1);
+  node::set_immediate(context(), fail_loudly);
+  node::set_immediate(context(), notes("immediate"));
+  EXPECT_EQ(run_through_exceptions(context()), 1);
   EXPECT_EQ(notes.words, "immediate ");
 }
 
 TEST_P(NodeTrouble, AnIntervalThatThrowsGoesOn) {
-  Context context{GetParam().make()};
   int ran = 0;
   node::Timeout interval;
   interval = node::set_interval(
-      context,
+      context(),
       [&] {
         if (++ran == 3) interval.clear();
         fail_loudly();
       },
       1ms);
-  EXPECT_EQ(run_through_exceptions(context), 3);
+  EXPECT_EQ(run_through_exceptions(context()), 3);
 }
 
 TEST_P(NodeTrouble, ACloseListenerThatThrowsTakesNoOtherSocketsWithIt) {
-  Context context{GetParam().make()};
   Notes notes;
   const RefusedPort nobody;
-  const node::Socket first = node::connect(context, nobody.address.port());
-  const node::Socket second = node::connect(context, nobody.address.port());
+  const node::Socket first = node::connect(context(), nobody.address.port());
+  const node::Socket second = node::connect(context(), nobody.address.port());
   const auto owned = flag();
   first.on_close([owned, first] { fail_loudly(); });
   second.on_close(notes("close"));
   first.destroy();
   second.destroy();
-  EXPECT_EQ(run_through_exceptions(context), 1);
+  EXPECT_EQ(run_through_exceptions(context()), 1);
   EXPECT_EQ(notes.words, "close ");
   EXPECT_EQ(owned.use_count(), 1);
 }
@@ -101,22 +96,21 @@ TEST_P(NodeTrouble, ACloseListenerThatThrowsTakesNoOtherSocketsWithIt) {
 // Before a callback, the queued tasks run that were queued outside the layer. If such a task throws, the callback must
 // still come.
 TEST_P(NodeTrouble, DataIsNotLostWhenWhatComesBeforeItThrows) {
-  Context context{GetParam().make()};
   std::string received;
-  const node::Server server = serve_one(context, [&](const node::Socket& socket) {
+  const node::Server server = serve_one(context(), [&](const node::Socket& socket) {
     socket.on_data([&, socket](std::string_view data) {
       received += data;
       if (received.size() < 20) socket.write(data);
     });
   });
-  const node::Socket client = node::connect(context, server.address().port());
+  const node::Socket client = node::connect(context(), server.address().port());
   client.on_data([&, client](std::string_view data) {
     received += data;
     received.size() < 20 ? (void)client.write(data) : client.end();
   });
-  const Timer plain = context.every(1ns, [&] { node::next_tick(context, fail_loudly); });
+  const Timer plain = context().every(1ns, [&] { node::next_tick(context(), fail_loudly); });
   client.write("x");
-  EXPECT_GT(run_through_exceptions(context), 0);
+  EXPECT_GT(run_through_exceptions(context()), 0);
   EXPECT_EQ(received, std::string(20, 'x'));
 }
 
@@ -254,59 +248,56 @@ TEST_P(NodeTrouble, ItMayBeDestroyedInEachKindOfCallback) {
 // ---- nested iterations of the loop ----
 
 TEST_P(NodeNested, TheQueuesGoOnInsideACallbackThatIteratesTheLoop) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::set_immediate(context, [&] {
+  node::set_immediate(context(), [&] {
     bool inner_done = false;
     bool plain_done = false;
-    node::next_tick(context, notes("outer"));
-    node::set_timeout(context, [&] {
+    node::next_tick(context(), notes("outer"));
+    node::set_timeout(context(), [&] {
       notes("timeout")();
-      node::next_tick(context, notes("inner"));
-      node::set_immediate(context, [&] { inner_done = true; });
+      node::next_tick(context(), notes("inner"));
+      node::set_immediate(context(), [&] { inner_done = true; });
     });
-    while (!inner_done) context.dispatch();
-    const Timer plain = context.timer(0ns, [&] { node::next_tick(context, [&] { plain_done = true; }); });
-    while (!plain_done) context.dispatch();
+    while (!inner_done) context().dispatch();
+    const Timer plain = context().timer(0ns, [&] { node::next_tick(context(), [&] { plain_done = true; }); });
+    while (!plain_done) context().dispatch();
     notes("body")();
-    node::next_tick(context, notes("last"));
+    node::next_tick(context(), notes("last"));
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "outer timeout inner body last ");
 }
 
 TEST_P(NodeNested, ATickThatIteratesTheLoopKeepsNoOtherWaiting) {
-  Context context{GetParam().make()};
   Notes notes;
   bool done = false;
-  node::set_immediate(context, [&] {
-    node::next_tick(context, [&] {
-      node::set_immediate(context, [&] { done = true; });
-      while (!done) context.dispatch();
+  node::set_immediate(context(), [&] {
+    node::next_tick(context(), [&] {
+      node::set_immediate(context(), [&] { done = true; });
+      while (!done) context().dispatch();
       notes("first")();
     });
-    node::next_tick(context, notes("second"));
+    node::next_tick(context(), notes("second"));
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "second first ");
 }
 
 TEST_P(NodeNested, AnIntervalIsNotReentered) {
-  Context context{GetParam().make()};
   int ran = 0;
   bool inside = false;
   node::Timeout interval;
   interval = node::set_interval(
-      context,
+      context(),
       [&] {
         EXPECT_FALSE(inside);
         inside = true;
-        for (int i = 0; i < 5; ++i) context.dispatch();
+        for (int i = 0; i < 5; ++i) context().dispatch();
         inside = false;
         if (++ran == 3) interval.clear();
       },
       0ms);
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(ran, 3);
 }
 
@@ -341,29 +332,28 @@ TEST_P(NodeTrouble, EverythingPendingComesAlongToAnotherLoop) {
 }
 
 TEST_P(NodeTrouble, AMoveInEachPhaseLosesNothing) {
-  Context context{GetParam().make()};
-  const Loop home = context.loop();
+  const Loop home = context().loop();
   Notes notes;
   bool away = false;
   const auto moving = [&](std::string_view word) {
     return [&, word] {
       notes(word)();
       away = !away;
-      context.move_to(away ? native().aggregate() : home);
+      context().move_to(away ? native().aggregate() : home);
     };
   };
-  node::next_tick(context, moving("tick"));
-  node::next_tick(context, moving("tick"));
-  node::queue_microtask(context, moving("microtask"));
-  node::queue_microtask(context, moving("microtask"));
-  node::set_immediate(context, moving("immediate"));
-  node::set_immediate(context, moving("immediate"));
+  node::next_tick(context(), moving("tick"));
+  node::next_tick(context(), moving("tick"));
+  node::queue_microtask(context(), moving("microtask"));
+  node::queue_microtask(context(), moving("microtask"));
+  node::set_immediate(context(), moving("immediate"));
+  node::set_immediate(context(), moving("immediate"));
   for (int i = 0; i < 2; ++i) {
-    const node::Socket socket = node::connect(context, RefusedPort{}.address.port());
+    const node::Socket socket = node::connect(context(), RefusedPort{}.address.port());
     socket.on_close(moving("close"));
     socket.destroy();
   }
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "tick tick microtask microtask immediate immediate close close ");
 }
 
@@ -390,20 +380,19 @@ TEST_P(NodeTrouble, InAForkedChildItGoesOnOnALoopOfTheChilds) {
 }
 
 TEST_P(NodeTrouble, AnotherThreadIsRefusedWhileTheContextRuns) {
-  Context context{GetParam().make()};
-  const node::Server server = node::create_server(context);
+  const node::Server server = node::create_server(context());
   const node::Timeout timeout = node::set_timeout(
-      context, [] { FAIL(); }, 1h);
+      context(), [] { FAIL(); }, 1h);
   std::vector<std::error_code> codes;
-  node::set_immediate(context, [&] {
+  node::set_immediate(context(), [&] {
     std::thread([&] {
-      codes.push_back(thrown_by([&] { return node::set_timeout(context, [] {}); }).code);
-      codes.push_back(thrown_by([&] { return node::set_immediate(context, [] {}); }).code);
-      codes.push_back(thrown_by([&] { return node::next_tick(context, [] {}), 0; }).code);
-      codes.push_back(thrown_by([&] { return node::queue_microtask(context, [] {}), 0; }).code);
-      codes.push_back(thrown_by([&] { return node::create_server(context); }).code);
-      codes.push_back(thrown_by([&] { return node::connect(context, 1); }).code);
-      codes.push_back(thrown_by([&] { return node::callback(context, [] {}); }).code);
+      codes.push_back(thrown_by([&] { return node::set_timeout(context(), [] {}); }).code);
+      codes.push_back(thrown_by([&] { return node::set_immediate(context(), [] {}); }).code);
+      codes.push_back(thrown_by([&] { return node::next_tick(context(), [] {}), 0; }).code);
+      codes.push_back(thrown_by([&] { return node::queue_microtask(context(), [] {}), 0; }).code);
+      codes.push_back(thrown_by([&] { return node::create_server(context()); }).code);
+      codes.push_back(thrown_by([&] { return node::connect(context(), 1); }).code);
+      codes.push_back(thrown_by([&] { return node::callback(context(), [] {}); }).code);
       codes.push_back(thrown_by([&] { return server.listen(0), 0; }).code);
       codes.push_back(thrown_by([&] { return timeout.unref(), 0; }).code);
       codes.push_back(thrown_by([&] { return timeout.refresh(), 0; }).code);
@@ -413,7 +402,7 @@ TEST_P(NodeTrouble, AnotherThreadIsRefusedWhileTheContextRuns) {
     }).join();
     timeout.clear();
   });
-  run_to_the_end(context);
+  run_to_the_end(context());
   EXPECT_EQ(codes.size(), 13u);
   for (const std::error_code& code : codes) {
     EXPECT_TRUE(is(code, std::errc::operation_not_permitted)) << code.message();
@@ -421,11 +410,10 @@ TEST_P(NodeTrouble, AnotherThreadIsRefusedWhileTheContextRuns) {
 }
 
 TEST_P(NodeTrouble, WhatATaskBeginsAfterAllWasOverKeepsItRunning) {
-  Context context{GetParam().make()};
   Notes notes;
-  node::next_tick(context, notes("tick"));
-  context.post([&] { node::set_timeout(context, notes("timeout"), 1ms); });
-  run_to_the_end(context);
+  node::next_tick(context(), notes("tick"));
+  context().post([&] { node::set_timeout(context(), notes("timeout"), 1ms); });
+  run_to_the_end(context());
   EXPECT_EQ(notes.words, "tick timeout ");
 }
 

@@ -8,7 +8,7 @@
 namespace onloop::test {
 namespace {
 
-class Pause : public LoopTest {};
+class Pause : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Pause);
 
 TEST_P(Pause, InOnOpenKeepsAllBytesUntilResumed) {
@@ -65,63 +65,55 @@ TEST_P(Pause, AndResumeInOneOnDataReadsOnWithoutReentry) {
 }
 
 TEST_P(Pause, DoesNotCountCalls) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   line.connection.pause_reading();
   line.connection.pause_reading();
   line.connection.pause_reading();
   line.connection.resume_reading();
   line.peer.send("read");
-  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "read"; }));
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.received == "read"; }));
 }
 
 TEST_P(Pause, AnEndOfThePeerIsSeenOnResumingAfterTheData) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   line.connection.pause_reading();
   line.peer.send("last");
   line.peer.finish();
-  turns(context, 50);
-  EXPECT_EQ(recorder.datas + recorder.ends + recorder.closes, 0);
+  turns(context(), 50);
+  EXPECT_EQ(recorder_.datas + recorder_.ends + recorder_.closes, 0);
   std::string before_end;
-  recorder.when_end = [&](Connection& connection) {
-    before_end = recorder.received;
+  recorder_.when_end = [&](Connection& connection) {
+    before_end = recorder_.received;
     connection.close();
   };
   line.connection.resume_reading();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.ends == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.ends == 1; }));
   EXPECT_EQ(before_end, "last");
 }
 
 TEST_P(Pause, AResetOfThePeerIsSeenOnResuming) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   line.connection.pause_reading();
   line.peer.reset();
-  turns(context, 50);
-  EXPECT_EQ(recorder.closes, 0);
+  turns(context(), 50);
+  EXPECT_EQ(recorder_.closes, 0);
   line.connection.resume_reading();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::connection_reset)) << recorder.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::connection_reset)) << recorder_.errors[0].message();
 }
 
 TEST_P(Pause, AResetOfThePeerIsNoticedByAWrite) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   line.connection.pause_reading();
   line.peer.reset();
-  turns(context);
-  ASSERT_EQ(recorder.closes, 0);
+  turns(context());
+  ASSERT_EQ(recorder_.closes, 0);
   line.connection.write("anybody there?");
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(recorder.errors[0]);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(recorder_.errors[0]);
 }
 
 // Only a descriptor shows whether a loop is silent.
@@ -158,14 +150,12 @@ TEST_P(Pause, TheIdleTimeoutRunsMeanwhile) {
 }
 
 TEST_P(Pause, WritingGoesOn) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   line.connection.pause_reading();
   const std::string all = pattern(8'000'000);
   line.connection.write(all);
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received().size() >= all.size(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.received().size() >= all.size(); }));
   EXPECT_TRUE(peer.received() == all);
 }
 

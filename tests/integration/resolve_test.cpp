@@ -24,7 +24,7 @@ extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo
 namespace onloop::test {
 namespace {
 
-class Names : public LoopTest {};
+class Names : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Names);
 
 // Nobody has this name. No name server is asked, because a question cannot contain an empty label.
@@ -35,13 +35,12 @@ constexpr const char* kNobodysDoor = "no-such-host..invalid:80";
 constexpr const char* kLoopback = "0x7f000001";
 
 TEST_P(Names, AreLookedUp) {
-  Context context(GetParam().make());
   std::vector<Address> found;
-  resolve(context, kLoopback, 80, [&](Outcome<std::vector<Address>> addresses) {
+  resolve(context(), kLoopback, 80, [&](Outcome<std::vector<Address>> addresses) {
     found = addresses.get();
-    context.stop();
+    context().stop();
   });
-  context.run();
+  context().run();
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found.front().to_string(), "127.0.0.1:80");
 }
@@ -66,13 +65,12 @@ TEST_P(Names, AreLookedUpWhileAllThreadsAreBlocked) {
 }
 
 TEST_P(Names, ThatNobodyHasSaySo) {
-  Context context(GetParam().make());
   Thrown thrown;
-  resolve(context, kNobody, 80, [&](Outcome<std::vector<Address>> addresses) {
+  resolve(context(), kNobody, 80, [&](Outcome<std::vector<Address>> addresses) {
     thrown = thrown_by([&] { return addresses.get().size(); });
-    context.stop();
+    context().stop();
   });
-  context.run();
+  context().run();
   EXPECT_TRUE(thrown.code);
   EXPECT_NE(thrown.words.find("look up no-such-host..invalid: "), std::string::npos) << thrown.words;
 }
@@ -98,13 +96,12 @@ TEST_P(Names, CanBeConnectedTo) {
 }
 
 TEST_P(Names, ThatNobodyHasEndTheConnect) {
-  Context context(GetParam().make());
   Recorder recorder;
-  context.connect(kNobodysDoor, recorder);
-  EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  context().connect(kNobodysDoor, recorder);
+  EXPECT_TRUE(run_until(context(), [&] { return recorder.closes == 1; }));
   EXPECT_EQ(recorder.opens, 0);
   EXPECT_TRUE(recorder.errors.front());
-  EXPECT_EQ(context.statistics().connections, 0u);
+  EXPECT_EQ(context().statistics().connections, 0u);
 }
 
 TEST_P(Names, AConnectMayBeGivenUpWhileItIsLookedUp) {

@@ -4,7 +4,7 @@
 namespace onloop::test {
 namespace {
 
-class Run : public LoopTest {};
+class Run : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Run);
 class PunctualRun : public LoopTest {};  // the deadlines of the scripted loop come late
 ONLOOP_ON_LOOPS(PunctualRun, friendly_loops());
@@ -49,39 +49,37 @@ TEST_P(Run, InsideRunIsRefused) {
 }
 
 TEST_P(Run, ReturnsWhenNothingIsToKeepItRunning) {
-  Context context{GetParam().make()};
   Echo echo;
-  context.listen("127.0.0.1:0", echo);
-  const Timer timer = context.timer(1ms, [&] { context.set_keepalive(false); });
-  const Timer guard = context.timer(10s, [&] {
+  context().listen("127.0.0.1:0", echo);
+  const Timer timer = context().timer(1ms, [&] { context().set_keepalive(false); });
+  const Timer guard = context().timer(10s, [&] {
     ADD_FAILURE();
-    context.stop();
+    context().stop();
   });
-  context.run();
-  context.run();  // still off
-  context.set_keepalive(true);
+  context().run();
+  context().run();  // still off
+  context().set_keepalive(true);
   bool fired = false;
-  const Timer again = context.timer(1ms, [&] {
+  const Timer again = context().timer(1ms, [&] {
     fired = true;
-    context.stop();
+    context().stop();
   });
-  context.run();
+  context().run();
   EXPECT_TRUE(fired);
 }
 
 TEST_P(Run, KeptRunningAgainInTheSameTurnItRunsOn) {
-  Context context{GetParam().make()};
   bool fired = false;
   Timer timer;
-  context.post([&] {
-    context.set_keepalive(false);
-    context.set_keepalive(true);
-    timer = context.timer(1ms, [&] {
+  context().post([&] {
+    context().set_keepalive(false);
+    context().set_keepalive(true);
+    timer = context().timer(1ms, [&] {
       fired = true;
-      context.set_keepalive(false);
+      context().set_keepalive(false);
     });
   });
-  context.run();
+  context().run();
   EXPECT_TRUE(fired);
 }
 
@@ -123,24 +121,21 @@ TEST_P(PunctualRun, ATaskPostedByATaskRunsInTheNextTurn) {
 }
 
 TEST_P(Run, TasksThatPostThemselvesDoNotStarveInput) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   long rounds = 0;
   const std::function<void()> again = [&] {
     ++rounds;
-    context.post([&] { again(); });
+    context().post([&] { again(); });
   };
   again();
   line.peer.send("x");
-  EXPECT_TRUE(run_until(context, [&] { return recorder.received == "x" && rounds > 10; }));
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.received == "x" && rounds > 10; }));
 }
 
 TEST_P(Run, WithoutATaskPostIsIgnored) {
-  Context context{GetParam().make()};
-  context.post(Task{});
-  EXPECT_TRUE(context.remote().post(nullptr));
-  turns(context);
+  context().post(Task{});
+  EXPECT_TRUE(context().remote().post(nullptr));
+  turns(context());
 }
 
 TEST_P(PunctualRun, ATurnIsTimersThenInputThenTasks) {

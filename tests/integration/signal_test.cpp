@@ -14,7 +14,7 @@
 namespace onloop::test {
 namespace {
 
-class Signals : public LoopTest {};
+class Signals : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Signals);
 
 /// A handler of the application. It is installed while this object lives.
@@ -80,42 +80,39 @@ void (*preparing_to_fork)() = nullptr;
     nullptr, nullptr);
 
 TEST_P(Signals, CallsBackInATurnAndDoesNotWhatItWouldByDefault) {
-  Context context{GetParam().make()};
   int came = 0;
-  const Signal signal = context.on_signal(SIGTERM, [&] { ++came; });
+  const Signal signal = context().on_signal(SIGTERM, [&] { ++came; });
   EXPECT_TRUE(signal.active());
-  turns(context);
+  turns(context());
   EXPECT_EQ(came, 0);
   raise(SIGTERM);
   EXPECT_EQ(came, 0) << "never inside the handler";
-  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return came == 1; }));
   raise(SIGTERM);
-  ASSERT_TRUE(run_until(context, [&] { return came == 2; }));
-  turns(context);
+  ASSERT_TRUE(run_until(context(), [&] { return came == 2; }));
+  turns(context());
   EXPECT_EQ(came, 2);
 }
 
 TEST_P(Signals, ManyBeforeATurnAreOne) {
-  Context context{GetParam().make()};
   int came = 0;
-  const Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  const Signal signal = context().on_signal(SIGUSR1, [&] { ++came; });
   for (int i = 0; i < 100; ++i) raise(SIGUSR1);
-  ASSERT_TRUE(run_until(context, [&] { return came > 0; }));
-  turns(context);
+  ASSERT_TRUE(run_until(context(), [&] { return came > 0; }));
+  turns(context());
   EXPECT_EQ(came, 1);
 }
 
 TEST_P(Signals, EachOfSeveralWatchesIsCalledInOrderAndOtherSignalsAreTheirOwn) {
-  Context context{GetParam().make()};
   std::string came;
-  const Signal one = context.on_signal(SIGUSR1, [&] { came += '1'; });
-  const Signal two = context.on_signal(SIGUSR2, [&] { came += '2'; });
-  const Signal three = context.on_signal(SIGUSR1, [&] { came += '3'; });
+  const Signal one = context().on_signal(SIGUSR1, [&] { came += '1'; });
+  const Signal two = context().on_signal(SIGUSR2, [&] { came += '2'; });
+  const Signal three = context().on_signal(SIGUSR1, [&] { came += '3'; });
   raise(SIGUSR1);
-  ASSERT_TRUE(run_until(context, [&] { return came.size() == 2; }));
+  ASSERT_TRUE(run_until(context(), [&] { return came.size() == 2; }));
   EXPECT_EQ(came, "13");
   raise(SIGUSR2);
-  ASSERT_TRUE(run_until(context, [&] { return came.size() == 3; }));
+  ASSERT_TRUE(run_until(context(), [&] { return came.size() == 3; }));
   EXPECT_EQ(came, "132");
 }
 
@@ -132,14 +129,13 @@ TEST_P(Signals, TwoContextsGetItBoth) {
 }
 
 TEST_P(Signals, ComesFromAnyThread) {
-  Context context{GetParam().make()};
   int came = 0;
-  const Signal signal = context.on_signal(SIGUSR1, [&] {
+  const Signal signal = context().on_signal(SIGUSR1, [&] {
     ++came;
-    EXPECT_TRUE(context.loop().name().size() > 0);
+    EXPECT_TRUE(context().loop().name().size() > 0);
   });
   std::thread other([] { raise(SIGUSR1); });
-  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return came == 1; }));
   other.join();
 }
 
@@ -166,9 +162,8 @@ TEST_P(Signals, AHandlerThatWasThereIsCalledAndIsAloneAgainAfterTheLast) {
 }
 
 TEST_P(Signals, AHandlerThatComesLaterTakesItAndStays) {
-  Context context{GetParam().make()};
   int came = 0;
-  Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  Signal signal = context().on_signal(SIGUSR1, [&] { ++came; });
   {
     const Handler later(SIGUSR1);
     raise(SIGUSR1);
@@ -182,9 +177,9 @@ TEST_P(Signals, AHandlerThatComesLaterTakesItAndStays) {
                 raise(SIGUSR1);
                 FAIL() << "the signal's default was not done";
               }) == false);
-  const Signal again = context.on_signal(SIGUSR1, [&] { ++came; });
+  const Signal again = context().on_signal(SIGUSR1, [&] { ++came; });
   raise(SIGUSR1);
-  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return came == 1; }));
 }
 
 TEST_P(Signals, AgainBeneathAHandlerThatCallsItsPredecessorEachIsCalledOnce) {
@@ -212,8 +207,7 @@ TEST_P(Signals, AgainBeneathAHandlerThatCallsItsPredecessorEachIsCalledOnce) {
 }
 
 TEST_P(Signals, AHandlerThatCallsItsPredecessorStaysWhenNobodyWatchesAnyMore) {
-  Context context{GetParam().make()};
-  Signal signal = context.on_signal(SIGURG, [] {});  // which by default does nothing
+  Signal signal = context().on_signal(SIGURG, [] {});  // which by default does nothing
   {
     const ChainingHandler later(SIGURG);
     signal.cancel();
@@ -221,21 +215,20 @@ TEST_P(Signals, AHandlerThatCallsItsPredecessorStaysWhenNobodyWatchesAnyMore) {
     raise(SIGURG);
     EXPECT_EQ(ChainingHandler::calls, 2);
   }
-  signal = context.on_signal(SIGURG, [] {});
+  signal = context().on_signal(SIGURG, [] {});
   signal.cancel();
   EXPECT_TRUE(is_default(SIGURG));
 }
 
 TEST_P(Signals, WorkAgainWhereTheirHandlerWasReplacedByTheDefault) {
-  Context context{GetParam().make()};
   int came = 0;
-  Signal signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  Signal signal = context().on_signal(SIGUSR1, [&] { ++came; });
   const struct sigaction by_default {};
   sigaction(SIGUSR1, &by_default, nullptr);
   signal.cancel();
-  signal = context.on_signal(SIGUSR1, [&] { ++came; });
+  signal = context().on_signal(SIGUSR1, [&] { ++came; });
   raise(SIGUSR1);
-  ASSERT_TRUE(run_until(context, [&] { return came == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return came == 1; }));
 }
 
 TEST_P(Signals, AHandlerThatLeavesByAJumpDoesNotMakeThemDeaf) {
@@ -350,24 +343,22 @@ TEST_P(Signals, ComesAlongInAMove) {
 }
 
 TEST_P(Signals, WhatCantBeWatchedIsRefusedInWords) {
-  Context context{GetParam().make()};
   for (const int number : {0, -1, 65, SIGKILL, SIGSTOP, SIGSEGV}) {
-    const Thrown thrown = thrown_by([&] { return context.on_signal(number, [] {}); });
+    const Thrown thrown = thrown_by([&] { return context().on_signal(number, [] {}); });
     EXPECT_TRUE(is(thrown.code, std::errc::invalid_argument)) << number;
     EXPECT_NE(thrown.words.find("watch signal " + std::to_string(number)), std::string::npos) << thrown.words;
   }
 }
 
 TEST_P(Signals, WatchesComeAndGoWhileSignalsDo) {
-  Context context{GetParam().make()};
   std::atomic<bool> over{false};
-  const Signal kept = context.on_signal(SIGUSR1, [] {});
+  const Signal kept = context().on_signal(SIGUSR1, [] {});
   std::thread sender([&] {
     while (!over) raise(SIGUSR1);
   });
   for (int i = 0; i < 200; ++i) {
-    const Signal signal = context.on_signal(SIGUSR1, [] {});
-    turns(context, 1);
+    const Signal signal = context().on_signal(SIGUSR1, [] {});
+    turns(context(), 1);
   }
   over = true;
   sender.join();

@@ -9,9 +9,9 @@
 namespace onloop::test {
 namespace {
 
-class State : public LoopTest {};
+class State : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(State);
-class Reference : public LoopTest {};
+class Reference : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Reference);
 
 // Counts the objects that exist.
@@ -40,9 +40,7 @@ struct Session {
 };
 
 TEST_P(State, MayBeAnAggregate) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   EXPECT_EQ(line.connection.emplace_state<Session>("guest", 3).requests, 3);
   EXPECT_EQ(line.connection.state<Session>().name, "guest");
   EXPECT_EQ(line.connection.emplace_state<Session>("another").requests, 0);
@@ -50,9 +48,7 @@ TEST_P(State, MayBeAnAggregate) {
 }
 
 TEST_P(State, OfAnotherTypeOrNoneIsABadCast) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   EXPECT_THROW(line.connection.state<int>(), std::bad_cast);
   line.connection.emplace_state<int>(5);
   EXPECT_THROW(line.connection.state<unsigned>(), std::bad_cast);
@@ -60,9 +56,7 @@ TEST_P(State, OfAnotherTypeOrNoneIsABadCast) {
 }
 
 TEST_P(State, OfAnotherTypeOrNoneIsNotFound) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Connection& connection = join(context, recorder).connection;
+  Connection& connection = join(context(), recorder_).connection;
   EXPECT_EQ(connection.find_state<int>(), nullptr);
   int& state = connection.emplace_state<int>(7);
   EXPECT_EQ(connection.find_state<int>(), &state);
@@ -184,24 +178,20 @@ TEST_P(State, AfterSetProtocolTheNewProtocolSeversWhenItGoes) {
 }
 
 TEST_P(Reference, IsTheConnectionUntilOnCloseHasReturned) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   const Ref ref = line.connection.ref();
   const Ref copy = ref;
   EXPECT_EQ(ref.get(), &line.connection);
   EXPECT_TRUE(copy);
   EXPECT_EQ(copy->fd(), line.connection.fd());
   line.peer.close();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
   EXPECT_EQ(ref.get(), nullptr);
   EXPECT_FALSE(copy);
 }
 
 TEST_P(Reference, CopiesAndMovesAreReferencesOfTheirOwn) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Ref first = line.connection.ref();
   Ref second = first;
   const Ref third = std::move(first);
@@ -237,10 +227,8 @@ TEST_P(Reference, IsNullBeyondItsContext) {
 }
 
 TEST_P(Reference, MayBeCopiedAndDestroyedOnAnyThread) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  turns(context);
+  Line line = join(context(), recorder_);
+  turns(context());
   std::thread elsewhere([ref = line.connection.ref()]() mutable {
     for (int i = 0; i < 1000; ++i) {
       Ref copy = ref;
@@ -249,7 +237,7 @@ TEST_P(Reference, MayBeCopiedAndDestroyedOnAnyThread) {
     }
   });
   line.peer.close();
-  EXPECT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
   elsewhere.join();
 }
 

@@ -3,10 +3,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
+#include <ctime>
 
 namespace onloop::test {
 namespace {
@@ -16,6 +20,7 @@ Fault fault;
 bool each_socket = false;
 ino_t socket_number = 0;  // identifies the socket, because its descriptor number may be reused
 int calls = 0;
+std::atomic<std::int64_t> ahead{0};  // of the kernel's monotonic clock, in nanoseconds
 
 ino_t number_of(int fd) {
   struct stat found {};
@@ -48,8 +53,17 @@ void inject_nothing() {
   active = false;
 }
 
+void move_clock_on(std::chrono::nanoseconds by) {
+  ahead += by.count();
+}
+
+void give_clock_back() {
+  ahead = 0;
+}
+
 }  // namespace onloop::test
 
+using onloop::test::ahead;
 using onloop::test::Fault;
 using onloop::test::fault_of;
 
@@ -85,4 +99,35 @@ extern "C" int shutdown(int fd, int how) noexcept {
   if (fault <= 0) return static_cast<int>(::syscall(SYS_shutdown, fd, how));
   errno = fault;
   return -1;
+}
+
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+
+std::int64_t ns_of(const timespec& time) {
+  return std::int64_t{time.tv_sec} * kSecond + time.tv_nsec;
+}
+
+timespec timespec_of(std::int64_t ns) {
+  return {.tv_sec = static_cast<time_t>(ns / kSecond), .tv_nsec = static_cast<long>(ns % kSecond)};
+}
+
+}  // namespace
+
+extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
+  const auto result = static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
+  if (result == 0 && ahead != 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE)) {
+    *now = timespec_of(ns_of(*now) + ahead);
+  }
+  return result;
+}
+
+// A moment on the clock that was moved comes so much earlier on the kernel's.
+extern "C" int timerfd_settime(int fd, int flags, const itimerspec* time, itimerspec* old) noexcept {
+  itimerspec kernels = *time;
+  if (flags & TFD_TIMER_ABSTIME && ns_of(time->it_value) != 0) {
+    kernels.it_value = timespec_of(std::max<std::int64_t>(ns_of(time->it_value) - ahead, 1));
+  }
+  return static_cast<int>(::syscall(SYS_timerfd_settime, fd, flags, &kernels, old));
 }

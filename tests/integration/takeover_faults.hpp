@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <vector>
 
 namespace onloop::test {
@@ -22,5 +23,11 @@ void inject(int fd, Fault fault);
 /// The number of these calls since inject().
 [[nodiscard]] int calls_since_injection();
 void inject_nothing();
+
+/// The monotonic clock of this process goes forward by so much at once, for the library and for the test alike. Waits
+/// of many seconds then take none.
+void move_clock_on(std::chrono::nanoseconds by);
+/// The clock is the kernel's again. No context may be left whose timers were set by the other one.
+void give_clock_back();
 
 }  // namespace onloop::test

@@ -26,6 +26,7 @@ class TakeoverLosses : public TakeoverTest {
     inject_nothing();
     line_.reset();
     TakeoverTest::TearDown();
+    give_clock_back();
   }
   void prepare() {
     old_protocol_->when_data = next_protocol_->when_data = echo_back;
@@ -41,6 +42,11 @@ class TakeoverLosses : public TakeoverTest {
     exported_.clear();
     imported_.clear();
     prepare();
+  }
+  /// What the sides wait for comes at once: each turn of until() takes 5 ms by the clock, after which a side tries
+  /// again.
+  void let_time_fly() {
+    before_turn_ = [] { move_clock_on(5ms); };
   }
   /// Starts both sides, one of them with this fault.
   void start_with(Side side, Fault fault) {
@@ -114,6 +120,7 @@ ONLOOP_ON_LOOPS(TakeoverLossesForGood, std::vector<LoopCase>{loops_with_dispatch
 // ---- every error, at every call, once and several times ----
 
 TEST_P(TakeoverLosses, AnErrorOfSending) {
+  let_time_fly();
   for (const Side side : {Side::old, Side::next}) {
     for (const int error : kErrors) {
       at_each_call(side, {Fault::Call::send, 1, {error}});
@@ -124,6 +131,7 @@ TEST_P(TakeoverLosses, AnErrorOfSending) {
 }
 
 TEST_P(TakeoverLosses, AnErrorOfReceiving) {
+  let_time_fly();
   for (const Side side : {Side::old, Side::next}) {
     for (const int error : kErrors) {
       at_each_call(side, {Fault::Call::receive, 1, {error}});
@@ -138,6 +146,7 @@ TEST_P(TakeoverLosses, AnEndThatIsNone) {
 }
 
 TEST_P(TakeoverLosses, AByteAtATimeAndThenAnError) {
+  let_time_fly();
   for (const Side side : {Side::old, Side::next}) {
     at_each_call(side, {Fault::Call::send, 1, {Fault::kShort}});
     for (const int error : {ENOBUFS, EPIPE, EIO}) {
@@ -207,6 +216,7 @@ TEST_P(TakeoverLosses, AClosedListenerThatNobodyCanBeToldOfGoesOver) {
   listener_->close();
   inject(end_of_context_, {Fault::Call::send, 1, {ENOBUFS}, true});
   ASSERT_TRUE(exporting.send(exporting.acknowledgement()));
+  let_time_fly();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
   EXPECT_EQ(old_->statistics().connections, 0u);
@@ -232,6 +242,7 @@ TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNone) {
 }
 
 TEST_P(TakeoverLossesForGood, WhatCantBeReadIsToldByItsLength) {
+  let_time_fly();
   for (const Frame word : {Frame::go, Frame::give_up}) {
     anew();
     RawTakeoverChannel exporting = sent_in_full();
@@ -258,7 +269,7 @@ TEST_P(TakeoverLossesForGood, ASilentPredecessorIsNotWaitedForAndHandsOverWhenIt
     turns(*old_, 1);
     ASSERT_EQ(old_protocol_->exports, exports + 1);
     const auto begin = Clock::now();
-    while (imported_.empty() && Clock::now() - begin < 20s) turns(*next_, 1);
+    for (; imported_.empty() && Clock::now() - begin < 20s; move_clock_on(5ms)) turns(*next_, 1);
     ASSERT_FALSE(imported_.empty());
     EXPECT_FALSE(imported_[0].error) << imported_[0].reason;
     EXPECT_GE(Clock::now() - begin, 10s);
@@ -282,7 +293,7 @@ TEST_P(TakeoverLossesForGood, APredecessorThatListensNoMoreIsWaitedFor) {
   RawTakeoverChannel importing = acknowledged(exporting);
   importing.hear_no_more();
   const auto begin = Clock::now();
-  while (Clock::now() - begin < 11s) turns(*next_, 1);
+  for (; Clock::now() - begin < 11s; move_clock_on(5ms)) turns(*next_, 1);
   EXPECT_TRUE(imported_.empty());
   importing.send(frame(Frame::give_up, "not yet"));
   ASSERT_TRUE(until([&] { return !imported_.empty(); }));
@@ -310,6 +321,7 @@ TEST_P(TakeoverLosses, ASuccessorThatSaysItServesWithoutAnAcknowledgementIsNotBe
 // ---- errors that stay ----
 
 TEST_P(TakeoverLossesForGood, AnErrorThatStays) {
+  let_time_fly();
   old_options_.timeout = next_options_.timeout = 100ms;
   for (const Side side : {Side::old, Side::next}) {
     for (const int error : {EINTR, ENOBUFS, EPIPE, ECONNRESET, EIO}) {

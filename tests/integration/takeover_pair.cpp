@@ -31,6 +31,7 @@ void TakeoverTest::TearDown() {
   const auto limit = Clock::now() + 8s;
   while (!done()) {
     if (Clock::now() > limit) return ::testing::AssertionFailure() << "not reached within 8 s";
+    if (before_turn_) before_turn_();
     both_turn(1);
   }
   return ::testing::AssertionSuccess();

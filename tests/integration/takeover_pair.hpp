@@ -74,6 +74,8 @@ class TakeoverTest : public LoopTest {
   /// A loop other than the one under test.
   [[nodiscard]] Loop another_loop() const;
 
+  /// Called before each turn of until().
+  std::function<void()> before_turn_;
   std::unique_ptr<Context> old_, next_;
   std::unique_ptr<Traveller> old_protocol_, next_protocol_;
   TakeoverOptions old_options_, next_options_;

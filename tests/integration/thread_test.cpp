@@ -15,9 +15,9 @@
 namespace onloop::test {
 namespace {
 
-class Threads : public LoopTest {};
+class Threads : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Threads);
-class BoundByDispatch : public LoopTest {};
+class BoundByDispatch : public ContextTest {};
 ONLOOP_ON_LOOPS(BoundByDispatch, loops_with_dispatch());
 
 template <class F>
@@ -124,17 +124,15 @@ TEST_P(Threads, WhileItRunsAnyOtherThreadIsRefused) {
 }
 
 TEST_P(Threads, WhileItRunsItsListenersRefuseAnyOtherThread) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Listener& listener = context.listen("127.0.0.1:0", recorder);
-  turns(context);
-  Running running(context);
+  Listener& listener = context().listen("127.0.0.1:0", recorder_);
+  turns(context());
+  Running running(context());
   expect_refused("pause", [&] { listener.pause(); });
   expect_refused("resume", [&] { listener.resume(); });
   expect_refused("close", [&] { listener.close(); });
   running.finish();
   const Peer peer = Peer::connect_to(listener.address());
-  EXPECT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  EXPECT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
 }
 
 TEST_P(Threads, BeforeItHasRunAnyThreadMaySetItUp) {
@@ -148,20 +146,19 @@ TEST_P(Threads, BeforeItHasRunAnyThreadMaySetItUp) {
 }
 
 TEST_P(BoundByDispatch, UntilReleaseThread) {
-  Context context{GetParam().make()};
-  context.dispatch();
+  context().dispatch();
   const auto post = [&] {
-    context.post([] {});
+    context().post([] {});
     return 0;
   };
   EXPECT_TRUE(is(refused_elsewhere(post), std::errc::operation_not_permitted));
-  context.release_thread();
+  context().release_thread();
   EXPECT_FALSE(refused_elsewhere(post));
   elsewhere([&] {
-    context.dispatch();
-    context.release_thread();
+    context().dispatch();
+    context().release_thread();
   });
-  context.dispatch();
+  context().dispatch();
 }
 
 TEST_P(Threads, CreatedHereRunThereDestroyedHere) {
@@ -217,10 +214,9 @@ TEST_P(Threads, EachThreadsPostsRunInTheirOrder) {
 }
 
 TEST_P(Threads, APostWakesALoopThatWaits) {
-  Context context{GetParam().make()};
-  Running running(context);
+  Running running(context());
   std::promise<std::thread::id> ran;
-  EXPECT_TRUE(context.remote().post([&] { ran.set_value(std::this_thread::get_id()); }));
+  EXPECT_TRUE(context().remote().post([&] { ran.set_value(std::this_thread::get_id()); }));
   EXPECT_NE(ran.get_future().get(), std::this_thread::get_id());
   running.finish();
 }

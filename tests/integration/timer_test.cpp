@@ -9,7 +9,7 @@
 namespace onloop::test {
 namespace {
 
-class Timers : public LoopTest {};
+class Timers : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Timers);
 
 // Holds the thread up, as a slow callback does.
@@ -63,16 +63,15 @@ TEST_P(Timers, AreNeverEarly) {
 }
 
 TEST_P(Timers, SetAtTheEndOfASlowCallbackAreNotEarly) {
-  Context context{GetParam().make()};
   auto set = Clock::time_point{};
   auto fired = Clock::time_point{};
   Timer second;
-  const Timer first = context.timer(0ns, [&] {
+  const Timer first = context().timer(0ns, [&] {
     busy_for(5ms);
     set = Clock::now();
-    second = context.timer(4ms, [&] { fired = Clock::now(); });
+    second = context().timer(4ms, [&] { fired = Clock::now(); });
   });
-  ASSERT_TRUE(run_until(context, [&] { return fired != Clock::time_point{}; }));
+  ASSERT_TRUE(run_until(context(), [&] { return fired != Clock::time_point{}; }));
   EXPECT_GE(fired - set, 4ms);
 }
 
@@ -254,16 +253,14 @@ TEST_P(Timers, EveryDoesNotDrift) {
 }
 
 TEST_P(Timers, EveryWithoutAPeriodIsRefused) {
-  Context context{GetParam().make()};
   for (const auto period : {0ns, -1ns}) {
-    EXPECT_TRUE(is(thrown_by([&] { return context.every(period, [] {}); }).code, std::errc::invalid_argument));
+    EXPECT_TRUE(is(thrown_by([&] { return context().every(period, [] {}); }).code, std::errc::invalid_argument));
   }
 }
 
 TEST_P(Timers, WithoutATaskAreIgnored) {
-  Context context{GetParam().make()};
-  const Timer timer = context.timer(0ns, Task{});
-  turns(context);
+  const Timer timer = context().timer(0ns, Task{});
+  turns(context());
   EXPECT_FALSE(timer.active());
 }
 

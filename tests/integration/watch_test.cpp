@@ -13,7 +13,7 @@
 namespace onloop::test {
 namespace {
 
-class Watching : public LoopTest {};
+class Watching : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Watching);
 
 TEST_P(Watching, APipeCallsWhenItBecomesReadable) {
@@ -183,9 +183,8 @@ TEST_P(Watching, ADeviceThatEpollRefusesIsRefusedOnEachLoop) {
 }
 
 TEST_P(Watching, ADescriptorThatIsNotOpenIsRefused) {
-  Context context{GetParam().make()};
   for (const int fd : {-1, 9999}) {
-    const Thrown thrown = thrown_by([&] { return context.watch(fd, Interest::read, [](Interest) {}); });
+    const Thrown thrown = thrown_by([&] { return context().watch(fd, Interest::read, [](Interest) {}); });
     EXPECT_TRUE(is(thrown.code, std::errc::bad_file_descriptor)) << thrown.words;
   }
 }
@@ -205,11 +204,9 @@ TEST_P(Watching, AnInterestThatIsNoneIsRefused) {
 }
 
 TEST_P(Watching, TheSocketOfAConnectionIsNotWatched) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   const Thrown thrown =
-      thrown_by([&] { return context.watch(line.connection.fd(), Interest::write, [](Interest) {}); });
+      thrown_by([&] { return context().watch(line.connection.fd(), Interest::write, [](Interest) {}); });
   EXPECT_TRUE(is(thrown.code, std::errc::file_exists)) << thrown.words;
 }
 

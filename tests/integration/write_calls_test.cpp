@@ -47,7 +47,7 @@ extern "C" ssize_t sendmsg(int fd, const struct msghdr* message, int flags) {
 namespace onloop::test {
 namespace {
 
-class WriteCalls : public LoopTest {};
+class WriteCalls : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(WriteCalls);
 
 constexpr std::size_t kLarge = 8 * 1024 * 1024;  // more than the kernel buffers of both ends take
@@ -65,10 +65,8 @@ Limits roomy() {
 }
 
 TEST_P(WriteCalls, AVectorThatIsGivenAwayIsNotCopied) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, roomy());
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  Line line = join(context(), recorder_, roomy());
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
   const std::string text = pattern(kLarge);
   std::vector<std::byte> data = bytes_of(text);
   const std::byte* const begin = data.data();
@@ -80,30 +78,26 @@ TEST_P(WriteCalls, AVectorThatIsGivenAwayIsNotCopied) {
   const std::size_t queued = line.connection.queued_bytes();
   ASSERT_GT(queued, 0u);
   watched = true;
-  ASSERT_TRUE(run_until(context, [&] { return line.peer.read(), !sent_from.empty(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return line.peer.read(), !sent_from.empty(); }));
   watched = false;
   EXPECT_EQ(sent_from.front(), begin + (kLarge - queued)) << "it is sent from where it was";
   sent_from.clear();
-  ASSERT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.received().size() == kLarge; }));
+  ASSERT_TRUE(run_until(context(), [&] { return line.peer.read(), line.peer.received().size() == kLarge; }));
   EXPECT_EQ(line.peer.received(), text);
 }
 
 TEST_P(WriteCalls, AVectorThatTheKernelTakesIsNotQueued) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  Line line = join(context(), recorder_);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
   sends = 0;
   EXPECT_EQ(line.connection.write(bytes_of("hello")), Flow::go);
   EXPECT_EQ(line.connection.write(std::vector<std::byte>{}), Flow::go);
   EXPECT_EQ(line.connection.queued_bytes(), 0u);
-  ASSERT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.received() == "hello"; }));
+  ASSERT_TRUE(run_until(context(), [&] { return line.peer.read(), line.peer.received() == "hello"; }));
 }
 
 TEST_P(WriteCalls, VectorsAndOthersKeepTheirOrder) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, roomy());
+  Line line = join(context(), recorder_, roomy());
   const std::string large = pattern(kLarge);
   std::string expected;
   for (int i = 0; i < 3; ++i) {
@@ -112,15 +106,13 @@ TEST_P(WriteCalls, VectorsAndOthersKeepTheirOrder) {
     line.connection.write(bytes_of("given"));
     expected += large + "small" + "given";
   }
-  ASSERT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.received().size() == expected.size(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return line.peer.read(), line.peer.received().size() == expected.size(); }));
   EXPECT_EQ(line.peer.received(), expected);
 }
 
 TEST_P(WriteCalls, PiecesAreSentInOneCall) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.opens == 1; }));
+  Line line = join(context(), recorder_);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.opens == 1; }));
   const std::vector<std::byte> head = bytes_of("head ");
   const std::vector<std::byte> body = bytes_of("body ");
   const std::array<std::span<const std::byte>, 4> pieces{head, body, {}, head};
@@ -130,7 +122,7 @@ TEST_P(WriteCalls, PiecesAreSentInOneCall) {
   EXPECT_EQ(sends, 1);
   EXPECT_EQ(largest, 0u) << "nothing is allocated";
   EXPECT_EQ(line.connection.queued_bytes(), 0u);
-  ASSERT_TRUE(run_until(context, [&] { return line.peer.read(), line.peer.received().size() == 15; }));
+  ASSERT_TRUE(run_until(context(), [&] { return line.peer.read(), line.peer.received().size() == 15; }));
   EXPECT_EQ(line.peer.received(), "head body head ");
 }
 
@@ -161,9 +153,7 @@ TEST_P(WriteCalls, PiecesThatTheKernelRefusesAreQueuedInTheirOrder) {
 }
 
 TEST_P(WriteCalls, TooLateTheyAreDiscardedAndSaySo) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   line.connection.close();
   const std::vector<std::byte> data = bytes_of("late");
   const std::array<std::span<const std::byte>, 1> pieces{data};

@@ -12,7 +12,7 @@
 namespace onloop::test {
 namespace {
 
-class Write : public LoopTest {};
+class Write : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Write);
 
 constexpr std::size_t kLarge = 8 * 1024 * 1024;  // more than the kernel buffers of both ends take
@@ -32,12 +32,10 @@ unsigned data_segments_in(const Peer& peer) {
 }
 
 TEST_P(Write, IsSentAtOnceWithoutATurn) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   EXPECT_EQ(connection.write("now"), Flow::go);
   EXPECT_EQ(connection.queued_bytes(), 0u);
   peer.read();
@@ -45,22 +43,18 @@ TEST_P(Write, IsSentAtOnceWithoutATurn) {
 }
 
 TEST_P(Write, ToAnAdoptedSocketIsSentAtOnceBeforeOnOpenToo) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   EXPECT_EQ(line.connection.write("now"), Flow::go);
   line.peer.read();
   EXPECT_EQ(line.peer.received(), "now");
 }
 
 TEST_P(Write, OfNothingSendsNothing) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   EXPECT_EQ(connection.write(""), Flow::go);
-  turns(context);
+  turns(context());
   EXPECT_FALSE(peer.read());
 }
 
@@ -86,47 +80,41 @@ TEST_P(Write, KeepsTheOrderOfPiecesOfAnySize) {
 }
 
 TEST_P(Write, QueuesWhatTheKernelRefusesAndSendsItAsThePeerReads) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   Limits limits;
   limits.high_water = kLarge;
-  Line line = join(context, recorder, limits);
+  Line line = join(context(), recorder_, limits);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   const std::string all = pattern(kLarge);
   EXPECT_EQ(connection.write(all), Flow::go);
   const std::size_t queued = connection.queued_bytes();
   EXPECT_GT(queued, 0u) << "the kernel took more than this test thought";
   EXPECT_LT(queued, all.size()) << "nothing was sent at once";
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received().size() >= all.size(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.received().size() >= all.size(); }));
   EXPECT_TRUE(peer.received() == all);
   EXPECT_EQ(connection.queued_bytes(), 0u);
 }
 
 TEST_P(Write, TheApplicationMayReuseItsBufferAtOnce) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   Limits limits;
   limits.high_water = kLarge;
-  Line line = join(context, recorder, limits);
+  Line line = join(context(), recorder_, limits);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   const std::string all = pattern(kLarge);
   std::string buffer = all;
   connection.write(buffer);
   buffer.assign(buffer.size(), '#');
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received().size() >= all.size(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.received().size() >= all.size(); }));
   EXPECT_TRUE(peer.received() == all);
 }
 
 TEST_P(Write, CorkedIsSentAsOneSegmentWhenTheCorkGoes) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   const int on = 1;
   ASSERT_EQ(::setsockopt(connection.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
   for (const char* text : {"a", "b", "c"}) connection.write(text);
@@ -145,15 +133,13 @@ TEST_P(Write, CorkedIsSentAsOneSegmentWhenTheCorkGoes) {
 }
 
 TEST_P(Write, ACorkGathersAtMostUpToTheHighWaterMark) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   Limits limits;
   limits.high_water = 1000;
   limits.low_water = 500;
-  Line line = join(context, recorder, limits);
+  Line line = join(context(), recorder_, limits);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   const Cork cork = connection.cork();
   for (int i = 0; i < 10; ++i) {
     connection.write(std::string(400, 'x'));
@@ -180,9 +166,7 @@ TEST_P(Write, ACorkMayOutliveItsConnection) {
 }
 
 TEST_P(Write, CorkedThenClosedStillArrives) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   {
@@ -191,21 +175,19 @@ TEST_P(Write, CorkedThenClosedStillArrives) {
     connection.write("words");
     connection.close();
   }
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.over(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.over(); }));
   EXPECT_EQ(peer.received(), "last words");
   EXPECT_TRUE(peer.ended());
 }
 
 TEST_P(Write, SaysWaitWhenMoreThanTheHighWaterMarkIsQueuedAndTakesItAllTheSame) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   Limits limits;
   limits.high_water = 10'000;
   limits.low_water = 5'000;
-  Line line = join(context, recorder, limits, Kind::unix_pair);
+  Line line = join(context(), recorder_, limits, Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   std::size_t below = 0;
   std::size_t taken = 0;
   const std::string piece(1000, 'x');
@@ -218,7 +200,7 @@ TEST_P(Write, SaysWaitWhenMoreThanTheHighWaterMarkIsQueuedAndTakesItAllTheSame) 
   EXPECT_GT(connection.queued_bytes(), 10'000u);
   EXPECT_EQ(connection.write(piece), Flow::wait);
   taken += piece.size();
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.received().size() >= taken; }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.received().size() >= taken; }));
   EXPECT_EQ(peer.received().size(), taken);
 }
 
@@ -246,84 +228,72 @@ TEST_P(Write, OnDrainComesOnceAtTheLowWaterMark) {
 }
 
 TEST_P(Write, OnDrainComesAgainAfterTheNextWait) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, {}, Kind::unix_pair);
+  Line line = join(context(), recorder_, {}, Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   for (int round = 1; round <= 3; ++round) {
     ASSERT_EQ(fill(connection), Flow::wait);
-    ASSERT_TRUE(run_until(context, [&] { return peer.read(), connection.queued_bytes() == 0; }));
-    turns(context);
-    EXPECT_EQ(recorder.drains, round);
+    ASSERT_TRUE(run_until(context(), [&] { return peer.read(), connection.queued_bytes() == 0; }));
+    turns(context());
+    EXPECT_EQ(recorder_.drains, round);
   }
 }
 
 TEST_P(Write, WithoutWaitThereIsNoOnDrain) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   Limits limits;
   limits.high_water = kLarge;
-  Line line = join(context, recorder, limits, Kind::unix_pair);
+  Line line = join(context(), recorder_, limits, Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
+  turns(context());
   ASSERT_EQ(connection.write(pattern(1'000'000)), Flow::go);
   ASSERT_GT(connection.queued_bytes(), 0u);
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), connection.queued_bytes() == 0; }));
-  turns(context);
-  EXPECT_EQ(recorder.drains, 0);
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), connection.queued_bytes() == 0; }));
+  turns(context());
+  EXPECT_EQ(recorder_.drains, 0);
 }
 
 TEST_P(Write, BeyondMaxQueuedAborts) {
-  Recorder recorder;
-  Context context{GetParam().make()};
   Limits limits;
   limits.max_queued = 100'000;
-  Line line = join(context, recorder, limits);
+  Line line = join(context(), recorder_, limits);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
-  turns(context);
-  const int before = recorder.calls;
+  turns(context());
+  const int before = recorder_.calls;
   connection.write(pattern(20'000'000));
-  EXPECT_EQ(recorder.calls, before) << "never inside write()";
+  EXPECT_EQ(recorder_.calls, before) << "never inside write()";
   EXPECT_EQ(connection.write("more"), Flow::closed);
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::no_buffer_space)) << recorder.errors[0].message();
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.over(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::no_buffer_space)) << recorder_.errors[0].message();
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.over(); }));
   EXPECT_EQ(peer.error(), ECONNRESET);
 }
 
 TEST_P(Write, AfterCloseIsDiscardedAndSaysSo) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   connection.write("taken");
   connection.close();
   EXPECT_EQ(connection.write("late"), Flow::closed);
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.over(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.over(); }));
   EXPECT_EQ(peer.received(), "taken");
 }
 
 TEST_P(Write, AfterShutdownWriteIsDiscardedAndSaysSo) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   connection.write("taken");
   connection.shutdown_write();
   EXPECT_EQ(connection.write("late"), Flow::closed);
-  ASSERT_TRUE(run_until(context, [&] { return peer.read(), peer.over(); }));
+  ASSERT_TRUE(run_until(context(), [&] { return peer.read(), peer.over(); }));
   EXPECT_EQ(peer.received(), "taken");
 }
 
 TEST_P(Write, AfterAbortIsDiscardedAndSaysSo) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  const Line line = join(context, recorder);
+  const Line line = join(context(), recorder_);
   line.connection.abort();
   EXPECT_EQ(line.connection.write("late"), Flow::closed);
 }
@@ -340,20 +310,18 @@ TEST_P(Write, InsideOnCloseIsDiscardedAndSaysSo) {
 }
 
 TEST_P(Write, ThatFailsIsReportedLaterByOnClose) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder);
+  Line line = join(context(), recorder_);
   Peer& peer = line.peer;
   Connection& connection = line.connection;
   connection.pause_reading();
-  turns(context);
+  turns(context());
   peer.reset();
-  const int before = recorder.calls;
+  const int before = recorder_.calls;
   for (int i = 0; i < 3; ++i) connection.write("into the void");
-  EXPECT_EQ(recorder.calls, before) << "never inside write()";
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes == 1; }));
-  EXPECT_TRUE(is(recorder.errors[0], std::errc::connection_reset) || is(recorder.errors[0], std::errc::broken_pipe))
-      << recorder.errors[0].message();
+  EXPECT_EQ(recorder_.calls, before) << "never inside write()";
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes == 1; }));
+  EXPECT_TRUE(is(recorder_.errors[0], std::errc::connection_reset) || is(recorder_.errors[0], std::errc::broken_pipe))
+      << recorder_.errors[0].message();
 }
 
 TEST_P(Write, ToAPeerThatIsGoneRaisesNoSignal) {
@@ -429,21 +397,19 @@ TEST_P(Write, AnEndThatCameBeforeTheErrorIsTold) {
 
 // A proxy pauses its reading while its other side is full.
 TEST_P(Write, WhatThePeerSentBeforeItResetWaitsForAPausedReader) {
-  Recorder recorder;
-  Context context{GetParam().make()};
-  Line line = join(context, recorder, {}, Kind::unix_pair);
-  turns(context);
+  Line line = join(context(), recorder_, {}, Kind::unix_pair);
+  turns(context());
   line.connection.pause_reading();
   line.connection.write("a request that is too long");
   line.peer.send("413");
   line.peer.close();
   EXPECT_EQ(line.connection.write("more"), Flow::closed);
-  turns(context);
-  EXPECT_EQ(recorder.datas + recorder.closes, 0);
+  turns(context());
+  EXPECT_EQ(recorder_.datas + recorder_.closes, 0);
   line.connection.resume_reading();
-  ASSERT_TRUE(run_until(context, [&] { return recorder.closes > 0; }));
-  EXPECT_EQ(recorder.received, "413");
-  EXPECT_TRUE(recorder.errors[0]);
+  ASSERT_TRUE(run_until(context(), [&] { return recorder_.closes > 0; }));
+  EXPECT_EQ(recorder_.received, "413");
+  EXPECT_TRUE(recorder_.errors[0]);
 }
 
 // The echo has paused its reading until on_drain, and the queue can no longer be sent. The connection must end at once

@@ -26,6 +26,7 @@ constexpr char kFooter[] =
 struct Question {
   std::string path;
   std::string command;
+  std::chrono::nanoseconds patience = std::chrono::seconds{10};  // far above any time that an answer takes
 };
 
 std::optional<Question> read_question(int argc, const char* const* argv) {
@@ -36,6 +37,8 @@ std::optional<Question> read_question(int argc, const char* const* argv) {
   app.get_formatter()->label("Positionals", "Arguments");
   app.footer(kFooter);
   app.set_help_flag("-h,--help", "Print this and exit");
+  tools::add_value(app, "--timeout", "SECONDS", "How long to wait for the answer (default: 10)",
+                   [&](const std::string& text) { question.patience = tools::to_seconds("--timeout", text); });
   app.add_option("PATH", question.path, "The path that the server has as --control")->required()->option_text(" ");
   app.add_option("COMMAND", words, "The command, in one or more words")->required()->option_text("...");
   if (!tools::parse_command_line(app, argc, argv)) return std::nullopt;
@@ -51,10 +54,8 @@ std::optional<Question> read_question(int argc, const char* const* argv) {
   return question;
 }
 
-// Every answer is far shorter and comes far earlier. A false server at the path can neither block the terminal for ever
-// nor fill the memory.
+// Every answer is far shorter. A false server at the path can't fill the memory.
 constexpr std::size_t kLongestAnswer = std::size_t{1} << 20;
-constexpr std::chrono::seconds kPatience{10};
 
 /// Sends one line and receives one.
 class Exchange final : public onloop::Protocol {
@@ -100,7 +101,7 @@ std::string ask(const Question& question) {
   onloop::Context context{onloop::native()};
   Exchange exchange{context, question.command + "\n"};
   bool late = false;
-  const onloop::Timer timer = context.timer(kPatience, [&] {
+  const onloop::Timer timer = context.timer(question.patience, [&] {
     late = true;
     context.stop();
   });
@@ -108,7 +109,8 @@ std::string ask(const Question& question) {
   context.run();
   if (!exchange.refusal().empty()) throw std::runtime_error(question.path + ": " + exchange.refusal());
   if (late) {
-    throw std::runtime_error(question.path + ": no answer within " + tools::seconds_text(kPatience) + " seconds");
+    throw std::runtime_error(question.path + ": no answer within " + tools::seconds_text(question.patience) +
+                             " seconds");
   }
   std::string answer = exchange.answer();
   if (answer.ends_with('\n')) {
