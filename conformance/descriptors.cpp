@@ -104,7 +104,7 @@ Descriptor refused_socket() {
 void reset(Descriptor& socket) {
   const linger at_once{1, 0};
   check(::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), "SO_LINGER");
-  socket.close();
+  socket.reset();
 }
 
 bool put(int fd, std::string_view data) {
