@@ -381,15 +381,18 @@ TEST_P(StaleWatch, IsNoneInAForkedChildThatGoesOn) {
 
 TEST_P(StaleWatch, AListenerWhoseSocketWasClosedDrainsAtOnce) {
   Recorder recorder;
+  Recorder other;
   Context context{GetParam().make(), options()};
   const RawListener raw("127.0.0.1:0");
   Fd socket(::fcntl(raw.socket.get(), F_DUPFD_CLOEXEC, 3));
   const int number = socket.get();
   Listener& listener = context.listen("fd:" + std::to_string(number), recorder);
   turns(context);
-  Pipe pipe;
-  Fd in = take_number(socket, [&] { return std::move(pipe.in); });  // the context has closed nothing yet
-  const Watch watch = context.watch(number, Interest::read, [](Interest) {});
+  std::vector<Fd> fill;  // so that the number is the lowest that is free
+  while (fill.empty() || fill.back().get() < number) fill.emplace_back(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+  socket.reset();
+  const Connection& connection = context.connect(raw.address, other);
+  ASSERT_EQ(connection.fd(), number);
   expect_reported_once(context, number);
   bool done = false;
   Listener* const one[] = {&listener};
