@@ -1,9 +1,5 @@
 #include "core/net/acceptor.hpp"
 
-#include <fcntl.h>
-#include <sys/socket.h>
-
-#include <cerrno>
 #include <utility>
 
 #include "core/base/error.hpp"
@@ -174,17 +170,9 @@ void Acceptor::hand_over() noexcept {
   sever();
 }
 
-void Acceptor::restore(Descriptor socket, bool paused) {
-  if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
-      get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 1) {
-    throw_error(EPROTO, "take over a listener: the descriptor is not that of a listening stream socket");
-  }
-  // Not every process that hands over is one of ours.
-  if (fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK) < 0) {
-    throw_error(errno, "take over a listener");
-  }
+void Acceptor::restore(Descriptor&& socket, bool paused, const std::string& what) {
   paused_ = paused;
-  start_owned(std::move(socket), "take over a listener");
+  start_owned(std::move(socket), what);
 }
 
 void Acceptor::adopt_file(ListenerSnapshot&& listener) noexcept {

@@ -41,8 +41,9 @@ class Acceptor final : public SharedCounted, public Listener, public Endpoint {
   [[nodiscard]] const std::vector<ListeningSocket*>& sockets() const noexcept { return sockets_; }
   /// Severs, but leaves the file of a UNIX socket, which is another process's now.
   void hand_over() noexcept;
-  /// One of its sockets from there. Throws std::system_error if it is none.
-  void restore(Descriptor socket, bool paused);
+  /// Listens with a socket that has come from another process. Takes it on success.
+  /// @throws std::system_error whose text begins with `what`.
+  void restore(Descriptor&& socket, bool paused, const std::string& what);
   void adopt_file(ListenerSnapshot&& listener) noexcept;
 
   [[nodiscard]] const std::vector<Address>& addresses() const noexcept { return addresses_; }

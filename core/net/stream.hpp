@@ -107,7 +107,7 @@ class Stream final : public Connection, public Source, public Endpoint {
   /// @return The listener that has accepted the connection, or null.
   [[nodiscard]] const Acceptor* acceptor() const noexcept { return origin_->acceptor.get(); }
   /// Puts a new stream into the state that `snapshot` describes. The stream is frozen. Takes `fd` on success.
-  void restore(int fd, const ConnectionSnapshot& snapshot);
+  void restore(int fd, const ConnectionSnapshot& snapshot, const std::string& what);
   /// Adds bytes to the queue of a restored stream.
   void restore_queued(std::span<const std::byte> data);
 

@@ -85,7 +85,7 @@ void Stream::copy_queued(std::size_t offset, std::span<std::byte> into) const no
   queue_->copy(offset, into);
 }
 
-void Stream::restore(int fd, const ConnectionSnapshot& snapshot) {
+void Stream::restore(int fd, const ConnectionSnapshot& snapshot, const std::string& what) {
   transit_ = std::make_unique<Transit>();
   transit_->frozen_at = now_ns();
   phase_ = snapshot.closing ? Phase::closing : Phase::open;
@@ -101,7 +101,7 @@ void Stream::restore(int fd, const ConnectionSnapshot& snapshot) {
     extra_->idle_ns = snapshot.idle_ns;
     extra_->last_activity = transit_->frozen_at + snapshot.clock_ns - clock_limit();
   }
-  runtime()->sources().watch(*this, fd, ONLOOP_NONE, "take over a connection");
+  runtime()->sources().watch(*this, fd, ONLOOP_NONE, what);
   if (extra_) look_at_kernel();
 }
 

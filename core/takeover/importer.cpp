@@ -1,9 +1,12 @@
 #include "core/takeover/importer.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
+#include <utility>
 
 #include "core/base/clock.hpp"
 #include "core/base/error.hpp"
@@ -59,6 +62,18 @@ const TakeoverOptions::Member& Importer::known(const std::string& name) const {
   return *found;
 }
 
+Descriptor Importer::take_listening_socket() {
+  const std::string what = "take over a listener";
+  Descriptor socket = channel().take_fd();
+  if (get_option(socket.get(), SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
+      get_option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN) != 1) {
+    throw_error(EPROTO, what + ": the descriptor is not that of a listening stream socket");
+  }
+  // Another program may have sent this socket, and accepting must not block.
+  if (fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK) < 0) throw_error(errno, what);
+  return socket;
+}
+
 void Importer::take_listener(const ListenerRecord& record) {
   if (!streams_.empty()) throw_error(EPROTO, "the other process sends records in a wrong order");
   ListenOptions options;
@@ -73,7 +88,9 @@ void Importer::take_listener(const ListenerRecord& record) {
   }
   net_.keep_reserve();
   acceptor->freeze();
-  for (std::uint32_t i = 0; i < record.sockets; ++i) acceptor->restore(channel().take_fd(), record.paused);
+  for (std::uint32_t i = 0; i < record.sockets; ++i) {
+    acceptor->restore(take_listening_socket(), record.paused, "take over a listener");
+  }
 }
 
 void Importer::take_connection(const ConnectionRecord& record) {
@@ -97,7 +114,7 @@ void Importer::take_connection(const ConnectionRecord& record) {
   if (streams_.size() == streams_.capacity()) streams_.reserve(2 * streams_.size() + 16);
   auto* stream = new Stream(its.protocol, std::move(origin));
   streams_.emplace_back(stream);
-  stream->restore(socket.get(), record);
+  stream->restore(socket.get(), record, kWhat);
   socket.release();
   data_left_ = record.queued;
   if (!its.import_state) return;

@@ -1,4 +1,6 @@
 #pragma once
+#include <onloop/descriptor.hpp>
+
 #include <vector>
 
 #include "core/net/acceptor.hpp"
@@ -25,6 +27,8 @@ class Importer final : public Takeover {
   /// @return The protocol that takes part under this name.
   /// @throws std::system_error with EPROTONOSUPPORT if there is none.
   [[nodiscard]] const TakeoverOptions::Member& known(const std::string& name) const;
+  /// The next descriptor that has come, which must be a listening stream socket.
+  [[nodiscard]] Descriptor take_listening_socket();
   void take_listener(const ListenerRecord& record);
   void take_connection(const ConnectionRecord& record);
   void take_data(std::span<const std::byte> data);

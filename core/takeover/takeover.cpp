@@ -195,11 +195,25 @@ void Takeover::fail(std::error_code error, const std::string& reason) {
   conclude(error, reason);
 }
 
+namespace {
+
+/// The reason as give_up carries it. A side that can't read an answer tells it from the length (Exporter::guess,
+/// Importer::on_read_error). So this text must not have the length that makes give_up as long as go, as acknowledge, or
+/// as both together.
+std::string to_send(const std::string& reason) {
+  constexpr std::size_t kLongest = 500;
+  std::string text = reason.substr(0, kLongest);
+  while (text.empty() || text.size() == kEndSize || text.size() == Channel::kHead + kEndSize) text += '.';
+  return text;
+}
+
+}  // namespace
+
 bool Takeover::give_up(const std::string& reason) noexcept try {
   if (!given_up_) {
     channel_->drop_queued();  // queued frames may not be true any more, and queued descriptors may be closed
-    channel_->put(FrameType::give_up,
-                  std::as_bytes(std::span{reason}).first(std::min(reason.size(), std::size_t{500})));
+    const std::string text = to_send(reason);
+    channel_->put(FrameType::give_up, std::as_bytes(std::span{text}));
     given_up_ = true;
   }
   return channel_->send() && channel_->sent();

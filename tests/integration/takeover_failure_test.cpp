@@ -1,5 +1,7 @@
 // Takeovers that fail before the acknowledgement. The old context goes on with everything that it has. The test plays
 // the other side and can stop at any point.
+#include <stdexcept>
+
 #include "takeover_pair.hpp"
 
 namespace onloop::test {
@@ -119,6 +121,23 @@ TEST_P(TakeoverFailure, AnythingElseThanAnAcknowledgementIsRefused) {
     channel.read();
     EXPECT_FALSE(channel.has(Frame::go));
     EXPECT_TRUE(channel.has(Frame::give_up));
+  }
+}
+
+// A side that can't read an answer tells it from its length: go has no bytes, acknowledge has 16, both have 24 behind
+// the first head.
+TEST_P(TakeoverFailure, AReasonIsNeverAsLongAsAnotherAnswer) {
+  for (const std::size_t length : {0u, 1u, 15u, 16u, 17u, 24u, 25u}) {
+    old_options_.protocols[0].export_state = [length](Connection&, std::vector<std::byte>&) -> bool {
+      throw std::runtime_error(std::string(length, 'x'));
+    };
+    RawTakeoverChannel channel = start_export();
+    ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::give_up); }));
+    const std::size_t begin = channel.bytes().rfind(frame(Frame::give_up).substr(0, 4));
+    const std::size_t said = channel.bytes().size() - begin - frame(Frame::give_up).size();
+    EXPECT_TRUE(said != 0 && said != 16 && said != 24) << length;
+    EXPECT_GE(said, length);
+    exported_.clear();
   }
 }
 
