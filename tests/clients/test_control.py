@@ -404,7 +404,7 @@ class Access(ControlTest):
         with self.server("--replace-stale"):
             self.told("stats")
 
-    def test_paths_that_are_none(self):
+    def test_malformed_paths(self):
         for path in ("", "@name", "unix:/run/echo", "x" * 200):
             with self.subTest(path=path):
                 self.assert_fails(run("--listen", "127.0.0.1:0", "--control", path), 2, path)

@@ -183,7 +183,7 @@ class Options(TakeoverTest):
         client.close()
         new.wait_for_line(r"onloop-echo: closed #1 127\.0\.0\.1:\d+ after 30 bytes: .+")
 
-    def test_verbose_after_a_server_that_was_not_counts_from_here(self):
+    def test_verbose_after_a_quiet_server_counts_from_the_takeover(self):
         old = self.serve()
         [client] = self.connect(old)
         new = self.successor(old, "--verbose")

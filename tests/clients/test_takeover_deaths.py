@@ -73,7 +73,7 @@ class Deaths(TakeoverTest):
         self.assertEqual(len(self.old.lines("onloop-echo: .*")), count + 1, "one line each")
         wait_until(lambda: self.old.open_descriptors() == before, "nothing is left of them")
 
-    def test_a_successor_that_goes_within_its_acknowledgement(self):
+    def test_a_successor_that_ends_within_its_acknowledgement(self):
         for length in range(1, len(head_and(ACKNOWLEDGE, end()))):
             with Successor(self.control) as successor:
                 successor.take_all()

@@ -69,7 +69,7 @@ class Middle(TakeoverTest):
             self.assertEqual(read_exactly(client, 22), b"to whom it may concern")
         self.assertEqual(new.taken, 3)
 
-    def test_after_the_last_word_the_old_one_is_not_needed(self):
+    def test_after_go_the_old_process_is_not_needed(self):
         def action(_):
             self.assert_ended(self.old)
             self.clients[0].sendall(b"who is there")
@@ -85,7 +85,7 @@ class Middle(TakeoverTest):
             client.connect(self.path)
             echoes(client)
 
-    def test_sigterm_to_the_old_one_is_what_it_does_anyway(self):
+    def test_sigterm_to_the_old_process_changes_nothing(self):
         self.take_over_with(END, lambda _: pass_signal(self.old.pid, signal.SIGTERM))
         self.assert_ended(self.old)
         self.assert_all_is_served()
@@ -124,7 +124,7 @@ class Middle(TakeoverTest):
         self.assert_ended(new)
         self.assertFalse(os.path.exists(self.path))
 
-    def test_sigterm_to_the_new_one_between_its_word_and_the_last(self):
+    def test_sigterm_to_the_new_process_between_acknowledge_and_go(self):
         new = self.take_over_with(GO, lambda relay: pass_signal(relay.successor, signal.SIGTERM))
         self.assert_ended(self.old)
         self.assert_served(self.clients)

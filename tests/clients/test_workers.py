@@ -202,7 +202,7 @@ class Moving(WorkersTest):
             for client in clients:
                 echoes(client)
 
-    def test_if_one_can_not_move_none_does(self):
+    def test_if_one_worker_can_not_move_no_worker_moves(self):
         with self.server() as server, Control(self.path) as control:
             clients = self.clients(server)
             self.told("cutover", "native-poll", "direct")
@@ -340,7 +340,7 @@ class Ending(WorkersTest):
 
 
 class Refusals(WorkersTest):
-    def test_numbers_that_are_none(self):
+    def test_malformed_numbers(self):
         for number in ("0", "257", "-1", "x", "1.5", ""):
             with self.subTest(number=number):
                 self.assert_fails(run("--listen", "127.0.0.1:0", "--workers", number), 2, "--workers")

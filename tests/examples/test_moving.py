@@ -21,7 +21,7 @@ class Moving(ClientTest):
         server.process.send_signal(signal.SIGUSR1)
         self.assertEqual(server.read_line(), f"now on {loop}")
 
-    def test_connections_live_on_wherever_it_is(self):
+    def test_connections_live_on_at_every_loop(self):
         with program() as server, server.connect() as first:
             echoes(first, b"on its own loop")
             for _ in range(MOVES // 2):

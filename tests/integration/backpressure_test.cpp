@@ -47,7 +47,7 @@ TEST_P(Backpressure, ReadingGoesOnAboveTheMarkWhenThePauseIsTurnedOff) {
   EXPECT_GT(line.connection.queued_bytes(), 10'000u);
 }
 
-TEST_P(Backpressure, ThePauseOfTheApplicationOutlastsIt) {
+TEST_P(Backpressure, APauseByTheApplicationOutlastsBackpressure) {
   Line line = join(context(), recorder_, small_marks(true), Kind::unix_pair);
   Peer& peer = line.peer;
   Connection& connection = line.connection;

@@ -62,7 +62,7 @@ struct Busy {
   bool done = false;
 };
 
-TEST_P(Blocking, RunsElsewhereAndTellsHere) {
+TEST_P(Blocking, RunsOnAWorkerAndReportsOnTheLoop) {
   Context context(GetParam().make());
   const auto here = std::this_thread::get_id();
   std::thread::id worked;
@@ -337,7 +337,7 @@ TEST_P(Blocking, AForkedChildDoesNotAskTheParentsWorkToStop) {
   EXPECT_TRUE(readable(line.second.get()));
 }
 
-TEST_P(Blocking, AForkedChildMayCancelWhatWasItsParents) {
+TEST_P(Blocking, AForkedChildMayCancelTheWorkOfItsParent) {
   Busy busy(GetParam());
   int canceled = 0;
   Job waiting = busy.context->run_blocking([] {},

@@ -111,7 +111,7 @@ TEST_P(Connect, WithoutAnswerEndsWithTheTimeout) {
   expect_failed(client, std::errc::timed_out);
 }
 
-TEST_P(Connect, TheTimeoutIsOverOnceItIsOpen) {
+TEST_P(Connect, TheTimeoutEndsWhenTheConnectionOpens) {
   const RawListener listener("127.0.0.1:0");
   Recorder client;
   ConnectOptions options;
@@ -287,7 +287,7 @@ TEST_P(Connect, WithoutADescriptorLeftThrowsAndWorksLater) {
   EXPECT_TRUE(run_until(context, [&] { return client.opens == 1; }));
 }
 
-TEST_P(Connect, WhoseErrorSomebodyElseHasReadFailsAllTheSame) {
+TEST_P(Connect, FailsAlsoIfSomebodyElseHasReadTheError) {
   const RefusedPort refused;
   Recorder client;
   Context context{GetParam().make()};

@@ -291,7 +291,7 @@ TEST_P(Coroutines, TheirCallableLivesAsLongAsTheyDo) {
 }
 
 // The coroutines are suspended in every possible way, two calls deep.
-TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
+TEST_P(Coroutines, DestroyingTheContextDestroysSuspendedCoroutines) {
   int gone = 0;
   int went_on = 0;
   std::promise<void> go;
@@ -344,7 +344,7 @@ TEST_P(Coroutines, TheContextsEndDestroysThemWhereTheyStand) {
   EXPECT_EQ(went_on, 0);
 }
 
-TEST_P(Coroutines, OneThatEndsItsContextIsDestroyedAtItsNextSuspension) {
+TEST_P(Coroutines, ACoroutineThatDestroysItsContextIsDestroyedAtItsNextSuspension) {
   for (const bool reads : {false, true}) {
     int gone = 0;
     bool went_on = false;

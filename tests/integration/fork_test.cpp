@@ -154,7 +154,7 @@ TEST_P(Forked, HandlesThatGoBeforeTheirContextInTheChildAreNotSeenByTheParent) {
   all.expect_to_work();
 }
 
-TEST_P(Forked, ARemoteInTheChildIsDeafUntilAfterFork) {
+TEST_P(Forked, ARemoteInTheChildHasNoEffectUntilAfterFork) {
   Everything all(GetParam());
   const Remote remote = all.context->remote();
   EXPECT_TRUE(in_child([&] {

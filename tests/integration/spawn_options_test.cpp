@@ -185,7 +185,7 @@ TEST_P(SpawnOptionsOf, AnotherUserAndGroup) {
 }
 
 // As in a server with worker threads. The change of user must affect only the child, not the threads of the parent.
-TEST_P(SpawnOptionsOf, AnotherUserIsTheChildsAlone) {
+TEST_P(SpawnOptionsOf, TheUserChangesForTheChildOnly) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   Context context{GetParam().make()};
   bool done = false;

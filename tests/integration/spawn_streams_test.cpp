@@ -122,7 +122,7 @@ TEST_P(SpawnStreams, AChildThatWritesWhereNobodyReadsAnyMoreFails) {
       << ending.status->to_string();
 }
 
-TEST_P(SpawnStreams, TheEndDoesNotWaitForWhoHoldsTheStreamsOpen) {
+TEST_P(SpawnStreams, TheEndDoesNotWaitForAProcessThatHoldsTheStreamsOpen) {
   Recorder out;
   Ending ending;
   Context context{GetParam().make()};

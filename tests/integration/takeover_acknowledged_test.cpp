@@ -37,7 +37,7 @@ class TakeoverAcknowledged : public TakeoverTest {
 };
 ONLOOP_ON_LOOPS(TakeoverAcknowledged, loops_with_dispatch());
 
-TEST_P(TakeoverAcknowledged, NothingIsServedBeforeTheWord) {
+TEST_P(TakeoverAcknowledged, NothingIsServedBeforeGo) {
   line_->peer.send("ping");
   both_turn();
   EXPECT_EQ(next_protocol_->datas + old_protocol_->datas, 0);
@@ -81,7 +81,7 @@ TEST_P(TakeoverAcknowledged, IfTheExportingSideGivesUpTheOtherDoesToo) {
   EXPECT_EQ(next_->statistics().connections, 0u);
 }
 
-TEST_P(TakeoverAcknowledged, AnythingElseThanTheWordIsRefused) {
+TEST_P(TakeoverAcknowledged, AnythingElseThanGoIsRefused) {
   importing_->send(frame(Frame::end, "12345678"));
   ASSERT_TRUE(importing_ends());
   EXPECT_TRUE(is(imported_[0].error, std::errc::protocol_error)) << imported_[0].reason;
@@ -135,7 +135,7 @@ TEST_P(TakeoverAcknowledged, AnErrorOfReceivingDoesNotUndoIt) {
 }
 
 // The exporting side fails while the acknowledgement is in its socket, so the other side is the owner.
-TEST_P(TakeoverAcknowledged, AnExportingSideThatFailsLooksForItOnceMore) {
+TEST_P(TakeoverAcknowledged, AFailingExporterLooksForTheAcknowledgementOnceMore) {
   exporting_->send(exporting_->acknowledgement());
   inject(-1, {Fault::Call::receive, 1, {ENOMEM}, true});
   both_turn();

@@ -69,7 +69,7 @@ TEST_P(TakeoverFailure, TheOtherSideGoesAfterAnyNumberOfBytes) {
   }
 }
 
-TEST_P(TakeoverFailure, APartOfAnAcknowledgementIsNone) {
+TEST_P(TakeoverFailure, APartOfAnAcknowledgementDoesNotCount) {
   for (const std::size_t bytes : {0u, 1u, 7u, 8u, 23u}) {
     RawTakeoverChannel channel = start_export();
     ASSERT_TRUE(until([&] { return channel.read(), channel.has(Frame::end); }));

@@ -142,7 +142,7 @@ TEST_P(TakeoverFrozen, TheFileOfARelativePathGoesOverForGood) {
   EXPECT_NE(::access(directory.file("socket").c_str(), F_OK), 0);
 }
 
-TEST_P(TakeoverFrozen, AForkedChildIsNoSideOfIt) {
+TEST_P(TakeoverFrozen, AForkedChildTakesNoPart) {
   Line line = join_old();
   RawTakeoverChannel channel = start_export();
   ASSERT_TRUE(frozen(channel));

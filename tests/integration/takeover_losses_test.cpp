@@ -178,7 +178,7 @@ TEST_P(TakeoverLosses, ATimeoutThatFindsTheAcknowledgementHandsOver) {
   EXPECT_EQ(old_->statistics().connections, 0u);
 }
 
-TEST_P(TakeoverLosses, WhoCantBeStoppedFromAcknowledgingIsToldBeforeTheOldOneServes) {
+TEST_P(TakeoverLosses, AProcessThatMayStillAcknowledgeIsToldBeforeTheOldOneServes) {
   old_options_.timeout = 20ms;
   RawTakeoverChannel channel = sent_in_full();
   inject(end_of_context_, {Fault::Call::shutdown, 1, {EIO}, true});
@@ -224,7 +224,7 @@ TEST_P(TakeoverLosses, AClosedListenerThatNobodyCanBeToldOfGoesOver) {
 
 // ---- the importing side, after its acknowledgement ----
 
-TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNone) {
+TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNotAnEnd) {
   RawTakeoverChannel exporting = sent_in_full();
   RawTakeoverChannel importing = acknowledged(exporting);
   for (const int fault : {ECONNRESET, Fault::kEnd}) {
@@ -241,7 +241,7 @@ TEST_P(TakeoverLosses, AnErrorThatLooksLikeAnEndIsNone) {
   EXPECT_TRUE(echoes(line_->peer, "over there"));
 }
 
-TEST_P(TakeoverLossesForGood, WhatCantBeReadIsToldByItsLength) {
+TEST_P(TakeoverLossesForGood, AnUnreadableAnswerIsToldByItsLength) {
   let_time_fly();
   for (const Frame word : {Frame::go, Frame::give_up}) {
     anew();
@@ -373,7 +373,7 @@ TEST_P(TakeoverLosses, RecordsThatTrickleInAreNotWaitedForAnyLonger) {
 
 // ---- sides that have read nothing ----
 
-TEST_P(TakeoverLosses, AnAcknowledgementOfWhoHasReadNothing) {
+TEST_P(TakeoverLosses, AnAcknowledgementFromAProcessThatHasReadNothing) {
   for (const std::string& said : {std::string(), std::string(16, '\0'), std::string(17, '\0')}) {
     anew();
     RawTakeoverChannel channel = start_export();

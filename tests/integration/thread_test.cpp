@@ -180,7 +180,7 @@ TEST_P(Threads, CreatedHereRunThereDestroyedHere) {
   EXPECT_TRUE(line.peer.over());
 }
 
-TEST_P(BoundByDispatch, DestroyedByAWrongThreadEndsTheProcessWithWords) {
+TEST_P(BoundByDispatch, DestructionOnAWrongThreadAbortsWithAMessage) {
   const auto misuse = [&] {
     auto bound = std::make_unique<Context>(GetParam().make());
     bound->dispatch();

@@ -91,7 +91,7 @@ void touch(const std::string& path) {
   const Fd file = opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "touch");
 }
 
-TEST_P(WatchingKinds, ATerminalBothEndsOfIt) {
+TEST_P(WatchingKinds, BothEndsOfATerminal) {
   const Terminal terminal;
   std::string got;
   std::string answered;

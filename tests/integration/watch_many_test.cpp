@@ -233,7 +233,7 @@ TEST_P(StaleWatch, GivesWayToANewWatchOfItsNumber) {
 }
 
 // All eventfds have one inode.
-TEST_P(StaleWatch, IsToldFromAnotherFileOfTheSameInode) {
+TEST_P(StaleWatch, IsDistinguishedFromAnotherFileOfTheSameInode) {
   Context context{GetParam().make(), options()};
   const auto make = [] { return Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); };
   Fd event = make();
@@ -352,7 +352,7 @@ TEST_P(StaleWatch, AConnectionWhoseSocketWasClosedEndsWhenItsNumberIsGivenOut) {
 }
 
 // A forked child shares what the context has noted of its files.
-TEST_P(StaleWatch, IsNoneThatAForkedChildHasEnded) {
+TEST_P(StaleWatch, IsNotAWatchThatAForkedChildHasEnded) {
   Context context{GetParam().make(), options()};
   const Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   Watch first = context.watch(event.get(), Interest::read, [](Interest) {});
@@ -363,7 +363,7 @@ TEST_P(StaleWatch, IsNoneThatAForkedChildHasEnded) {
   EXPECT_TRUE(errors.empty());
 }
 
-TEST_P(StaleWatch, IsNoneInAForkedChildThatGoesOn) {
+TEST_P(StaleWatch, IsNotALiveWatchInAForkedChildThatGoesOn) {
   Context context{GetParam().make(), options()};
   const Fd one(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const Fd two(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -414,7 +414,7 @@ TEST_P(Write, WhatThePeerSentBeforeItResetWaitsForAPausedReader) {
 
 // The echo has paused its reading until on_drain, and the queue can no longer be sent. The connection must end at once
 // and not wait for the linger time.
-TEST_P(Write, OneThatWaitsForItsDrainGoesWhenThePeerIsGone) {
+TEST_P(Write, AConnectionThatWaitsForItsDrainEndsWhenThePeerIsGone) {
   Recorder recorder;
   recorder.when_data = [](Connection& connection, std::string_view data) {
     if (connection.write(data) == Flow::wait) connection.pause_reading();
