@@ -214,7 +214,7 @@ TEST_P(Accept, PausedInOnOpenAcceptsNoMoreInThatTurn) {
 }
 
 TEST_P(Accept, CloseRefusesNewClientsAndLeavesTheAcceptedOnes) {
-  Listener& listener = context().listen("127.0.0.1:0", echo_);
+  Listener& listener = context().listen(address_of_our_own(), echo_);
   const Address address = listener.address();
   Peer peer = Peer::connect_to(address);
   ASSERT_TRUE(run_until(context(), [&] { return listener.connection_count() == 1; }));

@@ -8,7 +8,7 @@ class Drain : public ContextTest {};
 ONLOOP_ON_ALL_LOOPS(Drain);
 
 TEST_P(Drain, IsDoneWhenTheLastConnectionIsOver) {
-  const Listener& listener = context().listen("127.0.0.1:0", recorder_);
+  const Listener& listener = context().listen(address_of_our_own(), recorder_);
   const Address address = listener.address();
   Peer first = Peer::connect_to(address);
   Peer second = Peer::connect_to(address);
@@ -77,7 +77,7 @@ TEST_P(Drain, ServesThoseThatWaitAtAnInheritedSocketOfALargerBacklog) {
 // on_accept takes longer than a turn may take (8 ms), so each turn accepts one client.
 TEST_P(Drain, AcceptsThoseThatWaitInSeveralTurnsIfTheyTakeLong) {
   const TemporaryDirectory directory;
-  for (const std::string& where : {std::string("127.0.0.1:0"), "unix:" + directory.file("socket")}) {
+  for (const std::string& where : {address_of_our_own(), "unix:" + directory.file("socket")}) {
     Recorder recorder;
     recorder.when_accept = [](const Address&) {
       for (const auto end = Clock::now() + 9ms; Clock::now() < end;) {
@@ -269,8 +269,8 @@ TEST_P(Drain, OfSomeListenersLeavesTheOthersAlone) {
   Recorder going;
   Recorder staying;
   Context context{GetParam().make()};
-  Listener& first = context.listen("127.0.0.1:0", going);
-  Listener& second = context.listen("127.0.0.1:0", going);
+  Listener& first = context.listen(address_of_our_own(), going);
+  Listener& second = context.listen(address_of_our_own(), going);
   Listener& other = context.listen("127.0.0.1:0", staying);
   const std::vector<Address> addresses{first.address(), second.address()};
   std::vector<Peer> clients;

@@ -87,6 +87,11 @@ void turns(Context& context, int count) {
   context.run();
 }
 
+std::string address_of_our_own() {
+  static int number = 0;
+  return "unix:@onloop-test-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
+}
+
 bool readable(int fd, std::chrono::milliseconds limit) {
   pollfd entry{fd, POLLIN, 0};
   return ::poll(&entry, 1, static_cast<int>(limit.count())) == 1;

@@ -67,6 +67,10 @@ class ContextTest : public LoopTest {
 /// nothing more happens.
 void turns(Context& context, int count = 20);
 
+/// An abstract UNIX address that no other test and no other process uses, so that after its listener has closed nobody
+/// listens there. A TCP port that was given back may be another process's a moment later.
+[[nodiscard]] std::string address_of_our_own();
+
 /// True if `fd` becomes readable within `limit`.
 [[nodiscard]] bool readable(int fd, std::chrono::milliseconds limit = 0ms);
 

@@ -155,7 +155,7 @@ TEST_P(NodeServers, CloseTakesNoFurtherClientAndIsOverWithTheLastConnection) {
     });
   });
   server.on_close(notes("close"));
-  server.listen(0);
+  server.listen(address_of_our_own());
   address = server.address();
   node::connect(context(), address.to_string());
   run_to_the_end(context());
