@@ -64,7 +64,9 @@ class ONLOOP_API Ref {
 };
 
 /// While a cork lives, the connection gathers its writes. When the cork is destroyed, as a rule at the end of the
-/// callback, the connection sends them in one system call. A cork gathers at most up to the high-water mark.
+/// callback, the connection sends them in one system call. As soon as Limits::high_water bytes are gathered, they are
+/// sent in spite of the cork. queued_bytes() counts gathered bytes. Flow::wait comes only for bytes that the kernel has
+/// refused.
 class [[nodiscard]] ONLOOP_API Cork {
  public:
   /// Takes the cork from another object, whose destructor then does nothing.
@@ -83,6 +85,9 @@ class [[nodiscard]] ONLOOP_API Cork {
 ///
 /// Ownership: the context owns the connection from listen(), connect() or adopt() until on_close has returned, or until
 /// the context or the protocol is destroyed. To refer to a connection for longer, keep a Ref.
+///
+/// Every call is allowed at any time until on_close has returned. On a connection that is closing, abort() ends it at
+/// once, and the other calls do nothing.
 ///
 /// Thread: every call must be made on the context's thread. Once the context is bound to its thread, a call from
 /// another thread throws std::system_error (EPERM).
@@ -140,14 +145,16 @@ class ONLOOP_API Connection {
   void set_protocol(Protocol& protocol);
 
   /// Flushes the queue, then sends a FIN. Reading goes on. When the peer has ended its side too, the connection closes
-  /// by itself, and on_close comes.
+  /// by itself, and on_close comes. While the connection is connecting, the bytes and the FIN are sent when it is open.
   void shutdown_write();
   /// Flushes the queue and sends a FIN. Then it reads and discards input until the peer ends its side or Limits::linger
   /// has passed, and closes. In this way unread input causes no reset that would lose bytes that were written. on_close
   /// is the only callback that still comes. While the connection is connecting, close() gives up, and on_close gets
   /// ECANCELED.
   void close();
-  /// Closes the connection now. It discards the queue and sends a reset. on_close gets `error`.
+  /// Closes the connection now. It discards the queue and sends a reset. While the connection is connecting, it gives
+  /// up the attempt. on_close comes from the loop after this call, gets `error`, and is the only callback that still
+  /// comes.
   ///
   /// A UNIX socket has no reset. Its peer takes an abort for an orderly end, unless bytes that the peer has sent are
   /// unread. A protocol over UNIX sockets needs an end mark or a length of its own, to tell a complete stream from a

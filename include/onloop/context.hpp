@@ -57,6 +57,9 @@ ONLOOP_API Runtime& runtime_of(Context& context) noexcept;
 /// changes something throws std::system_error (EPERM). A destructor cannot throw; on the wrong thread it logs the
 /// reason and aborts. Other threads use a Remote.
 ///
+/// Callers: the functions may be called from any code on that thread, also from callbacks of the loop itself, such as
+/// a GLib timer. An exception that such a call throws is the caller's own.
+///
 /// Turns: one turn runs the timers that are due first, then I/O, then posted tasks. A callback may do anything. It may
 /// also destroy the context.
 ///
@@ -90,7 +93,8 @@ class ONLOOP_API Context {
   /// The worker pool looks up a name (see resolve() in onloop/resolve.hpp). Then the context tries each address of the
   /// name in turn. If all of them fail, on_close gets the error of the last one. If the look-up fails, on_close gets a
   /// code of resolver_category(). ~Context waits for a look-up that is under way.
-  /// @throws std::system_error only if no attempt is possible: the address is malformed, no descriptor is left, or the
+  /// @throws std::system_error only if no attempt is possible: with EINVAL if the address is malformed; and with errors
+  /// that may pass, which are EMFILE, ENFILE, ENOBUFS or ENOMEM if the system has no socket left, and EAGAIN if the
   /// worker queue is full.
   Connection& connect(std::string_view address, Protocol& protocol, ConnectOptions options = {});
   /// The same for an address that is parsed already.
@@ -167,8 +171,8 @@ class ONLOOP_API Context {
   /// @throws std::system_error with the reason if the program cannot run, such as ENOENT for a missing program. Then
   /// there is no child, and nothing remains of the attempt.
   Process spawn(SpawnOptions options, Function<void(ExitStatus)> on_exit);
-  /// Runs `task` at the end of this turn. If a posted task calls post(), or code that is called by no loop, `task` runs
-  /// in the next turn.
+  /// Runs `task` at the end of this turn. If the caller is a posted task, or code that no callback of this context has
+  /// called, `task` runs in the next turn.
   void post(Task task);
   /// @return A reference to this context for other threads and for signal handlers. It may outlive the context.
   [[nodiscard]] Remote remote() const;
@@ -176,8 +180,9 @@ class ONLOOP_API Context {
   /// paused listener, and closes all listeners. Then it waits until every connection has ended, also those from
   /// connect() and adopt(), and posts `done`. At `limit` it aborts the remaining connections with ETIMEDOUT.
   ///
-  /// drain() closes no connection. The application closes those that would stay open, and those that on_open still
-  /// reports. Until `done` the context works as before: a new connection is allowed, and is waited for.
+  /// drain() closes no connection. The application closes those that would stay open. The clients of the backlog still
+  /// come: on_open is called for them after drain(), and the application may close them there. Until `done` the context
+  /// works as before: a new connection is allowed, and is waited for.
   ///
   /// References to the listeners are invalid when this returns. If many clients wait, some listeners still accept in
   /// the next turns.

@@ -21,8 +21,10 @@ namespace onloop {
 /// loop's next turn; uv_loop_close() then returns 0. Destroy the context before the owner of the loop closes all
 /// handles that uv_walk() finds.
 ///
-/// Context::set_keepalive(false) lets uv_run() return although the context exists and has connections. libuv has no
-/// priorities, and its loop can't be run inside one of its own callbacks.
+/// While the context exists, uv_run() does not return, even if nothing is left to do. To end it, destroy the context in
+/// any callback, or call Context::set_keepalive(false). Context::set_keepalive(false) lets uv_run() return although the
+/// context exists and has connections. libuv has no priorities, and its loop can't be run inside one of its own
+/// callbacks.
 ///
 /// A forked child must call uv_loop_fork() before it calls Context::after_fork() with its copy of the loop. It may
 /// destroy the context before or after uv_loop_fork().

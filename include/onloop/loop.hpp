@@ -22,8 +22,10 @@ enum class Hosting {
 class ONLOOP_API Loop {
  public:
   /// A loop that is reached through `ops`. If `foreign` is given, it is the application's own loop. Otherwise the shim
-  /// makes a loop and owns it. The default hosting is aggregate on a foreign loop and direct on an owned one. libuv()
-  /// and the similar functions make it aggregate for an owned loop, too.
+  /// makes a loop and owns it.
+  ///
+  /// The hosting is aggregate on a foreign loop and direct on an owned one. This constructor is for authors of shims.
+  /// The loops of libuv(), glib() and the similar functions have aggregate hosting in both cases.
   Loop(const onloop_ops& ops, void* foreign = nullptr) noexcept  // NOLINT: a table is a loop, where a loop is asked for
       : ops_(&ops), foreign_(foreign), hosting_(foreign ? Hosting::aggregate : Hosting::direct) {}
 

@@ -28,14 +28,16 @@ struct ONLOOP_API Limits {
   /// after Flow::wait, and resume_reading() in on_drain. A proxy does the same with the connection on its other side.
   bool pause_reading_when_full = false;
   /// The connection closes with ETIMEDOUT after this time without progress, whether reading is paused or not. Progress
-  /// is a byte that was read, or a byte that the peer has taken (SIOCOUTQ). Zero means never.
+  /// is a byte that was read, or a byte that the peer has taken (SIOCOUTQ). Zero means never. The time begins when the
+  /// connection is open; before that, ConnectOptions::timeout counts.
   ///
   /// While bytes wait to be sent, the connection looks only once in this time whether the peer has taken some. So it
   /// closes between one and two times this time after the last of them.
   std::chrono::nanoseconds idle_timeout{0};
   /// A time for Connection::close(), which uses it twice. First it bounds the flush: after this time without progress
   /// (between one and two times this time, as for idle_timeout) the connection closes with ETIMEDOUT. After the flush,
-  /// close() waits this long for the end of the peer. Zero means that close() aborts at once and waits for nothing.
+  /// close() waits this long for the end of the peer. So close() takes at most three times this time after the last
+  /// byte that the peer takes. Zero means that close() aborts at once and waits for nothing.
   std::chrono::nanoseconds linger = std::chrono::seconds{5};
 
   /// @return True if every limit is the same.

@@ -43,16 +43,17 @@ class ONLOOP_API Protocol {
   /// @param connection The connection on which they have arrived.
   /// @param data Is valid until this function returns.
   virtual void on_data(Connection& connection, std::span<const std::byte> data) = 0;
-  /// The queue is at or below the low-water mark. This call comes once after write() has returned Flow::wait, however
-  /// often it has done so.
+  /// After one or more writes have returned Flow::wait, the queue is at or below the low-water mark again. This call
+  /// comes once for them, and comes again only after another Flow::wait.
   virtual void on_drain(Connection& connection);
   /// The peer has sent a FIN and will send no more. Writing still works. Default: connection.close(). A protocol that
   /// overrides this function may leave the connection half-open, until it calls close() or shutdown_write(). A proxy
   /// calls shutdown_write() on its other side. Over a UNIX socket this call also comes if the peer has aborted or died
   /// (see Connection::abort).
   virtual void on_end(Connection& connection);
-  /// The connection has ended. This call comes last, and at most once. It also comes for a connect that failed; then
-  /// there was no on_open.
+  /// The connection has ended. This call comes last, and at most once. After Connection::close() it comes when the peer
+  /// has ended its side, too, or Limits::linger is over: what must happen at once belongs where close() is called. It
+  /// also comes for a connect that failed; then there was no on_open.
   /// @param connection Is valid until this function returns. Its descriptor is closed already.
   /// @param error No error in three cases: both sides have ended, whoever ended first; the peer has not ended within
   /// Limits::linger after close(); abort() was called without an error.
