@@ -46,10 +46,10 @@ TARGETS = {
         "system-calls-1": (AT_MOST, 3.005),
         "system-calls-50": (AT_MOST, 2.03),
         "instructions-1": (AT_MOST, 200),
-        "instructions-50": (AT_MOST, 150),
+        "instructions-50": (AT_MOST, 138),
         "allocations-1": (AT_MOST, 0),
         "allocations-50": (AT_MOST, 0),
-        "resident-idle": (AT_MOST, 256),
+        "resident-idle": (AT_MOST, 208),
         "resident-growth": (AT_MOST, 1),  # a page of 4 KiB is the smallest unit, which is 0.4 bytes a connection
     },
     **{f"onloop {loop}": AGGREGATE for loop in ("libevent", "libuv", "glib", "sdevent")},
