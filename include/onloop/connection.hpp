@@ -134,8 +134,7 @@ class ONLOOP_API Connection {
 
   /// Stops on_data and on_end until resume_reading(). Meanwhile the connection does not notice a FIN or a reset from
   /// the peer; a write notices a reset. Limits::idle_timeout still runs: set it if a peer that vanishes must be
-  /// noticed. Calls do not nest: one resume_reading() ends any
-  /// number of pauses.
+  /// noticed. Calls do not nest: one resume_reading() ends any number of pauses.
   void pause_reading();
   /// Ends pause_reading(). The bytes and the end that have arrived meanwhile are then reported.
   void resume_reading();
@@ -148,9 +147,9 @@ class ONLOOP_API Connection {
   /// by itself, and on_close comes. While the connection is connecting, the bytes and the FIN are sent when it is open.
   void shutdown_write();
   /// Flushes the queue and sends a FIN. Then it reads and discards input until the peer ends its side or Limits::linger
-  /// has passed, and closes. In this way unread input causes no reset that would lose bytes that were written. on_close
-  /// is the only callback that still comes. While the connection is connecting, close() gives up, and on_close gets
-  /// ECANCELED.
+  /// has passed, and closes; also if reading is paused. In this way unread input causes no reset that would lose bytes
+  /// that were written. on_close is the only callback that still comes. While the connection is connecting, close()
+  /// gives up, and on_close gets ECANCELED.
   void close();
   /// Closes the connection now. It discards the queue and sends a reset. While the connection is connecting, it gives
   /// up the attempt. on_close comes from the loop after this call, gets `error`, and is the only callback that still

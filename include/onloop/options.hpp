@@ -17,7 +17,7 @@ struct ONLOOP_API Limits {
   /// be at most high_water, and high_water at most max_queued. Otherwise the call that takes the limits throws EINVAL.
   std::size_t high_water = 64 * 1024;
   std::size_t low_water = 16 * 1024;  ///< see high_water
-  /// If a write() would queue more than this number of bytes, the write returns Flow::closed and the connection is
+  /// If a write() would make the queue longer than this number of bytes, it returns Flow::closed and the connection is
   /// aborted: its queue is discarded, the peer gets a reset, and on_close gets ENOBUFS.
   std::size_t max_queued = std::size_t{64} * 1024 * 1024;
   /// If true, the connection stops reading above high_water until low_water. This bounds the answers that the peer can
@@ -37,7 +37,8 @@ struct ONLOOP_API Limits {
   /// A time for Connection::close(), which uses it twice. First it bounds the flush: after this time without progress
   /// (between one and two times this time, as for idle_timeout) the connection closes with ETIMEDOUT. After the flush,
   /// close() waits this long for the end of the peer. So close() takes at most three times this time after the last
-  /// byte that the peer takes. Zero means that close() aborts at once and waits for nothing.
+  /// byte that the peer takes. It never cuts off a peer that goes on taking bytes. Zero means that close() aborts at
+  /// once and waits for nothing.
   std::chrono::nanoseconds linger = std::chrono::seconds{5};
 
   /// @return True if every limit is the same.
