@@ -11,11 +11,6 @@
 
 namespace onloop {
 
-namespace {
-
-constexpr std::size_t kLongestUnixName = 107;  // sizeof sockaddr_un::sun_path, less the terminator or the leading zero
-
-}  // namespace
 Address Address::from_ip(Family family, const std::array<std::byte, 16>& ip, std::uint16_t port, std::uint32_t scope) {
   if (family != Family::ipv4 && family != Family::ipv6 && family != Family::localhost) {
     detail::throw_error(EINVAL, "address of an IP: the family is none of ipv4, ipv6 and localhost");
@@ -34,9 +29,9 @@ Address Address::from_name(Family family, std::string name) {
     detail::throw_error(EINVAL, what + ": the family is none of unix_path, unix_abstract and inherited");
   }
   if (name.empty()) detail::throw_error(EINVAL, what + ": it is empty");
-  if (family != Family::inherited && name.size() > kLongestUnixName) {
+  if (family != Family::inherited && name.size() > detail::kLongestUnixName) {
     detail::throw_error(EINVAL, what + ": it has " + std::to_string(name.size()) +
-                                    " bytes, a UNIX socket takes at most " + std::to_string(kLongestUnixName));
+                                    " bytes, a UNIX socket takes at most " + std::to_string(detail::kLongestUnixName));
   }
   if (family != Family::unix_abstract) detail::refuse_zero_byte(name, what);
   Address address;

@@ -37,6 +37,10 @@ Address parse_unix(std::string_view text, std::string_view rest) {
   const bool abstract = rest.starts_with('@');
   const std::string_view name = abstract ? rest.substr(1) : rest;
   if (name.empty()) refuse(text, "a path or @name must follow unix:");
+  if (name.size() > kLongestUnixName) {
+    refuse(text, "the name has " + std::to_string(name.size()) + " bytes, a UNIX socket takes at most " +
+                     std::to_string(kLongestUnixName));
+  }
   return Address::from_name(abstract ? Family::unix_abstract : Family::unix_path, std::string(name));
 }
 

@@ -1,12 +1,17 @@
 #pragma once
 #include <onloop/address.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <variant>
 
 namespace onloop::detail {
+
+/// The longest path or abstract name of a UNIX socket: sizeof sockaddr_un::sun_path, less the terminator or the leading
+/// zero.
+constexpr std::size_t kLongestUnixName = 107;
 
 /// A host whose name must be looked up, and the port to reach there.
 struct HostName {

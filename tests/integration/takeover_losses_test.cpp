@@ -18,6 +18,7 @@ const std::vector<int> kErrors{EINTR,    ENOMEM, ENOBUFS, EAGAIN, EPIPE, ECONNRE
 
 class TakeoverLosses : public TakeoverTest {
  protected:
+  static constexpr auto kTimeout = 500ms;  // a busy machine must have sent everything before it
   void SetUp() override {
     TakeoverTest::SetUp();
     prepare();
@@ -159,8 +160,9 @@ TEST_P(TakeoverLosses, AByteAtATimeAndThenAnError) {
 // ---- the exporting side's time-out and the acknowledgement ----
 
 TEST_P(TakeoverLosses, AfterATimeoutNoAcknowledgementArrives) {
-  old_options_.timeout = 20ms;
+  old_options_.timeout = kTimeout;
   RawTakeoverChannel channel = sent_in_full();
+  let_time_fly();
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
   EXPECT_FALSE(channel.send(channel.acknowledgement()));
@@ -168,9 +170,11 @@ TEST_P(TakeoverLosses, AfterATimeoutNoAcknowledgementArrives) {
 }
 
 TEST_P(TakeoverLosses, ATimeoutThatFindsTheAcknowledgementHandsOver) {
-  old_options_.timeout = 20ms;
+  old_options_.timeout = kTimeout;
   RawTakeoverChannel channel = sent_in_full();
-  inject(end_of_context_, {Fault::Call::receive, 1, std::vector<int>(10, ENOMEM)});  // unreadable until the time-out
+  let_time_fly();
+  constexpr int kTries = kTimeout / 5ms + 10;  // it is unreadable until the time-out
+  inject(end_of_context_, {Fault::Call::receive, 1, std::vector<int>(kTries, ENOMEM)});
   ASSERT_TRUE(channel.send(channel.acknowledgement()));
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_FALSE(exported_[0].error) << exported_[0].reason;
@@ -179,8 +183,9 @@ TEST_P(TakeoverLosses, ATimeoutThatFindsTheAcknowledgementHandsOver) {
 }
 
 TEST_P(TakeoverLosses, AProcessThatMayStillAcknowledgeIsToldBeforeTheOldOneServes) {
-  old_options_.timeout = 20ms;
+  old_options_.timeout = kTimeout;
   RawTakeoverChannel channel = sent_in_full();
+  let_time_fly();
   inject(end_of_context_, {Fault::Call::shutdown, 1, {EIO}, true});
   ASSERT_TRUE(until([&] { return !exported_.empty(); }));
   EXPECT_TRUE(is(exported_[0].error, std::errc::timed_out)) << exported_[0].reason;
@@ -353,7 +358,7 @@ class Dribble {
 };
 
 TEST_P(TakeoverLosses, AnAcknowledgementThatTricklesInIsNotWaitedForAnyLonger) {
-  old_options_.timeout = 20ms;
+  old_options_.timeout = 100ms;
   RawTakeoverChannel channel = sent_in_full();
   Dribble dribble(channel, channel.acknowledgement());
   ASSERT_TRUE(until([&] { return dribble.go_on(), !exported_.empty(); }));

@@ -384,13 +384,13 @@ TEST_P(StaleWatch, AListenerWhoseSocketWasClosedDrainsAtOnce) {
   Recorder other;
   Context context{GetParam().make(), options()};
   const RawListener raw("127.0.0.1:0");
-  Fd socket(::fcntl(raw.socket.get(), F_DUPFD_CLOEXEC, 3));
-  const int number = socket.get();
+  RawListener closed("127.0.0.1:0");  // without a copy: see OfAFileThatIsStillOpenGivesWay
+  const int number = closed.socket.get();
   Listener& listener = context.listen("fd:" + std::to_string(number), recorder);
   turns(context);
   std::vector<Fd> fill;  // so that the number is the lowest that is free
-  while (fill.empty() || fill.back().get() < number) fill.emplace_back(::fcntl(number, F_DUPFD_CLOEXEC, 0));
-  socket.reset();
+  while (fill.empty() || fill.back().get() < number) fill.emplace_back(::fcntl(raw.socket.get(), F_DUPFD_CLOEXEC, 0));
+  closed.socket.reset();
   const Connection& connection = context.connect(raw.address, other);
   ASSERT_EQ(connection.fd(), number);
   expect_reported_once(context, number);
